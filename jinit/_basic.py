@@ -1,0 +1,273 @@
+"""Initializers that ask nothing of the shape: constants and plain distributions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import _options, _sample
+from jinit._initializer import Initializer, Shape, check_exact
+from jinit._options import Number
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class constant(Initializer):
+    """Fills with one value, or with values that broadcast to the shape.
+
+    Args:
+      value: A finite number, or nested sequences or an array of them (kept as nested
+        tuples, so that the initializer stays a value).
+
+    Returns:
+      An initializer. It accepts integer, bool and complex dtypes too; narrow floating
+      dtypes round, and saturate at their largest finite number.
+
+    Raises:
+      TypeError: `value` holds something other than numbers.
+      ValueError: `value` is not finite. At the call: it does not broadcast to the
+        shape, or a dtype that does not round (integer, bool; real for complex values)
+        cannot hold it.
+
+    Example:
+      >>> import jax, jinit
+      >>> print(jinit.constant(0.5)(jax.random.key(0), (2, 2)))
+      [[0.5 0.5]
+       [0.5 0.5]]
+      >>> jinit.constant([1, 2])
+      constant((1, 2))
+
+    References:
+      `torch.nn.init.constant_` and `jax.nn.initializers.constant`, which rejects lists.
+    """
+
+    value: Any = field(kw_only=False)
+    _random = False
+
+    def __post_init__(self) -> None:
+        if not _options.is_traced(self.value):
+            self._set(value=_nested_tuples(self.value))
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        value = self.value if _options.is_traced(self.value) else np.array(self.value)
+        if value.ndim > len(shape) or any(
+            have not in (1, want)
+            for have, want in zip(value.shape[::-1], shape[::-1], strict=False)
+        ):
+            raise ValueError(
+                f"value of shape {value.shape} does not broadcast to shape {shape}; "
+                "give one number, or an array that fits the trailing axes."
+            )
+        if not _options.is_traced(self.value):
+            check_exact("value", value, dtype)
+
+    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+        return jnp.broadcast_to(_sample.cast(self.value, dtype), shape)
+
+
+def _nested_tuples(value: Any) -> Any:
+    """Numbers in any nesting as tuples of Python numbers, refusing everything else."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # nested sequences of unequal lengths
+        array = np.array(None)
+    if not (jnp.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
+        raise TypeError(
+            f"value must be a number or an array of numbers, got {value!r}."
+        )
+    if not np.isfinite(array.astype(np.complex128)).all():
+        raise ValueError(f"value must be finite, got {value!r}.")
+
+    def freeze(item: Any) -> Any:
+        return tuple(map(freeze, item)) if isinstance(item, list) else item
+
+    return freeze(array.tolist())
+
+
+class _Uncalled(Initializer):
+    """An initializer without options, which works uncalled as it does called."""
+
+    def __new__(cls, *args: Any, **call: Any) -> Any:
+        init = super().__new__(cls)
+        return init(*args, **call) if args or call else init
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class zeros(_Uncalled):
+    """Fills with zero.
+
+    Returns:
+      An initializer, of any dtype. The name works uncalled too, as an initializer:
+      `bias_init=jinit.zeros`.
+
+    Example:
+      >>> import jax, jinit
+      >>> print(jinit.zeros()(jax.random.key(0), (3,)))
+      [0. 0. 0.]
+      >>> print(jinit.zeros(jax.random.key(0), (3,), "int32"))
+      [0 0 0]
+
+    References:
+      `torch.nn.init.zeros_`, `jax.nn.initializers.zeros`.
+    """
+
+    _random = False
+
+    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+        return jnp.zeros(shape, dtype)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ones(_Uncalled):
+    """Fills with one: the scale of a normalization layer.
+
+    Returns:
+      An initializer, of any dtype. The name works uncalled too, as an initializer:
+      `scale_init=jinit.ones`.
+
+    Example:
+      >>> import jax, jinit
+      >>> print(jinit.ones()(jax.random.key(0), (3,)))
+      [1. 1. 1.]
+
+    References:
+      `torch.nn.init.ones_`, `jax.nn.initializers.ones`.
+    """
+
+    _random = False
+
+    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+        return jnp.ones(shape, dtype)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class uniform(Initializer):
+    """Draws from the uniform distribution between two bounds.
+
+        W ~ U[a, b],    E W = (a + b) / 2,    Var W = (b - a)² / 12
+
+    Both bounds belong to the interval, since rounding to a float may reach either.
+    In a complex dtype W lies in the disc about the mean of radius (b - a) / 2, with the
+    same mean and variance `E|W - E W|²`.
+
+    Args:
+      a: Lower bound.
+      b: Upper bound.
+
+    Raises:
+      TypeError: A bound is not a real number.
+      ValueError: A bound is not finite, or a > b.
+
+    Example:
+      >>> import jax, jinit
+      >>> w = jinit.uniform(a=-1.0, b=1.0)(jax.random.key(0), (1000, 1000))
+      >>> print(f"{w.std():.3f}")  # 2 / sqrt(12)
+      0.577
+
+    References:
+      `torch.nn.init.uniform_`. `jax.nn.initializers.uniform` draws from [0, scale)
+      with scale = 0.01; `a=0, b=scale` is its call here.
+    """
+
+    a: Number = 0.0
+    b: Number = 1.0
+
+    def __post_init__(self) -> None:
+        self._set(a=_options.number("a", self.a), b=_options.number("b", self.b))
+        _options.ordered("a", self.a, "b", self.b)
+
+    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+        return _sample.uniform(key, shape, dtype, self.a, self.b)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class normal(Initializer):
+    """Draws from the normal distribution.
+
+        W ~ N(mean, std²)
+
+    Args:
+      mean: Mean.
+      std: Standard deviation; 0 gives the mean.
+
+    Raises:
+      TypeError: An option is not a real number.
+      ValueError: An option is not finite, or std < 0.
+
+    Example:
+      >>> import jax, jinit
+      >>> w = jinit.normal(std=0.02)(jax.random.key(0), (1000, 1000))
+      >>> print(f"{w.std():.4f}")
+      0.0200
+
+    References:
+      `torch.nn.init.normal_`. `jax.nn.initializers.normal` has no mean, and its
+      `stddev` is 0.01 by default.
+    """
+
+    mean: Number = 0.0
+    std: Number = 1.0
+
+    def __post_init__(self) -> None:
+        self._set(mean=_options.number("mean", self.mean))
+        self._set(std=_options.number("std", self.std, at_least=0))
+
+    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+        return _sample.normal(key, shape, dtype, self.mean, self.std)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class trunc_normal(Initializer):
+    """Draws from the normal distribution, conditioned on an interval.
+
+        W ~ N(mean, std²) given a <= W <= b
+
+    The bounds are absolute, as torch's are: with std = 0.02 the default ±2 lies a
+    hundred standard deviations out and cuts nothing off. For two standard deviations
+    write `a=-2 * std, b=2 * std`. `std` is that of the normal distribution before
+    truncation: at two standard deviations the weights' own is 0.880 of it.
+
+    Values keep their precision in either tail: `a=8, b=9` is drawn as well as `a=-2,
+    b=2`. In a complex dtype each part is such a draw about the mean over sqrt(2).
+
+    Args:
+      mean: Mean of the normal distribution.
+      std: Its standard deviation.
+      a: Lower bound, absolute.
+      b: Upper bound, absolute.
+
+    Raises:
+      TypeError: An option is not a real number.
+      ValueError: An option is not finite, std <= 0, or a > b.
+
+    Example:
+      >>> import jax, jinit
+      >>> w = jinit.trunc_normal(std=0.02, a=-0.04, b=0.04)(jax.random.key(0), (10**6,))
+      >>> print(f"{w.std() / 0.02:.3f} {abs(w).max():.3f}")
+      0.880 0.040
+
+    References:
+      `torch.nn.init.trunc_normal_`. `jax.nn.initializers.truncated_normal` takes its
+      bounds in standard deviations; wide bounds break it in half precision (bfloat16
+      puts 1/128 of all values on the lower bound), bounds in a tail in every dtype.
+    """
+
+    mean: Number = 0.0
+    std: Number = 1.0
+    a: Number = -2.0
+    b: Number = 2.0
+
+    def __post_init__(self) -> None:
+        self._set(mean=_options.number("mean", self.mean))
+        remedy = " For a constant, use jinit.constant(mean)."
+        self._set(std=_options.positive("std", self.std, remedy))
+        self._set(a=_options.number("a", self.a), b=_options.number("b", self.b))
+        _options.ordered("a", self.a, "b", self.b)
+
+    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+        return _sample.truncated_normal(
+            key, shape, dtype, self.mean, self.std, self.a, self.b
+        )

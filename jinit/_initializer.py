@@ -1,0 +1,189 @@
+"""The initializer: a value that is called with a key, a shape and a dtype."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import lru_cache, partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit._options import is_traced
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Initializer:
+    """A distribution of parameters, with its options: what every factory here returns.
+
+    An initializer is a value. It prints as the call that makes it, compares, hashes and
+    pickles, so two Flax modules built alike are equal, and `jax.jit` does not trace
+    again for a rebuilt one.
+
+    A subclass gives its options as dataclass fields and `_draw`, which returns an array
+    of the shape and dtype asked for; `_check` where some shapes or dtypes do not fit.
+    """
+
+    _random: ClassVar[bool] = True  # draws from the key, and so only floats
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        names = [f.name for f in fields(cls)]
+        positional = [f.name for f in fields(cls) if not f.kw_only]
+        if len(args) > len(positional):
+            raise TypeError(
+                f"jinit.{cls.__name__} makes an initializer and takes its options by "
+                f"keyword, got {len(args)} positional arguments. If it was passed on "
+                f"uncalled, as in kernel_init=jinit.{cls.__name__}, call it: "
+                f"kernel_init=jinit.{cls.__name__}({', '.join(positional)})."
+            )
+        for name in options:
+            if name not in names:
+                known = ", ".join(names) or "none"
+                raise TypeError(
+                    f"jinit.{cls.__name__} has no option {name!r}; it has: {known}."
+                )
+        return super().__new__(cls)
+
+    def __call__(
+        self, key: Any, shape: Any, dtype: Any = None, out_sharding: Any = None
+    ) -> jax.Array:
+        """Draws an array.
+
+        Args:
+          key: A JAX key of any implementation, typed (`jax.random.key`) or raw
+            (`jax.random.PRNGKey`). Deterministic initializers do not look at it.
+          shape: The shape of the array. Scalars and empty shapes are shapes too.
+          dtype: Its dtype; by default JAX's default float dtype.
+          out_sharding: A `NamedSharding`, or a `PartitionSpec` under `jax.set_mesh`:
+            each device draws its own part only.
+
+        Returns:
+          An array of that shape and dtype.
+
+        Raises:
+          TypeError: The key is not one key, the shape is not integers, or the dtype is
+            not one that the initializer draws.
+          ValueError: The shape has not the axes that the options name.
+        """
+        shape, dtype = check_shape(shape), _check_dtype(dtype)
+        if self._random:
+            key = _check_key(key)
+            if not jnp.issubdtype(dtype, jnp.inexact):
+                raise TypeError(
+                    f"{self!r} draws floating-point or complex numbers, got "
+                    f"dtype={dtype.name}; draw in float32 and round, or use "
+                    "jinit.zeros, jinit.ones or jinit.constant."
+                )
+        self._check(shape, dtype)
+        if 0 in shape:
+            return jnp.zeros(shape, dtype)
+        if out_sharding is None:
+            return self._draw(key, shape, dtype)
+        explicit = bool(jax.sharding.get_abstract_mesh().explicit_axes)
+        traced = any(is_traced(getattr(self, f.name)) for f in fields(self))
+        # A traced option cannot be hashed, nor does it need to: jax.jit is under way.
+        program = _sharded_draw.__wrapped__ if traced else _sharded_draw
+        return program(self, shape, dtype, out_sharding, explicit)(key)
+
+    def __repr__(self) -> str:
+        options = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not field.kw_only:
+                options.append(repr(value))
+            elif is_traced(value) or value != field.default:
+                options.append(f"{field.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(options)})"
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        """Refuses a shape or dtype that the options do not fit."""
+
+    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+        """Returns the array; `shape` has no zero, `key` is typed."""
+        raise TypeError("Initializer is a base class; use one of jinit's initializers.")
+
+    def _set(self, **options: Any) -> None:
+        """Sets options to their normal form; for `__post_init__` alone."""
+        for name, value in options.items():
+            object.__setattr__(self, name, value)
+
+
+@lru_cache(maxsize=1024)
+def _sharded_draw(
+    init: Initializer, shape: Shape, dtype: np.dtype, out_sharding: Any, explicit: bool
+) -> Callable[[Any], jax.Array]:
+    """Compiles a draw laid out over a mesh, so that no device holds it whole."""
+    draw = partial(init._draw, shape=shape, dtype=dtype)
+    if explicit:
+        return jax.jit(jax.sharding.auto_axes(draw, out_sharding=out_sharding))
+    return jax.jit(draw, out_shardings=out_sharding)
+
+
+def check_shape(shape: Any) -> Shape:
+    try:
+        sizes = tuple(operator.index(size) for size in shape)
+    except TypeError:
+        raise TypeError(
+            f"shape must be a sequence of integers, such as (784, 256), got {shape!r}."
+        ) from None
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"shape must not have negative sizes, got {shape!r}.")
+    return sizes
+
+
+def _check_dtype(dtype: Any) -> np.dtype:
+    """Returns the dtype that JAX will use, warning as JAX does where it is narrower."""
+    asked = float if dtype is None else dtype
+    try:
+        resolved = np.dtype(jax.dtypes.canonicalize_dtype(asked))
+    except TypeError:
+        resolved = np.dtype(object)
+    if not (jnp.issubdtype(resolved, np.number) or resolved == np.bool_):
+        raise TypeError(f"dtype must be a numeric dtype, got {dtype!r}.")
+    by_name = not any(asked is scalar for scalar in (bool, int, float, complex))
+    if by_name and np.dtype(asked) != resolved:
+        warnings.warn(
+            f"dtype {np.dtype(asked).name} needs jax.config.update('jax_enable_x64', "
+            f"True); the array will be {resolved.name}.",
+            stacklevel=3,
+        )
+    return resolved
+
+
+def _check_key(key: Any) -> jax.Array:
+    """Returns one typed key; a raw key is one of JAX's default implementation."""
+    try:
+        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            key = jax.random.wrap_key_data(key)
+    except (AttributeError, TypeError, ValueError):
+        raise TypeError(
+            f"key must be a JAX random key, got {key!r}; make one with "
+            "jax.random.key(0)."
+        ) from None
+    if key.shape != ():
+        raise ValueError(
+            f"key must be one key, got an array of keys of shape {key.shape}; draw for "
+            "each with jax.vmap, or pick one."
+        )
+    return key
+
+
+def check_exact(name: str, value: Any, dtype: np.dtype) -> None:
+    """Refuses a value that a dtype which does not round cannot hold."""
+    if jnp.issubdtype(dtype, np.complexfloating):
+        return
+    exact = not np.iscomplexobj(value)
+    if exact and not jnp.issubdtype(dtype, np.floating):
+        with np.errstate(all="ignore"):
+            exact = np.array_equal(np.array(value).astype(dtype), value)
+    if not exact:
+        raise ValueError(
+            f"{name} must be exact in dtype {dtype.name}, got {value!r}; use a "
+            "floating-point or complex dtype, or a value that this dtype holds."
+        )

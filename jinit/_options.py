@@ -1,0 +1,146 @@
+"""Options of an initializer: what each may be, and the error that says so.
+
+Every check returns the option in its one normal form (a Python float, a tuple), so that
+equal calls make equal initializers. A traced array passes unchecked but for its shape:
+its value is not known yet.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Number = float | jax.Array
+"""A real option: a Python number, or a traced scalar (as in a sweep under `vmap`)."""
+
+Axis = int | Sequence[int]
+"""One axis of a kernel or several, counted from either end."""
+
+
+def is_traced(value: Any) -> bool:
+    """Whether `value` is known only when the traced function runs."""
+    return isinstance(value, jax.core.Tracer)
+
+
+def sqrt(x: Number) -> Any:
+    """Square root in double precision, or of a traced scalar in its own."""
+    return jnp.sqrt(x) if isinstance(x, jax.Array) else math.sqrt(x)
+
+
+def number(name: str, value: Any, *, at_least: float | None = None) -> Any:
+    """Returns a real option as a float, or unchanged if it is traced."""
+    if is_traced(value):
+        if value.shape != ():
+            raise ValueError(
+                f"{name} must be a scalar, got a traced array of shape {value.shape}; "
+                "map over its elements with jax.vmap."
+            )
+        return value
+    if isinstance(value, np.ndarray | jax.Array) and value.shape == ():
+        value = value.item()
+    if not isinstance(value, numbers.Real | np.number) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a real number, got {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}.")
+    if at_least is not None and value < at_least:
+        raise ValueError(f"{name} must be at least {at_least:g}, got {value!r}.")
+    return float(value)
+
+
+def positive(name: str, value: Any, remedy: str = "") -> Any:
+    """Returns a real option as a float greater than zero, or unchanged if traced."""
+    value = number(name, value)
+    if not is_traced(value) and value <= 0:
+        raise ValueError(f"{name} must be greater than 0, got {value!r}.{remedy}")
+    return value
+
+
+def ordered(low_name: str, low: Number, high_name: str, high: Number) -> None:
+    """Refuses an interval whose ends are the wrong way round."""
+    if not (is_traced(low) or is_traced(high)) and low > high:
+        raise ValueError(
+            f"{low_name} must not be greater than {high_name}, got "
+            f"{low_name}={low!r} and {high_name}={high!r}; swap them."
+        )
+
+
+def count(name: str, value: Any) -> int:
+    """Returns a whole number of at least one as an int."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}.")
+    return int(value)
+
+
+def choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Returns `value` if it is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
+    return value
+
+
+def axes(name: str, value: Any) -> int | tuple[int, ...]:
+    """Returns an axis as an int, several as a tuple without repetition."""
+    try:
+        if isinstance(value, Sequence | np.ndarray):
+            several = tuple(operator.index(axis) for axis in value)
+        else:
+            return operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an integer or a sequence of integers, got {value!r}."
+        ) from None
+    if len(set(several)) < len(several):
+        raise ValueError(f"{name} must not repeat an axis, got {value!r}.")
+    return several
+
+
+def single_axis(name: str, value: Any) -> int:
+    """Returns one axis as an int."""
+    axis = axes(name, value)
+    if not isinstance(axis, int):
+        raise TypeError(f"{name} must be one axis, got {value!r}.")
+    return axis
+
+
+def resolve_axes(shape: Sequence[int], **named: Axis) -> list[tuple[int, ...]]:
+    """Counts each group of axes from the front, and checks that they are distinct.
+
+    Args:
+      shape: The shape of the array that the axes belong to.
+      **named: Groups of axes by the name of their option, such as `in_axis=-2`.
+
+    Returns:
+      One tuple of non-negative axes for each group, in the order given.
+
+    Raises:
+      ValueError: An axis that `shape` does not have, or that two options name.
+    """
+    rank, seen, resolved = len(shape), dict[int, str](), []
+    for name, axis_or_axes in named.items():
+        group = axes(name, axis_or_axes)
+        group = (group,) if isinstance(group, int) else group
+        for axis in group:
+            if not -rank <= axis < rank:
+                raise ValueError(
+                    f"shape {tuple(shape)} has no axis {axis}, which {name}={axis} "
+                    "asks for; give the kernel's axes (in_axis=, out_axis=), or, for a "
+                    "bias or another parameter without fan axes, the number of "
+                    "connections itself (fan_in=, fan_out=)."
+                )
+            if axis % rank in seen:
+                raise ValueError(
+                    f"axis {axis} of shape {tuple(shape)} is named twice, by "
+                    f"{seen[axis % rank]} and by {name}; every axis has one role."
+                )
+            seen[axis % rank] = name
+        resolved.append(tuple(axis % rank for axis in group))
+    return resolved

@@ -1,0 +1,277 @@
+"""From a key and a shape to random numbers: the only module that draws.
+
+Everything is drawn in float32 (float64 where that is asked for), scaled, and rounded
+once to the dtype wanted, in one compiled program for each shape and dtype. The scale is
+an argument of that program, not a constant in it: `normal` of one shape compiles once
+whatever its standard deviation, and gives the same bits within `jax.jit` and without.
+
+A complex draw is `mean + (x + iy) / sqrt(2)`, where x and y are independent real draws
+about zero: `E|w - mean|²` is the variance of the real distribution.
+
+With a threefry key the float32 and float64 draws have the bits of `jax.random.uniform`
+and `jax.random.normal`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.scipy.special import log_ndtr
+
+from jinit._options import Number, is_traced
+
+Shape = tuple[int, ...]
+Words = tuple[Any, Any]
+
+# Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3", table 2 and
+# section 3.3: the rotations of Threefry-2x32, and the parity word of its key schedule.
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+
+
+def real_dtype(dtype: np.dtype) -> np.dtype:
+    """The dtype that draws are computed in: float32, or float64 for 64-bit parts."""
+    wide = dtype in (np.float64, np.complex128)
+    return np.dtype(np.float64 if wide else np.float32)
+
+
+def round_to(x: jax.Array, dtype: np.dtype) -> jax.Array:
+    """Rounds to `dtype`; what is too large for it becomes its largest finite number."""
+    if jnp.issubdtype(dtype, np.floating):
+        info = jnp.finfo(dtype)
+        # Of the narrow dtypes bfloat16 alone has float32's range.
+        if info.maxexp < jnp.finfo(jnp.bfloat16).maxexp:
+            x = jnp.clip(x, float(info.min), float(info.max))
+    return x.astype(dtype)
+
+
+def cast(value: Any, dtype: np.dtype) -> jax.Array:
+    """Rounds an option, such as the value of a constant, to the dtype asked for."""
+    rounds = jnp.issubdtype(dtype, np.floating)
+    return round_to(jnp.asarray(value, real_dtype(dtype) if rounds else dtype), dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def uniform(
+    key: jax.Array, shape: Shape, dtype: np.dtype, low: Number, high: Number
+) -> jax.Array:
+    """Draws from the uniform distribution on [low, high]."""
+    low, high = _scalars(dtype, low, high)
+    if jnp.issubdtype(dtype, np.complexfloating):
+        # The disc about the middle: E|w - middle|² = (high - low)² / 12.
+        middle, radius = (low + high) / 2, (high - low) / 2
+        draw = partial(_interval, low=-radius, high=radius)
+        return round_to(middle + _complex(draw, key, shape, dtype), dtype)
+    return round_to(_interval(key, shape, real_dtype(dtype), low, high), dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def normal(
+    key: jax.Array, shape: Shape, dtype: np.dtype, mean: Number, std: Number
+) -> jax.Array:
+    """Draws from the normal distribution."""
+    mean, std = _scalars(dtype, mean, std)
+    if jnp.issubdtype(dtype, np.complexfloating):
+        z = _complex(_standard_normal, key, shape, dtype)
+    else:
+        z = _standard_normal(key, shape, real_dtype(dtype))
+    return round_to(mean + std * z, dtype)
+
+
+def truncated_normal(
+    key: jax.Array,
+    shape: Shape,
+    dtype: np.dtype,
+    mean: Number,
+    std: Number,
+    low: Number,
+    high: Number,
+) -> jax.Array:
+    """Draws from the normal distribution conditioned on [low, high]."""
+    args = (key, mean, std, low, high)
+    central = partial(_truncated, shape=shape, dtype=dtype, sampler=_central_normal)
+    tail = partial(_truncated, shape=shape, dtype=dtype, sampler=_tail_normal)
+    if any(is_traced(option) for option in args[1:]):
+        far = jnp.maximum(low - mean, mean - high) > _TAIL * std
+        return lax.cond(far, tail, central, *args)
+    far = max(low - mean, mean - high) > _TAIL * std
+    return (tail if far else central)(*args)
+
+
+@partial(jax.jit, static_argnames=("shape", "dtype", "sampler"))
+def _truncated(
+    key: jax.Array,
+    mean: Number,
+    std: Number,
+    low: Number,
+    high: Number,
+    *,
+    shape: Shape,
+    dtype: np.dtype,
+    sampler: Callable[..., jax.Array],
+) -> jax.Array:
+    mean, std, low, high = _scalars(dtype, mean, std, low, high)
+    draw = partial(sampler, low=(low - mean) / std, high=(high - mean) / std)
+    if jnp.issubdtype(dtype, np.complexfloating):
+        return round_to(mean + std * _complex(draw, key, shape, dtype), dtype)
+    z = draw(key, shape, real_dtype(dtype))
+    return round_to(jnp.clip(mean + std * z, low, high), dtype)
+
+
+def bits(key: jax.Array, shape: Shape, dtype: Any = np.uint32) -> jax.Array:
+    """Draws uniform 32- or 64-bit words, the same as `jax.random.bits`.
+
+    On the CPU JAX computes threefry in a loop that XLA does not fuse with what uses the
+    bits. Written out it fuses, at a quarter of the time. On other backends, and for
+    other generators, JAX's own way is taken.
+    """
+
+    def library(key: jax.Array) -> jax.Array:
+        return jax.random.bits(key, shape, dtype)
+
+    ours = (
+        jax.random.key_impl(key) == "threefry2x32"
+        and getattr(jax.config, "jax_threefry_partitionable")  # noqa: B009 (untyped)
+        and max(shape, default=0) < 2**32
+    )
+    if not ours:
+        return library(key)
+
+    def written_out(key: jax.Array) -> jax.Array:
+        coordinates = [
+            lax.broadcasted_iota(np.uint32, shape, axis) for axis in range(len(shape))
+        ]
+        first, second = _threefry(_words(key), _index(coordinates, shape))
+        if np.dtype(dtype) == np.uint64:
+            return (first.astype(dtype) << np.uint64(32)) | second.astype(dtype)
+        return jnp.broadcast_to(first ^ second, shape)
+
+    return lax.platform_dependent(key, cpu=written_out, default=library)
+
+
+def _words(key: jax.Array) -> Words:
+    data = jax.random.key_data(key)
+    return data[0], data[1]
+
+
+def _index(coordinates: list[Any], shape: Shape) -> Words:
+    """The position of each element in row-major order, as a high and a low word."""
+    low = np.uint32(0)
+    if math.prod(shape) <= 2**32:
+        for coordinate, size in zip(coordinates, shape, strict=True):
+            low = low * np.uint32(size % 2**32) + coordinate
+        return np.uint32(0), low
+    high = np.uint32(0)
+    for coordinate, size in zip(coordinates, shape, strict=True):
+        carry, product = _multiply(low, np.uint32(size))
+        low = product + coordinate
+        high = high * np.uint32(size) + carry + (low < product).astype(np.uint32)
+    return high, low
+
+
+def _multiply(a: Any, b: Any) -> Words:
+    """The 64-bit product of two 32-bit words, in halves of 16 bits: (high, low)."""
+    half, mask = np.uint32(16), np.uint32(0xFFFF)
+    low = (a & mask) * (b & mask)
+    middle = (a >> half) * (b & mask) + (low >> half)
+    cross = (a & mask) * (b >> half) + (middle & mask)
+    return (a >> half) * (b >> half) + (middle >> half) + (cross >> half), a * b
+
+
+def _threefry(key: Words, block: Words) -> Words:
+    """Threefry-2x32 with 20 rounds (Salmon et al. 2011, section 3.3)."""
+    schedule = (*key, key[0] ^ key[1] ^ np.uint32(_PARITY))
+    x, y = block[0] + schedule[0], block[1] + schedule[1]
+    for group in range(5):
+        for rotation in _ROTATIONS[group % 2]:
+            x = x + y
+            y = (y << np.uint32(rotation)) | (y >> np.uint32(32 - rotation))
+            y = y ^ x
+        x = x + schedule[(group + 1) % 3]
+        y = y + (schedule[(group + 2) % 3] + np.uint32(group + 1))
+    return x, y
+
+
+def _unit(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
+    """Draws from the grid of multiples of 2^-23 (float64: 2^-52) in [0, 1)."""
+    info = jnp.finfo(dtype)
+    words = bits(key, shape, np.dtype(f"uint{info.bits}"))
+    signed = np.dtype(f"int{info.bits}")  # converts faster, and the sign bit is free
+    grid = lax.bitcast_convert_type(words >> (info.bits - info.nmant), signed)
+    return grid.astype(dtype) * np.array(2.0**-info.nmant, dtype)
+
+
+def _interval(key: Any, shape: Shape, dtype: np.dtype, low: Any, high: Any) -> Any:
+    return _unit(key, shape, dtype) * (high - low) + low
+
+
+def _standard_normal(key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+    u = _interval(key, shape, dtype, _above_minus_one(dtype), np.array(1, dtype))
+    return lax.erf_inv(u) * np.array(math.sqrt(2), dtype)
+
+
+# Bounds more than this many standard deviations to one side of the mean are a tail.
+_TAIL = 2
+
+
+def _central_normal(key: Any, shape: Shape, dtype: np.dtype, low: Any, high: Any):
+    """Inverts the error function, as `jax.random.truncated_normal` does.
+
+    Wide bounds round to erf = ±1, whose inverse is infinite: hence the outermost values
+    are taken from the grid that `_standard_normal` draws from.
+    """
+    scale = np.array(math.sqrt(2), dtype)
+    u = _interval(key, shape, dtype, lax.erf(low / scale), lax.erf(high / scale))
+    outermost = -_above_minus_one(dtype)
+    return scale * lax.erf_inv(jnp.clip(u, -outermost, outermost))
+
+
+def _tail_normal(key: Any, shape: Shape, dtype: np.dtype, low: Any, high: Any):
+    """Inverts the logarithm of the survival function, which does not run out of digits.
+
+    With `log S(z)` drawn between its values at the bounds, Newton's method starts from
+    the right of the root, at the tail of a Rayleigh distribution; log S is concave, so
+    that it descends to the root without passing it.
+    """
+    sign = jnp.where(low > 0, 1, -1).astype(dtype)
+    near, far = jnp.minimum(abs(low), abs(high)), jnp.maximum(abs(low), abs(high))
+    log_near = log_ndtr(-near)
+    mass = -jnp.expm1(log_ndtr(-far) - log_near)
+    depth = jnp.log1p(-_unit(key, shape, dtype) * mass)
+    log_sqrt_tau = np.array(math.log(2 * math.pi) / 2, dtype)
+
+    def newton(_: int, z: jax.Array) -> jax.Array:
+        log_survival = log_ndtr(-z)
+        inverse_hazard = jnp.exp(log_survival + z * z / 2 + log_sqrt_tau)
+        return z + (log_survival - log_near - depth) * inverse_hazard
+
+    start = jnp.sqrt(near * near - 2 * depth)
+    return sign * lax.fori_loop(0, 4, newton, start)
+
+
+def _complex(draw: Callable, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+    real_key, imaginary_key = jax.random.split(key)
+    real = draw(real_key, shape, real_dtype(dtype))
+    imaginary = draw(imaginary_key, shape, real_dtype(dtype))
+    return lax.complex(real, imaginary) / np.array(math.sqrt(2), dtype)
+
+
+def _above_minus_one(dtype: np.dtype) -> Any:
+    return np.nextafter(np.array(-1, dtype), np.array(0, dtype))
+
+
+def _scalars(dtype: np.dtype, *options: Number) -> list[jax.Array]:
+    """Options in the dtype of the draw, opaque to the compiler.
+
+    Were they constants, as they are where the caller is compiled, XLA would fold them
+    into others and the result would differ in the last bit from an eager call's.
+    """
+    cast = [jnp.asarray(option, real_dtype(dtype)) for option in options]
+    return list(lax.optimization_barrier(tuple(cast)))

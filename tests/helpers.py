@@ -1,0 +1,66 @@
+"""Checks of a sample whose tolerances are computed from its size.
+
+Each raises a false alarm with a probability under 1e-6 for a sample of the distribution
+claimed, and `test_helpers.py` shows that each notices one that is slightly wrong.
+"""
+
+import math
+
+import numpy as np
+
+# P(|z| > 5) = 5.7e-7 for a standard normal z.
+STANDARD_ERRORS = 5.0
+# P(sqrt(n) D > 2.7) = 9.3e-7 for the Kolmogorov-Smirnov statistic D.
+KOLMOGOROV = 2.7
+
+
+def as_double(x):
+    """Any float or complex array as NumPy float64 or complex128, without rounding."""
+    x = np.asarray(x)
+    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+
+
+def check_mean(x, mean, std):
+    """Asserts the mean of independent draws of a distribution with this std."""
+    x = as_double(x).ravel()
+    error = abs(x.mean() - mean) / (std / math.sqrt(x.size))
+    assert error < STANDARD_ERRORS, f"mean {x.mean()} is {error:.1f} errors off {mean}"
+
+
+def check_std(x, std, kurtosis=3.0, mean=0.0):
+    """Asserts the standard deviation about a known mean; `E|x|²` of complex draws.
+
+    The standard error of a second moment is `std² · sqrt((kurtosis - 1) / n)`, with the
+    kurtosis of the distribution: 3 for a normal, 1.8 for a uniform, 2 for a complex
+    normal.
+    """
+    x = as_double(x).ravel()
+    second_moment = np.mean(abs(x - mean) ** 2)
+    standard_error = std**2 * math.sqrt((kurtosis - 1) / x.size)
+    error = abs(second_moment - std**2) / standard_error
+    assert error < STANDARD_ERRORS, (
+        f"std {math.sqrt(second_moment)} is {error:.1f} standard errors off {std}"
+    )
+
+
+def check_distribution(x, cdf):
+    """Asserts the distribution by Kolmogorov and Smirnov, in any floating dtype.
+
+    A rounded draw is at most v where the exact one was at most the midpoint of v and
+    its upper neighbour; the statistic is taken there, which rounding does not bias.
+    """
+    x = np.asarray(x).ravel()
+    values, counts = np.unique(x, return_counts=True)
+    above = np.nextafter(values, np.array(np.inf, x.dtype))
+    midpoints = (as_double(values) + as_double(above)) / 2
+    statistic = abs(np.cumsum(counts) / x.size - cdf(midpoints)).max()
+    scaled = statistic * math.sqrt(x.size)
+    assert scaled < KOLMOGOROV, f"Kolmogorov-Smirnov statistic: sqrt(n) D = {scaled}"
+
+
+def check_probability(count, n, probability):
+    """Asserts how often something happened, by the standard error of a binomial."""
+    standard_error = math.sqrt(n * probability * (1 - probability))
+    error = abs(count - n * probability) / standard_error
+    assert n * probability > 100, "too rare for the normal approximation"
+    assert error < STANDARD_ERRORS, f"{count} of {n}, expected {n * probability}"
