@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _options, _sample
-from jinit._initializer import Initializer, Shape, check_exact
+from jinit._arguments import Shape, check_exact
+from jinit._initializer import Initializer
 from jinit._options import Number
 
 
@@ -62,7 +63,7 @@ class constant(Initializer):
                 "give one number, or an array that fits the trailing axes."
             )
         if not _options.is_traced(self.value):
-            check_exact("value", value, dtype)
+            check_exact("value", self.value, dtype)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         return jnp.broadcast_to(_sample.cast(self.value, dtype), shape)
@@ -246,8 +247,8 @@ class trunc_normal(Initializer):
     Example:
       >>> import jax, jinit
       >>> w = jinit.trunc_normal(std=0.02, a=-0.04, b=0.04)(jax.random.key(0), (10**6,))
-      >>> print(f"{w.std() / 0.02:.3f} {abs(w).max():.3f}")
-      0.880 0.040
+      >>> print(f"{w.std() / 0.02:.2f} {abs(w).max():.3f}")
+      0.88 0.040
 
     References:
       `torch.nn.init.trunc_normal_`. `jax.nn.initializers.truncated_normal` takes its

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jinit import _options
-from jinit._initializer import Initializer, Shape, check_shape
+from jinit._arguments import Shape, check_shape
+from jinit._initializer import Initializer
 from jinit._options import Axis, Number, sqrt
 
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
@@ -62,8 +63,12 @@ def fans(
     """
     _options.count("groups", groups)
     shape = check_shape(shape)
+    remedy = (
+        "name the kernel's axes (in_axis=, out_axis=) or, for a bias or another "
+        "parameter that has none, give the fans as numbers (fan_in=, fan_out=)"
+    )
     ins, outs, batch = _options.resolve_axes(
-        shape, in_axis=in_axis, out_axis=out_axis, batch_axis=batch_axis
+        shape, remedy, in_axis=in_axis, out_axis=out_axis, batch_axis=batch_axis
     )
     inputs, outputs = (math.prod(shape[axis] for axis in side) for side in (ins, outs))
     if outputs % groups:

@@ -12,7 +12,8 @@ import numpy as np
 from jax import lax
 
 from jinit import _options, _sample
-from jinit._initializer import Initializer, Shape, check_exact
+from jinit._arguments import Shape, check_exact
+from jinit._initializer import Initializer
 from jinit._options import Axis, Number
 
 
@@ -58,7 +59,8 @@ class eye(Initializer):
             check_exact("gain", self.gain, dtype)
 
     def _matrix_axes(self, shape: Shape) -> list[int]:
-        (batch,) = _options.resolve_axes(shape, batch_axis=self.batch_axis)
+        remedy = "name the axes that are stacked, and leave two for the matrix"
+        (batch,) = _options.resolve_axes(shape, remedy, batch_axis=self.batch_axis)
         axes = [axis for axis in range(len(shape)) if axis not in batch]
         if len(axes) != 2:
             raise ValueError(
@@ -137,8 +139,9 @@ class dirac(Initializer):
             )
 
     def _axes(self, shape: Shape) -> list[tuple[int, ...]]:
+        remedy = "in torch's layout write in_axis=1, out_axis=0"
         return _options.resolve_axes(
-            shape, in_axis=self.in_axis, out_axis=self.out_axis
+            shape, remedy, in_axis=self.in_axis, out_axis=self.out_axis
         )
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
@@ -13,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jinit import _arguments
+from jinit._arguments import Shape
 from jinit._options import is_traced
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -71,9 +69,9 @@ class Initializer:
             not one that the initializer draws.
           ValueError: The shape has not the axes that the options name.
         """
-        shape, dtype = check_shape(shape), _check_dtype(dtype)
+        shape, dtype = _arguments.check_shape(shape), _arguments.check_dtype(dtype)
         if self._random:
-            key = _check_key(key)
+            key = _arguments.check_key(key)
             if not jnp.issubdtype(dtype, jnp.inexact):
                 raise TypeError(
                     f"{self!r} draws floating-point or complex numbers, got "
@@ -85,7 +83,7 @@ class Initializer:
             return jnp.zeros(shape, dtype)
         if out_sharding is None:
             return self._draw(key, shape, dtype)
-        explicit = bool(jax.sharding.get_abstract_mesh().explicit_axes)
+        explicit = _arguments.check_sharding(out_sharding, shape)
         traced = any(is_traced(getattr(self, f.name)) for f in fields(self))
         # A traced option cannot be hashed, nor does it need to: jax.jit is under way.
         program = _sharded_draw.__wrapped__ if traced else _sharded_draw
@@ -123,67 +121,3 @@ def _sharded_draw(
     if explicit:
         return jax.jit(jax.sharding.auto_axes(draw, out_sharding=out_sharding))
     return jax.jit(draw, out_shardings=out_sharding)
-
-
-def check_shape(shape: Any) -> Shape:
-    try:
-        sizes = tuple(operator.index(size) for size in shape)
-    except TypeError:
-        raise TypeError(
-            f"shape must be a sequence of integers, such as (784, 256), got {shape!r}."
-        ) from None
-    if any(size < 0 for size in sizes):
-        raise ValueError(f"shape must not have negative sizes, got {shape!r}.")
-    return sizes
-
-
-def _check_dtype(dtype: Any) -> np.dtype:
-    """Returns the dtype that JAX will use, warning as JAX does where it is narrower."""
-    asked = float if dtype is None else dtype
-    try:
-        resolved = np.dtype(jax.dtypes.canonicalize_dtype(asked))
-    except TypeError:
-        resolved = np.dtype(object)
-    if not (jnp.issubdtype(resolved, np.number) or resolved == np.bool_):
-        raise TypeError(f"dtype must be a numeric dtype, got {dtype!r}.")
-    by_name = not any(asked is scalar for scalar in (bool, int, float, complex))
-    if by_name and np.dtype(asked) != resolved:
-        warnings.warn(
-            f"dtype {np.dtype(asked).name} needs jax.config.update('jax_enable_x64', "
-            f"True); the array will be {resolved.name}.",
-            stacklevel=3,
-        )
-    return resolved
-
-
-def _check_key(key: Any) -> jax.Array:
-    """Returns one typed key; a raw key is one of JAX's default implementation."""
-    try:
-        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            key = jax.random.wrap_key_data(key)
-    except (AttributeError, TypeError, ValueError):
-        raise TypeError(
-            f"key must be a JAX random key, got {key!r}; make one with "
-            "jax.random.key(0)."
-        ) from None
-    if key.shape != ():
-        raise ValueError(
-            f"key must be one key, got an array of keys of shape {key.shape}; draw for "
-            "each with jax.vmap, or pick one."
-        )
-    return key
-
-
-def check_exact(name: str, value: Any, dtype: np.dtype) -> None:
-    """Refuses a value that a dtype which does not round cannot hold."""
-    if jnp.issubdtype(dtype, np.complexfloating):
-        return
-    exact = not np.iscomplexobj(value)
-    if exact and not jnp.issubdtype(dtype, np.floating):
-        with np.errstate(all="ignore"):
-            exact = np.array_equal(np.array(value).astype(dtype), value)
-    if not exact:
-        raise ValueError(
-            f"{name} must be exact in dtype {dtype.name}, got {value!r}; use a "
-            "floating-point or complex dtype, or a value that this dtype holds."
-        )

@@ -35,27 +35,40 @@ def sqrt(x: Number) -> Any:
 
 
 def number(name: str, value: Any, *, at_least: float | None = None) -> Any:
-    """Returns a real option as a float, or unchanged if it is traced."""
+    """Returns a real option as a float; a traced one as a traced float."""
     if is_traced(value):
-        if value.shape != ():
-            raise ValueError(
-                f"{name} must be a scalar, got a traced array of shape {value.shape}; "
-                "map over its elements with jax.vmap."
-            )
-        return value
+        return _traced_number(name, value)
     if isinstance(value, np.ndarray | jax.Array) and value.shape == ():
         value = value.item()
     if not isinstance(value, numbers.Real | np.number) or isinstance(value, bool):
         raise TypeError(f"{name} must be a real number, got {value!r}.")
-    if not math.isfinite(value):
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # an integer beyond the floats
+        finite = False
+    if not finite:
         raise ValueError(f"{name} must be finite, got {value!r}.")
     if at_least is not None and value < at_least:
         raise ValueError(f"{name} must be at least {at_least:g}, got {value!r}.")
     return float(value)
 
 
+def _traced_number(name: str, value: jax.Array) -> jax.Array:
+    """Returns a traced option in the precision that scalars are computed in."""
+    if value.dtype == bool or not jnp.issubdtype(value.dtype, np.number):
+        raise TypeError(f"{name} must be a real number, got {value!r}.")
+    if jnp.issubdtype(value.dtype, np.complexfloating):
+        raise TypeError(f"{name} must be real, got {value!r}; take its real part.")
+    if value.shape != ():
+        raise ValueError(
+            f"{name} must be a scalar, got a traced array of shape {value.shape}; "
+            "map over its elements with jax.vmap."
+        )
+    return value.astype(float)
+
+
 def positive(name: str, value: Any, remedy: str = "") -> Any:
-    """Returns a real option as a float greater than zero, or unchanged if traced."""
+    """Returns a real option, which must be greater than zero, as a float."""
     value = number(name, value)
     if not is_traced(value) and value <= 0:
         raise ValueError(f"{name} must be greater than 0, got {value!r}.{remedy}")
@@ -111,11 +124,14 @@ def single_axis(name: str, value: Any) -> int:
     return axis
 
 
-def resolve_axes(shape: Sequence[int], **named: Axis) -> list[tuple[int, ...]]:
+def resolve_axes(
+    shape: Sequence[int], remedy: str, **named: Axis
+) -> list[tuple[int, ...]]:
     """Counts each group of axes from the front, and checks that they are distinct.
 
     Args:
       shape: The shape of the array that the axes belong to.
+      remedy: What to do about an axis that `shape` does not have.
       **named: Groups of axes by the name of their option, such as `in_axis=-2`.
 
     Returns:
@@ -131,10 +147,8 @@ def resolve_axes(shape: Sequence[int], **named: Axis) -> list[tuple[int, ...]]:
         for axis in group:
             if not -rank <= axis < rank:
                 raise ValueError(
-                    f"shape {tuple(shape)} has no axis {axis}, which {name}={axis} "
-                    "asks for; give the kernel's axes (in_axis=, out_axis=), or, for a "
-                    "bias or another parameter without fan axes, the number of "
-                    "connections itself (fan_in=, fan_out=)."
+                    f"shape {tuple(shape)} has no axis {axis}, which {name} names; "
+                    f"{remedy}."
                 )
             if axis % rank in seen:
                 raise ValueError(

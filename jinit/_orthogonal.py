@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.scipy.linalg import block_diag, solve_triangular
 
 from jinit import _options, _sample
+from jinit._arguments import Shape
 from jinit._gains import Gain, check_gain, resolve_gain
-from jinit._initializer import Initializer, Shape
+from jinit._initializer import Initializer
 from jinit._options import Axis, Number
 
 
@@ -79,6 +81,8 @@ class orthogonal(Initializer):
         """The axes of the batch, of the rows and of the columns."""
         _, outs, batch = _options.resolve_axes(
             shape,
+            "orthogonal needs an axis of inputs and one of outputs (in_axis=, "
+            "out_axis=); for a vector use jinit.normal()",
             in_axis=self.in_axis,
             out_axis=self.out_axis,
             batch_axis=self.batch_axis,
@@ -101,7 +105,8 @@ def _kernel(
     """Draws one matrix for each batch index, and gives it the kernel's axes."""
     batch, rows, columns = (tuple(shape[axis] for axis in side) for side in axes)
     size = (math.prod(batch), math.prod(rows), math.prod(columns))
-    matrices = haar(key, size, dtype) * jnp.asarray(gain, _sample.real_dtype(dtype))
+    matrices = haar(key, size, dtype)
+    matrices *= jnp.asarray(gain, matrices.dtype)
     kernel = _sample.round_to(matrices, dtype).reshape(*batch, *rows, *columns)
     return kernel.transpose(np.argsort(sum(axes, ())))
 
@@ -120,8 +125,8 @@ def haar(key: jax.Array, size: Shape, dtype: np.dtype) -> jax.Array:
     batch, rows, columns = size
     if rows < columns:
         return haar(key, (batch, columns, rows), dtype).mT
-    part = _sample.real_dtype(dtype)
-    wide = np.result_type(part, np.complex64) if dtype.kind == "c" else part
+    complex_valued = jnp.issubdtype(dtype, np.complexfloating)
+    wide = dtype if complex_valued else _sample.real_dtype(dtype)
     x = _sample.normal(key, size, wide, 0.0, 1.0)
     return jax.vmap(_orthonormal_columns)(x)
 
@@ -135,54 +140,36 @@ def _orthonormal_columns(x: jax.Array) -> jax.Array:
     rows, columns = x.shape
     x = jnp.tril(x)
     diagonal = jnp.diagonal(x)
-    sign = jnp.where(diagonal == 0, 1, jnp.sign(diagonal))
-    length = jnp.sqrt(jnp.sum(abs(x) ** 2, axis=0))
-    v = x + jnp.eye(rows, columns, dtype=x.dtype) * (sign * length)[None]
-    v /= jnp.sqrt(jnp.sum(abs(v) ** 2, axis=0, keepdims=True)).astype(x.dtype)
-    # Larger blocks compile sooner, smaller ones waste less on their triangle.
-    width = max(256, -(-columns // 8))
+    sign = jnp.where(diagonal == 0, jnp.ones_like(diagonal), jnp.sign(diagonal))[None]
+    v = x + jnp.eye(rows, columns, dtype=x.dtype) * (sign * _lengths(x))
+    v /= _lengths(v)
+    # Fewer blocks compile sooner, more of them waste less work on zeros.
+    width = max(512, -(-columns // 4))
     q = jnp.zeros((rows - columns, 0), x.dtype)
     for start in reversed(range(0, columns, width)):
         q = _reflect(v[start:, start : start + width], q)
-    return -q * sign[None]
+    return -q * sign
+
+
+def _lengths(columns: jax.Array) -> jax.Array:
+    """The Euclidean length of each column, in the dtype of the columns."""
+    squares = jnp.sum(abs(columns) ** 2, axis=0, keepdims=True)
+    return jnp.sqrt(squares).astype(columns.dtype)
 
 
 def _reflect(v: jax.Array, q: jax.Array) -> jax.Array:
     """Applies the product of the reflections in the columns of `v` to diag(I, q).
 
-    The product is I - V T Vᴴ, where T is the inverse of the upper triangle of VᴴV with
+    The product is I - V T Vᴴ, where the inverse of T is the upper triangle of VᴴV with
     its diagonal halved (Joffrain et al. 2006, the UT transform).
     """
     width = v.shape[1]
-    gram = _matmul(v.mT.conj(), v)
+    identity = jnp.eye(width, dtype=v.dtype)
+    inverse_of_t = jnp.triu(_matmul(v.mT.conj(), v), 1) + identity / 2
     from_identity, from_q = v[:width].mT.conj(), _matmul(v[width:].mT.conj(), q)
     projected = jnp.concatenate([from_identity, from_q], axis=1)
-    update = _matmul(v, _matmul(_inverse_of_triangle(gram), projected))
-    padded = jnp.pad(q, ((width, 0), (width, 0)))
-    padded += jnp.eye(*padded.shape, dtype=q.dtype) * (
-        jnp.arange(padded.shape[1]) < width
-    )[None].astype(q.dtype)
-    return padded - update
-
-
-def _inverse_of_triangle(gram: jax.Array) -> jax.Array:
-    """Inverts the upper triangle of `gram` with a diagonal of one half.
-
-    Doubling: where X holds the inverses of the diagonal blocks of size s, those of size
-    2s have -X B X beside them, B being the part of the triangle between the two. Unlike
-    a Neumann series it stays accurate where the columns are far from orthogonal.
-    """
-    size = gram.shape[0]
-    row, column = jnp.arange(size)[:, None], jnp.arange(size)[None]
-
-    def double(level: Any, inverse: jax.Array) -> jax.Array:
-        same_pair = row >> (level + 1) == column >> (level + 1)
-        between = same_pair & (row >> level < column >> level)
-        b = jnp.where(between, gram, jnp.zeros((), gram.dtype))
-        return inverse - _matmul(_matmul(inverse, b), inverse)
-
-    levels = (size - 1).bit_length()
-    return lax.fori_loop(0, levels, double, 2 * jnp.eye(size, dtype=gram.dtype))
+    update = _matmul(v, solve_triangular(inverse_of_t, projected))
+    return block_diag(identity, q) - update
 
 
 # Accelerators multiply float32 matrices in fewer digits by default.

@@ -25,9 +25,9 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import log_ndtr
 
+from jinit._arguments import Shape
 from jinit._options import Number, is_traced
 
-Shape = tuple[int, ...]
 Words = tuple[Any, Any]
 
 # Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3", table 2 and
@@ -68,7 +68,7 @@ def uniform(
         # The disc about the middle: E|w - middle|² = (high - low)² / 12.
         middle, radius = (low + high) / 2, (high - low) / 2
         draw = partial(_interval, low=-radius, high=radius)
-        return round_to(middle + _complex(draw, key, shape, dtype), dtype)
+        return round_to(_complex(draw, key, shape, dtype) + middle.astype(dtype), dtype)
     return round_to(_interval(key, shape, real_dtype(dtype), low, high), dtype)
 
 
@@ -82,7 +82,7 @@ def normal(
         z = _complex(_standard_normal, key, shape, dtype)
     else:
         z = _standard_normal(key, shape, real_dtype(dtype))
-    return round_to(mean + std * z, dtype)
+    return round_to(_affine(mean, std, z), dtype)
 
 
 def truncated_normal(
@@ -120,9 +120,10 @@ def _truncated(
     mean, std, low, high = _scalars(dtype, mean, std, low, high)
     draw = partial(sampler, low=(low - mean) / std, high=(high - mean) / std)
     if jnp.issubdtype(dtype, np.complexfloating):
-        return round_to(mean + std * _complex(draw, key, shape, dtype), dtype)
+        z = _complex(draw, key, shape, dtype)
+        return round_to(_affine(mean, std, z), dtype)
     z = draw(key, shape, real_dtype(dtype))
-    return round_to(jnp.clip(mean + std * z, low, high), dtype)
+    return round_to(jnp.clip(_affine(mean, std, z), low, high), dtype)
 
 
 def bits(key: jax.Array, shape: Shape, dtype: Any = np.uint32) -> jax.Array:
@@ -254,6 +255,10 @@ def _tail_normal(key: Any, shape: Shape, dtype: np.dtype, low: Any, high: Any):
 
     start = jnp.sqrt(near * near - 2 * depth)
     return sign * lax.fori_loop(0, 4, newton, start)
+
+
+def _affine(mean: jax.Array, std: jax.Array, z: jax.Array) -> jax.Array:
+    return mean.astype(z.dtype) + std.astype(z.dtype) * z
 
 
 def _complex(draw: Callable, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:

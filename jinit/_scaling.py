@@ -14,9 +14,9 @@ import jax
 import numpy as np
 
 from jinit import _options, _sample
+from jinit._arguments import Shape
 from jinit._fans import MODES, FanInitializer
 from jinit._gains import Gain, calculate_gain, check_gain, resolve_gain
-from jinit._initializer import Shape
 from jinit._options import Number, sqrt
 
 

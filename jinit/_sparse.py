@@ -13,7 +13,8 @@ import numpy as np
 from jax import lax
 
 from jinit import _options, _sample
-from jinit._initializer import Initializer, Shape
+from jinit._arguments import Shape
+from jinit._initializer import Initializer
 from jinit._options import Number
 
 
@@ -80,8 +81,9 @@ class sparse(Initializer):
         self._axes(shape)
 
     def _axes(self, shape: Shape) -> list[tuple[int, ...]]:
+        remedy = "a matrix has axes 0 and 1"
         return _options.resolve_axes(
-            shape, in_axis=self.in_axis, out_axis=self.out_axis
+            shape, remedy, in_axis=self.in_axis, out_axis=self.out_axis
         )
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
@@ -119,7 +121,7 @@ def _kth_smallest(words: jax.Array, k: int) -> jax.Array:
     """
 
     def set_bit(step: Any, found: jax.Array) -> jax.Array:
-        trial = found | (np.uint32(1) << (31 - step).astype(np.uint32))
+        trial = found | (np.uint32(1) << jnp.asarray(31 - step, np.uint32))
         below = jnp.sum(words < trial, axis=1, keepdims=True, dtype=np.int32)
         return jnp.where(below < k, trial, found)
 

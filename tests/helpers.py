@@ -6,6 +6,7 @@ claimed, and `test_helpers.py` shows that each notices one that is slightly wron
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 
 # P(|z| > 5) = 5.7e-7 for a standard normal z.
@@ -51,11 +52,33 @@ def check_distribution(x, cdf):
     """
     x = np.asarray(x).ravel()
     values, counts = np.unique(x, return_counts=True)
-    above = np.nextafter(values, np.array(np.inf, x.dtype))
+    above = np.nextafter(values, np.array(jnp.finfo(x.dtype).max, x.dtype))
     midpoints = (as_double(values) + as_double(above)) / 2
     statistic = abs(np.cumsum(counts) / x.size - cdf(midpoints)).max()
     scaled = statistic * math.sqrt(x.size)
     assert scaled < KOLMOGOROV, f"Kolmogorov-Smirnov statistic: sqrt(n) D = {scaled}"
+
+
+def check_same_distribution(x, y):
+    """Asserts that two samples are of one distribution, whatever it is.
+
+    By Kolmogorov and Smirnov, for which the samples must have been rounded alike, and
+    by the standard deviations, whose ratio the other statistic hardly sees. The
+    standard error of the logarithm of a variance is `sqrt((kurtosis - 1) / n)`, with
+    the kurtosis of the two samples together.
+    """
+    x, y = (np.sort(as_double(sample).ravel()) for sample in (x, y))
+    both = np.concatenate([x, y])
+    at_most = [np.searchsorted(each, both, "right") / each.size for each in (x, y)]
+    effective_size = x.size * y.size / both.size
+    scaled = abs(at_most[0] - at_most[1]).max() * math.sqrt(effective_size)
+    assert scaled < KOLMOGOROV, f"Kolmogorov-Smirnov statistic: sqrt(n) D = {scaled}"
+    kurtosis = np.mean((both - both.mean()) ** 4) / both.var() ** 2
+    standard_error = math.sqrt((kurtosis - 1) / effective_size)
+    error = abs(math.log(x.var() / y.var())) / standard_error
+    assert error < STANDARD_ERRORS, (
+        f"std {x.std()} is {error:.1f} standard errors off {y.std()}"
+    )
 
 
 def check_probability(count, n, probability):

@@ -1,6 +1,12 @@
 import numpy as np
 import pytest
-from helpers import check_distribution, check_mean, check_probability, check_std
+from helpers import (
+    check_distribution,
+    check_mean,
+    check_probability,
+    check_same_distribution,
+    check_std,
+)
 from scipy import stats
 
 
@@ -15,6 +21,7 @@ def test_checks_accept_the_distribution_claimed(sample):
     check_distribution(sample, stats.norm.cdf)
     check_distribution(sample.astype(np.float16), stats.norm.cdf)
     check_probability((sample > 1).sum(), sample.size, stats.norm.sf(1))
+    check_same_distribution(sample, np.random.default_rng(1).normal(size=50_000))
 
 
 def test_check_mean_notices_a_shift_of_two_percent(sample):
@@ -43,3 +50,15 @@ def test_check_probability_notices_a_tenth_more(sample):
     count = (sample > 1).sum()
     with pytest.raises(AssertionError, match="expected"):
         check_probability(1.1 * count, sample.size, stats.norm.sf(1))
+
+
+def test_check_same_distribution_notices_another_shape_of_equal_moments(sample):
+    laplace = np.random.default_rng(1).laplace(scale=0.5**0.5, size=100_000)
+    with pytest.raises(AssertionError, match="Kolmogorov"):
+        check_same_distribution(sample, laplace)
+
+
+def test_check_same_distribution_notices_three_percent_of_std(sample):
+    wider = 1.03 * np.random.default_rng(1).normal(size=100_000)
+    with pytest.raises(AssertionError, match="std"):
+        check_same_distribution(sample, wider)

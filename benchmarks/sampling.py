@@ -1,0 +1,196 @@
+"""Times every random initializer beside its peers: `python benchmarks/sampling.py`.
+
+jinit, `jax.nn.initializers` and, where it is installed, `torch.nn.init` draw the same
+number of elements in turns in one process. The JAX functions are jitted and return a
+new array; torch fills a buffer that exists, which spares it the page faults of a fresh
+one. Each ratio is the median over the rounds of the peer's time to ours in that round,
+with its quartiles: over 1 we are faster. "zeros" is our time as a multiple of that of
+`jnp.zeros`, the floor for a new array.
+
+`--write` puts the tables into `benchmarks/sampling.md`, with the date and the device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import pathlib
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+
+import jinit
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+peers = jax.nn.initializers
+
+
+@dataclass
+class Case:
+    """One of our initializers, JAX's with the same purpose, and torch's name."""
+
+    ours: jinit.Initializer
+    jax: Callable | None
+    torch: str
+    torch_options: dict = field(default_factory=dict)
+
+
+CASES = {
+    "uniform": Case(jinit.uniform(), peers.uniform(1.0), "uniform_"),
+    "normal": Case(jinit.normal(), peers.normal(1.0), "normal_"),
+    "trunc_normal": Case(
+        jinit.trunc_normal(), peers.truncated_normal(1.0), "trunc_normal_"
+    ),
+    "xavier_uniform": Case(
+        jinit.xavier_uniform(), peers.glorot_uniform(), "xavier_uniform_"
+    ),
+    "xavier_normal": Case(
+        jinit.xavier_normal(), peers.glorot_normal(), "xavier_normal_"
+    ),
+    "kaiming_uniform": Case(
+        jinit.kaiming_uniform(), peers.he_uniform(), "kaiming_uniform_"
+    ),
+    "kaiming_normal": Case(
+        jinit.kaiming_normal(), peers.he_normal(), "kaiming_normal_"
+    ),
+    "sparse": Case(jinit.sparse(0.9), None, "sparse_", {"sparsity": 0.9}),
+    "orthogonal": Case(jinit.orthogonal(), peers.orthogonal(), "orthogonal_"),
+}
+SIDES = {"64 K": 256, "1 M": 1024, "16.8 M": 4096}
+# A QR decomposition of 4096 x 4096 takes the peers seconds.
+ORTHOGONAL_SIDES = {"256²": 256, "1024²": 1024, "2048²": 2048}
+
+
+def contenders(case: Case, side: int, dtype: str) -> dict[str, Callable[[], object]]:
+    """Functions that draw once and wait for the result, by the name of the library."""
+    shape, key = (side, side), jax.random.key(0)
+    draws: dict[str, Callable[[], object]] = {}
+    for name, init in {"ours": case.ours, "jax": case.jax}.items():
+        if init is not None:
+            program = jax.jit(lambda key, init=init: init(key, shape, dtype))
+            draws[name] = lambda program=program: program(key).block_until_ready()
+    zeros = jax.jit(lambda: jnp.zeros(shape, dtype))
+    draws["zeros"] = lambda: zeros().block_until_ready()
+    if torch is not None:
+        buffer = torch.empty(shape, dtype=getattr(torch, dtype))
+        fill = getattr(torch.nn.init, case.torch)
+        draws["torch"] = lambda: fill(buffer, **case.torch_options)
+    return draws
+
+
+def interleave(draws: dict[str, Callable], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each draw in each round; a library that refuses drops out."""
+    for name in list(draws):
+        try:
+            draws[name]()
+        except (NotImplementedError, RuntimeError):  # half precision, as a rule
+            del draws[name]
+    seconds: dict[str, list[float]] = {name: [] for name in draws}
+    for _ in range(rounds):
+        for name, draw in draws.items():
+            start = time.perf_counter()
+            draw()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def compile_seconds(init: Callable, side: int) -> float:
+    """Seconds to trace, lower and compile a float32 draw, with empty caches."""
+    jax.clear_caches()
+    key = jax.random.key(0)
+    start = time.perf_counter()
+    jax.jit(lambda key: init(key, (side, side), jnp.float32)).lower(key).compile()
+    return time.perf_counter() - start
+
+
+def ratio(seconds: dict[str, list[float]], peer: str) -> str:
+    """The peer's time over ours, as median and quartiles."""
+    if peer not in seconds:
+        return "-"
+    pairs = zip(seconds[peer], seconds["ours"], strict=True)
+    ratios = [theirs / ours for theirs, ours in pairs]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:.1f}x ({low:.1f}-{high:.1f})"
+
+
+def warm_table(dtype: str, rounds: int, names: list[str]) -> list[str]:
+    """Markdown rows: every initializer at every size."""
+    rows = ["| initializer | elements | ours, ms | zeros | jax | torch |"]
+    rows.append("|---|--:|--:|--:|--:|--:|")
+    for name in names:
+        sides = ORTHOGONAL_SIDES if name == "orthogonal" else SIDES
+        for label, side in sides.items():
+            print(f"  {dtype} {name} {label}", file=sys.stderr)
+            seconds = interleave(contenders(CASES[name], side, dtype), rounds)
+            ours = statistics.median(seconds["ours"])
+            floor = ours / statistics.median(seconds["zeros"])
+            rows.append(
+                f"| `{name}` | {label} | {ours * 1e3:.2f} | {floor:.1f} | "
+                f"{ratio(seconds, 'jax')} | {ratio(seconds, 'torch')} |"
+            )
+    return rows
+
+
+def cold_table(rounds: int, names: list[str]) -> list[str]:
+    """Markdown rows: compile time of a 1024 x 1024 float32 draw."""
+    rows = ["| initializer | ours, ms | jax |", "|---|--:|--:|"]
+    for name in names:
+        print(f"  compile {name}", file=sys.stderr)
+        seconds: dict[str, list[float]] = {"ours": []}
+        for _ in range(rounds):
+            seconds["ours"].append(compile_seconds(CASES[name].ours, 1024))
+            if (peer := CASES[name].jax) is not None:
+                seconds.setdefault("jax", []).append(compile_seconds(peer, 1024))
+        ours = statistics.median(seconds["ours"])
+        rows.append(f"| `{name}` | {ours * 1e3:.0f} | {ratio(seconds, 'jax')} |")
+    return rows
+
+
+def report(rounds: int, names: list[str]) -> str:
+    """All tables, headed by when and on what they were measured."""
+    device = jax.devices()[0]
+    versions = f"Python {platform.python_version()}, jax {jax.__version__}"
+    if torch is not None:
+        versions += f", torch {torch.__version__} on {torch.get_num_threads()} threads"
+    cores = f"{jax.local_device_count()} device(s), {platform.machine()}"
+    lines = [
+        "# Sampling, beside the peers",
+        "",
+        "Made by `python benchmarks/sampling.py --write`; the script says how to read",
+        "it.",
+        "",
+        f"{datetime.date.today()}, {device.device_kind}, {cores}; {versions}.",
+    ]
+    for dtype in ("float32", "bfloat16"):
+        lines += ["", f"## Warm, {dtype}", "", *warm_table(dtype, rounds, names)]
+    lines += ["", "## Compile time, float32, 1 M elements", ""]
+    lines += cold_table(max(3, rounds // 3), names)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
+    parser.add_argument("names", nargs="*", help="initializers; all by default")
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--write", action="store_true", help="write sampling.md")
+    args = parser.parse_args()
+    if unknown := set(args.names) - set(CASES):
+        parser.error(f"unknown initializers: {', '.join(sorted(unknown))}")
+    text = report(args.rounds, args.names or list(CASES))
+    print(text)
+    if args.write:
+        pathlib.Path(__file__).with_suffix(".md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

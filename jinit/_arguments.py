@@ -1,0 +1,103 @@
+"""Arguments of the call to an initializer: key, shape, dtype and sharding, checked."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+def check_shape(shape: Any) -> Shape:
+    try:
+        sizes = tuple(operator.index(size) for size in shape)
+    except TypeError:
+        raise TypeError(
+            f"shape must be a sequence of integers, such as (784, 256), got {shape!r}."
+        ) from None
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"shape must not have negative sizes, got {shape!r}.")
+    return sizes
+
+
+def check_dtype(dtype: Any) -> np.dtype:
+    """Returns the dtype that JAX will use, warning as JAX does where it is narrower."""
+    asked = float if dtype is None else dtype
+    try:
+        resolved = np.dtype(jax.dtypes.canonicalize_dtype(asked))
+    except (TypeError, ValueError):
+        resolved = np.dtype(object)
+    if not (jnp.issubdtype(resolved, np.number) or resolved == np.bool_):
+        raise TypeError(f"dtype must be a numeric dtype, got {dtype!r}.")
+    if jnp.issubdtype(resolved, np.floating) and float(jnp.finfo(resolved).min) > 0:
+        raise TypeError(f"dtype must have a zero and a sign, got {resolved.name}.")
+    by_name = not any(asked is scalar for scalar in (bool, int, float, complex))
+    if by_name and np.dtype(asked) != resolved:
+        warnings.warn(
+            f"dtype {np.dtype(asked).name} needs jax.config.update('jax_enable_x64', "
+            f"True); the array will be {resolved.name}.",
+            stacklevel=3,
+        )
+    return resolved
+
+
+def check_key(key: Any) -> jax.Array:
+    """Returns one typed key; a raw key is one of JAX's default implementation."""
+    try:
+        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            key = jax.random.wrap_key_data(key)
+    except (AttributeError, TypeError, ValueError):
+        raise TypeError(
+            f"key must be a JAX random key, got {key!r}; make one with "
+            "jax.random.key(0)."
+        ) from None
+    if key.shape != ():
+        raise ValueError(
+            f"key must be one key, got an array of keys of shape {key.shape}; draw for "
+            "each with jax.vmap, or pick one."
+        )
+    return key
+
+
+def check_sharding(sharding: Any, shape: Shape) -> bool:
+    """Whether the mesh in force has explicit axes, which are typed in the trace."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if isinstance(sharding, jax.sharding.PartitionSpec):
+        if mesh.empty:
+            raise ValueError(
+                f"out_sharding={sharding!r} needs a mesh; enter one with "
+                "jax.set_mesh(mesh), or pass a NamedSharding."
+            )
+        sharding = jax.sharding.NamedSharding(mesh, sharding)
+    if not isinstance(sharding, jax.sharding.NamedSharding):
+        raise TypeError(
+            "out_sharding must be a jax.sharding.NamedSharding or PartitionSpec, got "
+            f"{sharding!r}."
+        )
+    if len(sharding.spec) > len(shape):
+        raise ValueError(
+            f"out_sharding must not name more axes than shape {shape} has, got "
+            f"{sharding.spec!r}."
+        )
+    sharding.shard_shape(shape)  # raises where a mesh axis does not divide the shape
+    return bool(mesh.explicit_axes)
+
+
+def check_exact(name: str, value: Any, dtype: np.dtype) -> None:
+    """Refuses a value that a dtype which does not round cannot hold."""
+    if jnp.issubdtype(dtype, np.complexfloating):
+        return
+    exact = not np.iscomplexobj(value)
+    if exact and not jnp.issubdtype(dtype, np.floating):
+        with np.errstate(all="ignore"):
+            exact = np.array_equal(np.array(value).astype(dtype), value)
+    if not exact:
+        raise ValueError(
+            f"{name} must be exact in dtype {dtype.name}, got {value!r}; use a "
+            "floating-point or complex dtype, or a value that this dtype holds."
+        )
