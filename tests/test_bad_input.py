@@ -1,0 +1,172 @@
+"""Every mistake is a ValueError or TypeError that names it and the way out."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+import jinit
+
+KEY = jax.random.key(0)
+NAMES = "linear, conv1d"
+
+FACTORY = [
+    ('kaiming_normal(mode="fan_inn")', ValueError, "mode .*fan_geo_avg"),
+    ("kaiming_normal(mode=1)", ValueError, "mode must be one of"),
+    ('kaiming_normal(nonlinearity="gelu")', ValueError, NAMES),
+    ("kaiming_normal(nonlinearity=jax.nn.gelu)", TypeError, NAMES),
+    ('xavier_normal(gain="swish")', ValueError, "gain must be one of"),
+    ("xavier_normal(gain=-1)", ValueError, "gain must be at least 0"),
+    ("xavier_normal(gain=None)", TypeError, "gain must be a real"),
+    ("xavier_normal(gain=np.ones(2))", TypeError, "gain must be a real"),
+    ("orthogonal(gain=-1)", ValueError, "gain must be at least 0"),
+    ("kaiming_normal(nonlinearity=-1)", ValueError, "nonlinearity must"),
+    ('kaiming_normal(a=0.1, nonlinearity="relu")', ValueError, "leave one"),
+    ("kaiming_uniform(a=0.1, nonlinearity=2)", ValueError, "leave one out"),
+    ("xavier_normal(in_axis=(0, 0))", ValueError, "repeat an axis"),
+    ("xavier_normal(in_axis=1.5)", TypeError, "in_axis must be an integer"),
+    ('xavier_normal(out_axis="a")', TypeError, "out_axis must be"),
+    ("xavier_normal(batch_axis=None)", TypeError, "batch_axis must be"),
+    ("dirac(in_axis=(0, 1))", TypeError, "in_axis must be one axis"),
+    ("xavier_normal(groups=0)", ValueError, "groups must be at least 1"),
+    ("xavier_normal(groups=2.0)", TypeError, "groups must be an integer"),
+    ("dirac(groups=True)", TypeError, "groups must be an integer"),
+    ("xavier_normal(fan_in=0)", ValueError, "fan_in must be greater"),
+    ("xavier_normal(fan_out=-3)", ValueError, "fan_out must be greater"),
+    ("normal(std=-1)", ValueError, "std must be at least 0, got -1"),
+    ('normal(std="1")', TypeError, "std must be a real number, got '1'"),
+    ("normal(std=True)", TypeError, "std must be a real number"),
+    ("normal(std=1j)", TypeError, "std must be a real number"),
+    ("normal(mean=np.inf)", ValueError, "mean must be finite"),
+    ("normal(mean=10**400)", ValueError, "mean must be finite"),
+    ("uniform(a=np.nan)", ValueError, "a must be finite, got nan"),
+    ("uniform(a=2, b=1)", ValueError, "a must not be .* b, .*swap"),
+    ("trunc_normal(a=2, b=1)", ValueError, "swap them"),
+    ("trunc_normal(b=np.inf)", ValueError, "b must be finite"),
+    ("trunc_normal(std=0)", ValueError, r"jinit\.constant\(mean\)"),
+    ("eye(gain=np.nan)", ValueError, "gain must be finite"),
+    ("sparse(1.1)", ValueError, "between 0 and 1, got 1.1"),
+    ("sparse(-0.1)", ValueError, "sparsity must be at least 0"),
+    ("sparse(0.5, std=-1)", ValueError, "std must be at least 0"),
+    ("sparse()", TypeError, "sparsity"),
+    ("constant()", TypeError, "value"),
+    ('constant("a")', TypeError, "value must be a number"),
+    ("constant(None)", TypeError, "value must be a number"),
+    ("constant([1, [2]])", TypeError, "value must be a number"),
+    ("constant([1.0, np.nan])", ValueError, "value must be finite"),
+    ("normal(0, 1)", TypeError, "options by keyword, got 2"),
+    ("normal(stddev=1)", TypeError, "no option 'stddev'.*mean, std"),
+    ('calculate_gain("gelu")', ValueError, "nonlinearity must be one of"),
+    ('calculate_gain("relu", 0.1)', ValueError, "leave it out"),
+    ('calculate_gain("leaky_relu", "a")', TypeError, "param must be"),
+    ("fans((3,))", ValueError, r"shape \(3,\) has no axis -2"),
+    ("fans(3)", TypeError, "shape must be a sequence"),
+    ("fans((4, 4), groups=3)", ValueError, "groups must divide"),
+]
+
+CALL = [
+    (jinit.xavier_normal(), ((3,),), ValueError, "fan_in=, fan_out="),
+    (jinit.xavier_normal(), ((),), ValueError, "fan_in=, fan_out="),
+    (jinit.xavier_normal(fan_in=3), ((3,),), ValueError, "fan_in=, fan_out="),
+    (jinit.xavier_normal(), ((0,),), ValueError, "fan_in=, fan_out="),
+    (jinit.kaiming_uniform(in_axis=5), ((3, 4),), ValueError, "no axis 5, which in_"),
+    (jinit.xavier_normal(in_axis=0, out_axis=-2), ((3, 4),), ValueError, "twice"),
+    (jinit.xavier_normal(batch_axis=0), ((3, 4),), ValueError, "batch_axis"),
+    (jinit.xavier_normal(groups=3), ((3, 4),), ValueError, "divide the 4 outputs"),
+    (jinit.orthogonal(), ((3,),), ValueError, "for a vector use jinit.normal"),
+    (jinit.orthogonal(in_axis=0, out_axis=0), ((3, 3),), ValueError, "twice"),
+    (jinit.sparse(0.5), ((3,),), ValueError, "needs a matrix"),
+    (jinit.sparse(0.5), ((3, 3, 3),), ValueError, "needs a matrix"),
+    (jinit.sparse(0.5, in_axis=2), ((3, 3),), ValueError, "no axis 2"),
+    (jinit.eye(), ((3,),), ValueError, "eye needs a matrix"),
+    (jinit.eye(), ((3, 3, 3),), ValueError, r"jinit\.dirac"),
+    (jinit.eye(batch_axis=4), ((2, 3, 3),), ValueError, "no axis 4"),
+    (jinit.eye(gain=0.5), ((3, 3), int), ValueError, "gain must be exact in .*int32"),
+    (jinit.dirac(), ((3, 3),), ValueError, r"jinit\.eye"),
+    (jinit.dirac(), ((1,) * 6,), ValueError, "1 to 3 dimensions"),
+    (jinit.dirac(groups=2), ((3, 1, 3),), ValueError, "divide the 3 outputs"),
+    (jinit.dirac(in_axis=-1), ((3, 2, 2),), ValueError, "twice"),
+    (jinit.constant([1, 2, 3]), ((2,),), ValueError, "does not broadcast"),
+    (jinit.constant([[1, 2]]), ((2,),), ValueError, "does not broadcast"),
+    (jinit.constant(0.5), ((2,), int), ValueError, "value must be exact"),
+    (jinit.constant(300), ((2,), "int8"), ValueError, "exact in dtype int8, got 300"),
+    (jinit.constant(2), ((2,), bool), ValueError, "exact in dtype bool"),
+    (jinit.constant(1j), ((2,), "float32"), ValueError, "complex dtype"),
+    (jinit.normal(), (3,), TypeError, "shape must be a sequence .*got 3"),
+    (jinit.normal(), ((3.0,),), TypeError, "shape must be a sequence of integers"),
+    (jinit.normal(), ("ab",), TypeError, "shape must be a sequence of integers"),
+    (jinit.normal(), (None,), TypeError, "shape must be a sequence of integers"),
+    (jinit.normal(), ((2, -3),), ValueError, "negative sizes"),
+    (jinit.normal(), ((3,), int), TypeError, "dtype=int32; draw in float32"),
+    (jinit.sparse(0.5), ((3, 3), bool), TypeError, "dtype=bool"),
+    (jinit.normal(), ((3,), "foo"), TypeError, "dtype must be a numeric dtype"),
+    (jinit.normal(), ((3,), object), TypeError, "dtype must be a numeric dtype"),
+    (jinit.normal(), ((3,), KEY.dtype), TypeError, "dtype must be a numeric dtype"),
+    (jinit.zeros(), ((3,), "float8_e8m0fnu"), TypeError, "a zero and a sign"),
+    (jinit.normal(), ((3,), None, "x"), TypeError, "out_sharding must be"),
+    (jinit.normal(), ((3,), None, PartitionSpec("x")), ValueError, r"jax\.set_mesh"),
+    (jinit.Initializer(), ((3,),), TypeError, "base class"),
+]
+
+KEYS = [
+    (0, "jax.random.key(0)"),
+    (None, "jax.random.key(0)"),
+    ("key", "jax.random.key(0)"),
+    (np.ones(2), "jax.random.key(0)"),
+    (jnp.ones(3, jnp.uint32), "jax.random.key(0)"),
+    (jax.random.split(KEY), "jax.vmap"),
+    (jax.random.split(jax.random.PRNGKey(0)), "jax.vmap"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), FACTORY)
+def test_a_mistake_in_the_options_is_refused_by_the_factory(call, error, message):
+    with pytest.raises(error, match=message):
+        eval(f"jinit.{call}")
+
+
+@pytest.mark.parametrize(
+    ("init", "arguments", "error", "message"),
+    CALL,
+    ids=[f"{init}{arguments}" for init, arguments, *_ in CALL],
+)
+def test_a_mistake_in_the_call_is_refused_before_anything_is_drawn(
+    init, arguments, error, message
+):
+    with pytest.raises(error, match=message):
+        init(KEY, *arguments)
+
+
+@pytest.mark.parametrize(("not_a_key", "remedy"), KEYS, ids=[str(k) for k, _ in KEYS])
+def test_a_key_that_is_not_one_key_is_refused(not_a_key, remedy):
+    with pytest.raises((TypeError, ValueError), match=re.escape(remedy)):
+        jinit.normal()(not_a_key, (3,))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("constant", "uniform", "normal", "trunc_normal", "eye", "dirac", "sparse"),
+        *("xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal"),
+        "orthogonal",
+    ],
+)
+def test_a_factory_passed_uncalled_says_to_call_it(name):
+    with pytest.raises(TypeError, match=rf"kernel_init=jinit\.{name}\("):
+        getattr(jinit, name)(KEY, (3, 3), jnp.float32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spec", "message"),
+    [
+        ((8,), PartitionSpec("x", "y"), "more axes than shape"),
+        ((7,), PartitionSpec("x"), "7"),
+    ],
+)
+def test_a_sharding_that_does_not_fit_the_shape_is_refused(shape, spec, message):
+    mesh = jax.make_mesh((4, 2), ("x", "y"))
+    with pytest.raises(ValueError, match=message):
+        jinit.normal()(KEY, shape, None, NamedSharding(mesh, spec))

@@ -1,0 +1,49 @@
+"""What the package promises as a package."""
+
+import inspect
+import os
+import subprocess
+import sys
+from importlib import metadata, resources
+
+import jinit
+
+FAMILY = {
+    *("constant", "zeros", "ones", "uniform", "normal", "trunc_normal", "eye", "dirac"),
+    *("xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal"),
+    *("orthogonal", "sparse", "calculate_gain"),
+}
+
+
+def python(code):
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, env=environment
+    ).stdout
+
+
+def test_the_torch_family_is_complete():
+    assert set(dir(jinit)) >= FAMILY
+
+
+def test_importing_jinit_imports_neither_flax_nor_what_the_extras_need():
+    loaded = python("import sys, jinit; print(*sys.modules)").split()
+
+    absent = {"flax", "matplotlib", "optax", "sklearn", "scipy", "torch", "chex"}
+    assert not absent & set(loaded)
+
+
+def test_the_version_is_written_once():
+    assert metadata.version("jinit") == jinit.__version__
+
+
+def test_the_package_is_typed():
+    assert resources.files(jinit).joinpath("py.typed").is_file()
+
+
+def test_every_public_name_is_documented_with_an_example():
+    for name in FAMILY | {"fans"}:
+        documentation = inspect.getdoc(getattr(jinit, name))
+        assert ">>>" in documentation, name
+        assert "References:" in documentation, name

@@ -1,0 +1,111 @@
+"""An initializer is a value: it prints, compares, hashes, pickles and copies."""
+
+import copy
+import dataclasses
+import pickle
+
+import jax
+import numpy as np
+import pytest
+
+import jinit
+
+CALLS = [
+    "constant(0.5)",
+    "constant((1, 2, 3))",
+    "constant(((1.5, 2.0), (0.0, 1.0)))",
+    "zeros()",
+    "ones()",
+    "uniform()",
+    "uniform(a=-1.0, b=2.0)",
+    "normal(std=0.02)",
+    "normal(mean=1.0)",
+    "trunc_normal(std=0.02, a=-0.04, b=0.04)",
+    "eye()",
+    "eye(gain=2.0, batch_axis=0)",
+    "dirac(groups=2)",
+    "xavier_uniform()",
+    "xavier_uniform(in_axis=1, out_axis=0, gain='relu')",
+    "xavier_normal(in_axis=(0, 1), out_axis=2, gain=1.5)",
+    "kaiming_uniform(a=2.23606797749979)",
+    "kaiming_normal(mode='fan_out', nonlinearity='relu')",
+    "kaiming_normal(groups=8, fan_in=3.0)",
+    "orthogonal(gain=0.01, batch_axis=0)",
+    "sparse(0.9)",
+    "sparse(0.9, std=0.1)",
+]
+
+
+def build(call):
+    return eval(call, vars(jinit))
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_initializer_prints_as_the_call_that_makes_it(call):
+    assert repr(build(call)) == call
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_initializers_made_alike_are_equal_and_hash_alike(call):
+    assert build(call) == build(call)
+    assert hash(build(call)) == hash(build(call))
+
+
+def test_initializers_made_differently_are_unequal():
+    assert len({build(call) for call in CALLS}) == len(CALLS)
+
+
+def test_the_form_in_which_an_option_is_given_makes_no_difference():
+    assert jinit.normal(std=2) == jinit.normal(std=np.float32(2))
+    assert jinit.normal(std=2) == jinit.normal(std=jax.numpy.array(2.0))
+    assert jinit.constant([1, 2]) == jinit.constant(np.array([1, 2]))
+    assert jinit.xavier_normal(in_axis=[0, 1]) == jinit.xavier_normal(in_axis=(0, 1))
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "duplicate",
+    [lambda init: pickle.loads(pickle.dumps(init)), copy.copy, copy.deepcopy],
+    ids=["pickle", "copy", "deepcopy"],
+)
+def test_copies_are_equal(call, duplicate):
+    assert duplicate(build(call)) == build(call)
+
+
+def test_replace_changes_one_option():
+    init = dataclasses.replace(jinit.xavier_normal(gain=2.0), gain=3.0)
+
+    assert init == jinit.xavier_normal(gain=3.0)
+
+
+def test_options_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        jinit.normal().std = 2.0
+
+
+def test_jit_does_not_trace_again_for_a_rebuilt_initializer(key):
+    traces = []
+
+    def draw(init, key):
+        traces.append(init)
+        return init(key, (4, 4))
+
+    jitted = jax.jit(draw, static_argnums=0)
+    for _ in range(3):
+        jitted(jinit.kaiming_normal(nonlinearity="relu"), key)
+
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("name", ["zeros", "ones"])
+def test_zeros_and_ones_work_uncalled(name, key):
+    factory = getattr(jinit, name)
+
+    uncalled, called = factory(key, (2, 3), "int32"), factory()(key, (2, 3), "int32")
+
+    np.testing.assert_array_equal(uncalled, called)
+    assert uncalled.dtype == "int32"
+
+
+def test_the_key_of_a_deterministic_initializer_is_not_looked_at():
+    np.testing.assert_array_equal(jinit.ones()(None, (2,)), 1)
