@@ -7,7 +7,8 @@ one. Each ratio is the median over the rounds of the peer's time to ours in that
 with its quartiles: over 1 we are faster. "zeros" is our time as a multiple of that of
 `jnp.zeros`, the floor for a new array.
 
-`--write` puts the tables into `benchmarks/sampling.md`, with the date and the device.
+`--write` puts the tables into `benchmarks/results/`, with the date and the device, in a
+file named after the version of JAX and its backend.
 """
 
 from __future__ import annotations
@@ -166,8 +167,7 @@ def report(rounds: int, names: list[str]) -> str:
     lines = [
         "# Sampling, beside the peers",
         "",
-        "Made by `python benchmarks/sampling.py --write`; the script says how to read",
-        "it.",
+        "Made by `python benchmarks/sampling.py --write`, which says how to read it.",
         "",
         f"{datetime.date.today()}, {device.device_kind}, {cores}; {versions}.",
     ]
@@ -182,14 +182,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
     parser.add_argument("names", nargs="*", help="initializers; all by default")
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--write", action="store_true", help="write sampling.md")
+    parser.add_argument("--write", action="store_true", help="to benchmarks/results/")
     args = parser.parse_args()
     if unknown := set(args.names) - set(CASES):
         parser.error(f"unknown initializers: {', '.join(sorted(unknown))}")
     text = report(args.rounds, args.names or list(CASES))
     print(text)
     if args.write:
-        pathlib.Path(__file__).with_suffix(".md").write_text(text)
+        name = f"sampling-jax{jax.__version__}-{jax.default_backend()}.md"
+        path = pathlib.Path(__file__).parent / "results" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ class trunc_normal(Initializer):
     The bounds are absolute, as torch's are: with std = 0.02 the default ±2 lies a
     hundred standard deviations out and cuts nothing off. For two standard deviations
     write `a=-2 * std, b=2 * std`. `std` is that of the normal distribution before
-    truncation: at two standard deviations the weights' own is 0.880 of it.
+    truncation: at two standard deviations the weights' own is 0.88 of it.
 
     Values keep their precision in either tail: `a=8, b=9` is drawn as well as `a=-2,
     b=2`. In a complex dtype each part is such a draw about the mean over sqrt(2).
@@ -252,8 +252,8 @@ class trunc_normal(Initializer):
 
     References:
       `torch.nn.init.trunc_normal_`. `jax.nn.initializers.truncated_normal` takes its
-      bounds in standard deviations; wide bounds break it in half precision (bfloat16
-      puts 1/128 of all values on the lower bound), bounds in a tail in every dtype.
+      bounds in standard deviations; wide bounds break it in half precision, bounds in
+      a tail in every dtype (`benchmarks/peers.py` prints both).
     """
 
     mean: Number = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ class Initializer:
 
     _random: ClassVar[bool] = True  # draws from the key, and so only floats
 
-    def __new__(cls, *args: Any, **options: Any) -> Any:
+    def __new__(cls, *args: Any, **options: Any) -> Self:
         names = [f.name for f in fields(cls)]
         positional = [f.name for f in fields(cls) if not f.kw_only]
         if len(args) > len(positional):
@@ -79,10 +79,8 @@ class Initializer:
                     "jinit.zeros, jinit.ones or jinit.constant."
                 )
         self._check(shape, dtype)
-        if 0 in shape:
-            return jnp.zeros(shape, dtype)
         if out_sharding is None:
-            return self._draw(key, shape, dtype)
+            return _draw(self, shape, dtype, key)
         explicit = _arguments.check_sharding(out_sharding, shape)
         traced = any(is_traced(getattr(self, f.name)) for f in fields(self))
         # A traced option cannot be hashed, nor does it need to: jax.jit is under way.
@@ -112,12 +110,17 @@ class Initializer:
             object.__setattr__(self, name, value)
 
 
+def _draw(init: Initializer, shape: Shape, dtype: np.dtype, key: Any) -> jax.Array:
+    """Draws; fans of zero and the like are spared an empty array."""
+    return jnp.zeros(shape, dtype) if 0 in shape else init._draw(key, shape, dtype)
+
+
 @lru_cache(maxsize=1024)
 def _sharded_draw(
     init: Initializer, shape: Shape, dtype: np.dtype, out_sharding: Any, explicit: bool
 ) -> Callable[[Any], jax.Array]:
     """Compiles a draw laid out over a mesh, so that no device holds it whole."""
-    draw = partial(init._draw, shape=shape, dtype=dtype)
+    draw = partial(_draw, init, shape, dtype)
     if explicit:
         return jax.jit(jax.sharding.auto_axes(draw, out_sharding=out_sharding))
     return jax.jit(draw, out_shardings=out_sharding)
