@@ -67,6 +67,8 @@ def check_key(key: Any) -> jax.Array:
 def check_sharding(sharding: Any, shape: Shape) -> bool:
     """Whether the mesh in force has explicit axes, which are typed in the trace."""
     mesh = jax.sharding.get_abstract_mesh()
+    if sharding is None:
+        return bool(mesh.explicit_axes)
     if isinstance(sharding, jax.sharding.PartitionSpec):
         if mesh.empty:
             raise ValueError(

@@ -79,9 +79,11 @@ class Initializer:
                     "jinit.zeros, jinit.ones or jinit.constant."
                 )
         self._check(shape, dtype)
-        if out_sharding is None:
-            return _draw(self, shape, dtype, key)
         explicit = _arguments.check_sharding(out_sharding, shape)
+        if 0 in shape:  # there is nothing to draw, nor to lay out
+            return jnp.zeros(shape, dtype)
+        if out_sharding is None:
+            return self._draw(key, shape, dtype)
         traced = any(is_traced(getattr(self, f.name)) for f in fields(self))
         # A traced option cannot be hashed, nor does it need to: jax.jit is under way.
         program = _sharded_draw.__wrapped__ if traced else _sharded_draw
@@ -110,17 +112,12 @@ class Initializer:
             object.__setattr__(self, name, value)
 
 
-def _draw(init: Initializer, shape: Shape, dtype: np.dtype, key: Any) -> jax.Array:
-    """Draws; fans of zero and the like are spared an empty array."""
-    return jnp.zeros(shape, dtype) if 0 in shape else init._draw(key, shape, dtype)
-
-
 @lru_cache(maxsize=1024)
 def _sharded_draw(
     init: Initializer, shape: Shape, dtype: np.dtype, out_sharding: Any, explicit: bool
 ) -> Callable[[Any], jax.Array]:
     """Compiles a draw laid out over a mesh, so that no device holds it whole."""
-    draw = partial(_draw, init, shape, dtype)
+    draw = partial(init._draw, shape=shape, dtype=dtype)
     if explicit:
         return jax.jit(jax.sharding.auto_axes(draw, out_sharding=out_sharding))
     return jax.jit(draw, out_shardings=out_sharding)

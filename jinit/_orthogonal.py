@@ -58,8 +58,8 @@ class orthogonal(Initializer):
 
     References:
       Saxe, McClelland and Ganguli (2013), arXiv:1312.6120. Stewart (1980), "The
-      efficient generation of random orthogonal matrices", theorem 3.2; Joffrain et al.
-      (2006), "Accumulating Householder transformations, revisited", for the block form;
+      efficient generation of random orthogonal matrices"; Joffrain et al. (2006),
+      "Accumulating Householder transformations, revisited", for the block form;
       Mezzadri (2007), arXiv:math-ph/0609050, for the signs. `torch.nn.init.orthogonal_`
       and `jax.nn.initializers.orthogonal` refuse half precision.
     """

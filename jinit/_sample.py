@@ -30,8 +30,8 @@ from jinit._options import Number, is_traced
 
 Words = tuple[Any, Any]
 
-# Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3", table 2 and
-# section 3.3: the rotations of Threefry-2x32, and the parity word of its key schedule.
+# Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3": the rotations of
+# Threefry-2x32, and the parity word of its key schedule, which is Skein's.
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 
@@ -187,7 +187,7 @@ def _multiply(a: Any, b: Any) -> Words:
 
 
 def _threefry(key: Words, block: Words) -> Words:
-    """Threefry-2x32 with 20 rounds (Salmon et al. 2011, section 3.3)."""
+    """Threefry-2x32 with 20 rounds (Salmon et al. 2011)."""
     schedule = (*key, key[0] ^ key[1] ^ np.uint32(_PARITY))
     x, y = block[0] + schedule[0], block[1] + schedule[1]
     for group in range(5):

@@ -96,15 +96,6 @@ def test_no_device_sees_more_than_its_part(init, spec, key):
     assert memory.temp_size_in_bytes < part
 
 
-def test_an_empty_draw_is_laid_out_too(mesh, key):
-    sharding = NamedSharding(mesh, PartitionSpec("x"))
-
-    w = jinit.xavier_normal()(key, (8, 0), None, sharding)
-
-    assert w.shape == (8, 0)
-    assert w.sharding.is_equivalent_to(sharding, 2)
-
-
 def test_a_second_sharded_draw_does_not_compile_again(mesh, key):
     sharding = NamedSharding(mesh, PartitionSpec("x"))
     traces = []
