@@ -1,4 +1,4 @@
-"""Arguments of the call to an initializer: key, shape, dtype and sharding, checked."""
+"""Checks of what an initializer is called with: key, shape, dtype and sharding."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ Shape = tuple[int, ...]
 
 def check_shape(shape: Any) -> Shape:
     try:
+        if isinstance(shape, str):
+            raise TypeError
         sizes = tuple(operator.index(size) for size in shape)
     except TypeError:
         raise TypeError(
@@ -26,7 +28,7 @@ def check_shape(shape: Any) -> Shape:
 
 
 def check_dtype(dtype: Any) -> np.dtype:
-    """Returns the dtype that JAX will use, warning as JAX does where it is narrower."""
+    """Returns the dtype that JAX makes of the one asked for."""
     asked = float if dtype is None else dtype
     try:
         resolved = np.dtype(jax.dtypes.canonicalize_dtype(asked))
@@ -38,20 +40,21 @@ def check_dtype(dtype: Any) -> np.dtype:
         raise TypeError(f"dtype must have a zero and a sign, got {resolved.name}.")
     by_name = not any(asked is scalar for scalar in (bool, int, float, complex))
     if by_name and np.dtype(asked) != resolved:
-        warnings.warn(
-            f"dtype {np.dtype(asked).name} needs jax.config.update('jax_enable_x64', "
-            f"True); the array will be {resolved.name}.",
-            stacklevel=3,
-        )
+        # 64 bits without jax_enable_x64: JAX warns, refuses or allows, as it is set.
+        return jnp.zeros((), asked).dtype
     return resolved
 
 
 def check_key(key: Any) -> jax.Array:
     """Returns one typed key; a raw key is one of JAX's default implementation."""
     try:
+        if isinstance(key, np.ndarray):
+            key = jnp.asarray(key)
+        if not isinstance(key, jax.Array):
+            raise TypeError
         if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.wrap_key_data(key)
-    except (AttributeError, TypeError, ValueError):
+    except (TypeError, ValueError):
         raise TypeError(
             f"key must be a JAX random key, got {key!r}; make one with "
             "jax.random.key(0)."
@@ -64,11 +67,9 @@ def check_key(key: Any) -> jax.Array:
     return key
 
 
-def check_sharding(sharding: Any, shape: Shape) -> bool:
-    """Whether the mesh in force has explicit axes, which are typed in the trace."""
+def check_sharding(sharding: Any, shape: Shape) -> None:
+    """Refuses what is not a sharding, or does not fit the shape."""
     mesh = jax.sharding.get_abstract_mesh()
-    if sharding is None:
-        return bool(mesh.explicit_axes)
     if isinstance(sharding, jax.sharding.PartitionSpec):
         if mesh.empty:
             raise ValueError(
@@ -87,16 +88,33 @@ def check_sharding(sharding: Any, shape: Shape) -> bool:
             f"{sharding.spec!r}."
         )
     sharding.shard_shape(shape)  # raises where a mesh axis does not divide the shape
-    return bool(mesh.explicit_axes)
+
+
+def check_range(name: str, value: Any, dtype: np.dtype) -> None:
+    """Refuses a Python number that would be infinite in the dtype of the draw."""
+    wide = dtype in (np.float64, np.complex128)
+    largest = float(jnp.finfo(np.float64 if wide else np.float32).max)
+    if isinstance(value, float) and abs(value) > largest:
+        raise ValueError(
+            f"{name} must be at most {largest:.3g} in size, or infinite in dtype "
+            f"{dtype.name}, got {value!r}."
+        )
 
 
 def check_exact(name: str, value: Any, dtype: np.dtype) -> None:
     """Refuses a value that a dtype which does not round cannot hold."""
     if jnp.issubdtype(dtype, np.complexfloating):
         return
-    exact = not np.iscomplexobj(value)
-    if exact and not jnp.issubdtype(dtype, np.floating):
-        with np.errstate(all="ignore"):
+    if isinstance(value, jax.Array):  # traced, and known by its dtype alone
+        exact = (
+            not jnp.issubdtype(value.dtype, np.complexfloating)
+            if jnp.issubdtype(dtype, np.floating)
+            else np.can_cast(value.dtype, dtype)
+        )
+    elif jnp.issubdtype(dtype, np.floating):
+        exact = not np.iscomplexobj(value)
+    else:
+        with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
             exact = np.array_equal(np.array(value).astype(dtype), value)
     if not exact:
         raise ValueError(

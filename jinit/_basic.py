@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _options, _sample
-from jinit._arguments import Shape, check_exact
+from jinit._arguments import Shape, check_exact, check_range
 from jinit._initializer import Initializer
 from jinit._options import Number
 
@@ -20,8 +20,8 @@ class constant(Initializer):
     """Fills with one value, or with values that broadcast to the shape.
 
     Args:
-      value: A finite number, or nested sequences or an array of them (kept as nested
-        tuples, so that the initializer stays a value).
+      value: A finite number, or nested sequences or an array of them, meant to be
+        small: they are kept as nested tuples, so that the initializer stays a value.
 
     Returns:
       An initializer. It accepts integer, bool and complex dtypes too; narrow floating
@@ -63,7 +63,8 @@ class constant(Initializer):
                 "give one number, or an array that fits the trailing axes."
             )
         if not _options.is_traced(self.value):
-            check_exact("value", self.value, dtype)
+            check_range("value", float(abs(value).max(initial=0)), dtype)
+        check_exact("value", self.value, dtype)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         return jnp.broadcast_to(_sample.cast(self.value, dtype), shape)
@@ -151,8 +152,9 @@ class uniform(Initializer):
         W ~ U[a, b],    E W = (a + b) / 2,    Var W = (b - a)² / 12
 
     Both bounds belong to the interval, since rounding to a float may reach either.
-    In a complex dtype W lies in the disc about the mean of radius (b - a) / 2, with the
-    same mean and variance `E|W - E W|²`.
+    In a complex dtype real and imaginary part are independent and uniform on ±(b - a) /
+    sqrt(8) about the mean, which keeps mean and variance `E|W - E W|²`, and W within a
+    disc of radius (b - a) / 2.
 
     Args:
       a: Lower bound.
@@ -179,6 +181,9 @@ class uniform(Initializer):
     def __post_init__(self) -> None:
         self._set(a=_options.number("a", self.a), b=_options.number("b", self.b))
         _options.ordered("a", self.a, "b", self.b)
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        check_range("b - a", self.b - self.a, dtype)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         return _sample.uniform(key, shape, dtype, self.a, self.b)

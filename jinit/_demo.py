@@ -4,8 +4,8 @@ A stack of ReLU layers is trained on the digits that scikit-learn ships: real im
 and nothing to download. Data, batches and optimizer are the same for all, so that what
 differs between two rows of the table is due to the first weights alone. Two things to
 know when reading it: torch's default holds its activations up by the biases, which tell
-nothing of the image (its gradients show that); and the training is short, Xavier's
-network leaves the plateau too when it goes on for long.
+nothing of the image (its gradients show that). And training is short: given longer,
+Xavier's network leaves the plateau too.
 
 Only the command line imports this module, since it needs the extra `demo`.
 """
@@ -139,8 +139,8 @@ def study(
     train, test = _digits(seed)
     count = len(train[1])
     batches = np.random.default_rng(seed).integers(count, size=(steps, BATCH_SIZE))
-    # This module stands for all of them in jit, which so compiles once: once they are
-    # drawn, how they were drawn makes no difference to the program.
+    # One module stands for all of them in jit, so that it compiles once: after the
+    # draw, the initializer makes no difference to the program.
     model = MLP(depth, width)
     for case in CASES:
         drawn = MLP(depth, width, case.kernel_init, case.bias_init)

@@ -59,9 +59,10 @@ def fans(
       Fans(fan_in=9, fan_out=9)
 
     References:
-      torch, JAX and Keras do not divide by groups, and Keras and torch have no axes.
+      `torch.nn.init` and `jax.nn.initializers` do not divide by groups, and torch has
+      no axes. He et al. (2015), arXiv:1502.01852, call the fans n̂ and n.
     """
-    _options.count("groups", groups)
+    groups = _options.count("groups", groups)
     shape = check_shape(shape)
     remedy = (
         "name the kernel's axes (in_axis=, out_axis=) or, for a bias or another "
@@ -93,8 +94,13 @@ class FanInitializer(Initializer):
     fan_out: Number | None = None
 
     def __post_init__(self) -> None:
-        for name in ("in_axis", "out_axis", "batch_axis"):
-            self._set(**{name: _options.axes(name, getattr(self, name))})
+        self._set(
+            **_options.distinct_axes(
+                in_axis=self.in_axis,
+                out_axis=self.out_axis,
+                batch_axis=self.batch_axis,
+            )
+        )
         self._set(groups=_options.count("groups", self.groups))
         for name in ("fan_in", "fan_out"):
             if getattr(self, name) is not None:
@@ -108,7 +114,8 @@ class FanInitializer(Initializer):
         if mode == "fan_avg":
             return sum(self._fans(shape)) / 2
         if mode == "fan_geo_avg":
-            return sqrt(math.prod(self._fans(shape)))
+            fan_in, fan_out = self._fans(shape)
+            return sqrt(fan_in) * sqrt(fan_out)
         given = getattr(self, mode)
         if given is not None:
             return given

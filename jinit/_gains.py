@@ -49,7 +49,8 @@ def calculate_gain(nonlinearity: str, param: Number | None = None) -> float:
       1.3867504905630728
 
     References:
-      `torch.nn.init.calculate_gain`; He et al. (2015), arXiv:1502.01852, eq. 15.
+      `torch.nn.init.calculate_gain`, which ignores `param` for another nonlinearity;
+      He et al. (2015), arXiv:1502.01852, eq. 15.
     """
     _options.choice("nonlinearity", nonlinearity, NONLINEARITIES)
     if nonlinearity == "leaky_relu":

@@ -55,8 +55,7 @@ class eye(Initializer):
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         self._matrix_axes(shape)
-        if not _options.is_traced(self.gain):
-            check_exact("gain", self.gain, dtype)
+        check_exact("gain", self.gain, dtype)
 
     def _matrix_axes(self, shape: Shape) -> list[int]:
         remedy = "name the axes that are stacked, and leave two for the matrix"
@@ -122,8 +121,9 @@ class dirac(Initializer):
 
     def __post_init__(self) -> None:
         self._set(groups=_options.count("groups", self.groups))
-        self._set(in_axis=_options.single_axis("in_axis", self.in_axis))
-        self._set(out_axis=_options.single_axis("out_axis", self.out_axis))
+        for name in ("in_axis", "out_axis"):
+            self._set(**{name: _options.single_axis(name, getattr(self, name))})
+        _options.distinct_axes(in_axis=self.in_axis, out_axis=self.out_axis)
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         if not 3 <= len(shape) <= 5:

@@ -18,16 +18,15 @@ from jinit._options import is_traced
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Initializer:
-    """A distribution of parameters, with its options: what every factory here returns.
+    """An initializer with its options bound: what every factory here returns.
 
     An initializer is a value. It prints as the call that makes it, compares, hashes and
     pickles, so two Flax modules built alike are equal, and `jax.jit` does not trace
     again for a rebuilt one.
-
-    A subclass gives its options as dataclass fields and `_draw`, which returns an array
-    of the shape and dtype asked for; `_check` where some shapes or dtypes do not fit.
     """
 
+    # A subclass is a frozen dataclass whose fields are its options. It draws in `_draw`
+    # and, where some shapes or dtypes do not fit, refuses them in `_check`.
     _random: ClassVar[bool] = True  # draws from the key, and so only floats
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
@@ -36,9 +35,9 @@ class Initializer:
         if len(args) > len(positional):
             raise TypeError(
                 f"jinit.{cls.__name__} makes an initializer and takes its options by "
-                f"keyword, got {len(args)} positional arguments. If it was passed on "
-                f"uncalled, as in kernel_init=jinit.{cls.__name__}, call it: "
-                f"kernel_init=jinit.{cls.__name__}({', '.join(positional)})."
+                f"keyword ({', '.join(names)}), got {len(args)} positional arguments. "
+                f"If it was passed on uncalled, kernel_init=jinit.{cls.__name__}, call "
+                f"it: kernel_init=jinit.{cls.__name__}({', '.join(positional)})."
             )
         for name in options:
             if name not in names:
@@ -58,8 +57,9 @@ class Initializer:
             (`jax.random.PRNGKey`). Deterministic initializers do not look at it.
           shape: The shape of the array. Scalars and empty shapes are shapes too.
           dtype: Its dtype; by default JAX's default float dtype.
-          out_sharding: A `NamedSharding`, or a `PartitionSpec` under `jax.set_mesh`:
-            each device draws its own part only.
+          out_sharding: A `NamedSharding`, or a `PartitionSpec` under `jax.set_mesh`.
+            Each device draws its own part only; `sparse` and `orthogonal` communicate,
+            and `orthogonal` works on the whole matrix.
 
         Returns:
           An array of that shape and dtype.
@@ -67,7 +67,8 @@ class Initializer:
         Raises:
           TypeError: The key is not one key, the shape is not integers, or the dtype is
             not one that the initializer draws.
-          ValueError: The shape has not the axes that the options name.
+          ValueError: The shape lacks an axis that the options name, or the sharding
+            does not fit it.
         """
         shape, dtype = _arguments.check_shape(shape), _arguments.check_dtype(dtype)
         if self._random:
@@ -78,12 +79,19 @@ class Initializer:
                     f"dtype={dtype.name}; draw in float32 and round, or use "
                     "jinit.zeros, jinit.ones or jinit.constant."
                 )
+        for field in fields(self):
+            _arguments.check_range(field.name, getattr(self, field.name), dtype)
         self._check(shape, dtype)
-        explicit = _arguments.check_sharding(out_sharding, shape)
-        if 0 in shape:  # there is nothing to draw, nor to lay out
-            return jnp.zeros(shape, dtype)
+        if out_sharding is not None:
+            _arguments.check_sharding(out_sharding, shape)
+        if 0 in shape:  # fans may be zero, and there is nothing to draw
+            empty = jnp.zeros(shape, dtype)
+            return (
+                empty if out_sharding is None else jax.device_put(empty, out_sharding)
+            )
         if out_sharding is None:
             return self._draw(key, shape, dtype)
+        explicit = bool(jax.sharding.get_abstract_mesh().explicit_axes)
         traced = any(is_traced(getattr(self, f.name)) for f in fields(self))
         # A traced option cannot be hashed, nor does it need to: jax.jit is under way.
         program = _sharded_draw.__wrapped__ if traced else _sharded_draw
@@ -116,7 +124,7 @@ class Initializer:
 def _sharded_draw(
     init: Initializer, shape: Shape, dtype: np.dtype, out_sharding: Any, explicit: bool
 ) -> Callable[[Any], jax.Array]:
-    """Compiles a draw laid out over a mesh, so that no device holds it whole."""
+    """A compiled draw whose result is laid out over a mesh."""
     draw = partial(init._draw, shape=shape, dtype=dtype)
     if explicit:
         return jax.jit(jax.sharding.auto_axes(draw, out_sharding=out_sharding))

@@ -38,9 +38,13 @@ def number(name: str, value: Any, *, at_least: float | None = None) -> Any:
     """Returns a real option as a float; a traced one as a traced float."""
     if is_traced(value):
         return _traced_number(name, value)
-    if isinstance(value, np.ndarray | jax.Array) and value.shape == ():
+    if isinstance(value, np.generic) or (
+        isinstance(value, np.ndarray | jax.Array)
+        and value.shape == ()
+        and jnp.issubdtype(value.dtype, np.number)
+    ):
         value = value.item()
-    if not isinstance(value, numbers.Real | np.number) or isinstance(value, bool):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a real number, got {value!r}.")
     try:
         finite = math.isfinite(value)
@@ -103,7 +107,9 @@ def choice(name: str, value: Any, choices: Sequence[str]) -> str:
 def axes(name: str, value: Any) -> int | tuple[int, ...]:
     """Returns an axis as an int, several as a tuple without repetition."""
     try:
-        if isinstance(value, Sequence | np.ndarray):
+        if isinstance(value, str | bool):
+            raise TypeError
+        if isinstance(value, Sequence) or np.ndim(value) == 1:
             several = tuple(operator.index(axis) for axis in value)
         else:
             return operator.index(value)
@@ -114,6 +120,25 @@ def axes(name: str, value: Any) -> int | tuple[int, ...]:
     if len(set(several)) < len(several):
         raise ValueError(f"{name} must not repeat an axis, got {value!r}.")
     return several
+
+
+def distinct_axes(**named: Axis) -> dict[str, int | tuple[int, ...]]:
+    """Returns options that name axes in their normal form, and refuses overlaps.
+
+    Two axes counted from different ends may still turn out to be one; that is seen
+    when there is a shape, by `resolve_axes`.
+    """
+    normal = {name: axes(name, value) for name, value in named.items()}
+    owner = dict[int, str]()
+    for name, value in normal.items():
+        for axis in (value,) if isinstance(value, int) else value:
+            if axis in owner:
+                raise ValueError(
+                    f"{owner[axis]} and {name} must not both name axis {axis}; every "
+                    "axis has one role."
+                )
+            owner[axis] = name
+    return normal
 
 
 def single_axis(name: str, value: Any) -> int:

@@ -32,10 +32,10 @@ class orthogonal(Initializer):
     orthogonal matrices are equally likely. In bfloat16 and narrower it is computed in
     float32 and rounded.
 
-    No QR decomposition is made. That of a matrix of independent normals is a product of
-    reflections whose vectors are independent normals themselves (Stewart 1980), so they
-    are drawn, and multiplied out a block of columns at a time by matrix products, which
-    suits every backend.
+    No QR decomposition is computed. The Q of a matrix of independent normals is a
+    product of reflections whose vectors are themselves independent normals (Stewart
+    1980), so the vectors are drawn directly and multiplied out, a block of columns at a
+    time, with matrix products, which are fast on every backend.
 
     Args:
       gain: Factor of the singular values: a number, or the name of a nonlinearity (see
@@ -70,8 +70,13 @@ class orthogonal(Initializer):
     batch_axis: Axis = ()
 
     def __post_init__(self) -> None:
-        for name in ("in_axis", "out_axis", "batch_axis"):
-            self._set(**{name: _options.axes(name, getattr(self, name))})
+        self._set(
+            **_options.distinct_axes(
+                in_axis=self.in_axis,
+                out_axis=self.out_axis,
+                batch_axis=self.batch_axis,
+            )
+        )
         self._set(gain=check_gain("gain", self.gain))
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
@@ -143,7 +148,8 @@ def _orthonormal_columns(x: jax.Array) -> jax.Array:
     sign = jnp.where(diagonal == 0, jnp.ones_like(diagonal), jnp.sign(diagonal))[None]
     v = x + jnp.eye(rows, columns, dtype=x.dtype) * (sign * _lengths(x))
     v /= _lengths(v)
-    # Fewer blocks compile sooner, more of them waste less work on zeros.
+    # More blocks waste less work on zeros, but each takes time to compile: one block up
+    # to 512 columns and four beyond cost least for a first draw, compilation included.
     width = max(512, -(-columns // 4))
     q = jnp.zeros((rows - columns, 0), x.dtype)
     for start in reversed(range(0, columns, width)):

@@ -8,8 +8,8 @@ whatever its standard deviation, and gives the same bits within `jax.jit` and wi
 A complex draw is `mean + (x + iy) / sqrt(2)`, where x and y are independent real draws
 about zero: `E|w - mean|²` is the variance of the real distribution.
 
-With a threefry key the float32 and float64 draws have the bits of `jax.random.uniform`
-and `jax.random.normal`.
+Float32, float64 and complex draws have the bits of `jax.random.uniform` and
+`jax.random.normal`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def uniform(
     """Draws from the uniform distribution on [low, high]."""
     low, high = _scalars(dtype, low, high)
     if jnp.issubdtype(dtype, np.complexfloating):
-        # The disc about the middle: E|w - middle|² = (high - low)² / 12.
+        # E|w - middle|² = (high - low)² / 12, as of the real distribution.
         middle, radius = (low + high) / 2, (high - low) / 2
         draw = partial(_interval, low=-radius, high=radius)
         return round_to(_complex(draw, key, shape, dtype) + middle.astype(dtype), dtype)
@@ -96,8 +96,10 @@ def truncated_normal(
 ) -> jax.Array:
     """Draws from the normal distribution conditioned on [low, high]."""
     args = (key, mean, std, low, high)
-    central = partial(_truncated, shape=shape, dtype=dtype, sampler=_central_normal)
-    tail = partial(_truncated, shape=shape, dtype=dtype, sampler=_tail_normal)
+    central, tail = (
+        partial(_truncated, shape=shape, dtype=dtype, offset=offset)
+        for offset in (_central_offset, _tail_offset)
+    )
     if any(is_traced(option) for option in args[1:]):
         far = jnp.maximum(low - mean, mean - high) > _TAIL * std
         return lax.cond(far, tail, central, *args)
@@ -105,7 +107,11 @@ def truncated_normal(
     return (tail if far else central)(*args)
 
 
-@partial(jax.jit, static_argnames=("shape", "dtype", "sampler"))
+# Bounds more than this many standard deviations to one side of the mean are a tail.
+_TAIL = 2
+
+
+@partial(jax.jit, static_argnames=("shape", "dtype", "offset"))
 def _truncated(
     key: jax.Array,
     mean: Number,
@@ -115,15 +121,15 @@ def _truncated(
     *,
     shape: Shape,
     dtype: np.dtype,
-    sampler: Callable[..., jax.Array],
+    offset: Callable[..., jax.Array],
 ) -> jax.Array:
+    """Draws the offset from the mean in one of two ways, and adds the mean."""
     mean, std, low, high = _scalars(dtype, mean, std, low, high)
-    draw = partial(sampler, low=(low - mean) / std, high=(high - mean) / std)
+    draw = partial(offset, std=std, low=low - mean, high=high - mean)
     if jnp.issubdtype(dtype, np.complexfloating):
-        z = _complex(draw, key, shape, dtype)
-        return round_to(_affine(mean, std, z), dtype)
-    z = draw(key, shape, real_dtype(dtype))
-    return round_to(jnp.clip(_affine(mean, std, z), low, high), dtype)
+        return round_to(_complex(draw, key, shape, dtype) + mean.astype(dtype), dtype)
+    w = mean + draw(key, shape, real_dtype(dtype))
+    return round_to(jnp.clip(w, low, high), dtype)
 
 
 def bits(key: jax.Array, shape: Shape, dtype: Any = np.uint32) -> jax.Array:
@@ -218,43 +224,63 @@ def _standard_normal(key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
     return lax.erf_inv(u) * np.array(math.sqrt(2), dtype)
 
 
-# Bounds more than this many standard deviations to one side of the mean are a tail.
-_TAIL = 2
-
-
-def _central_normal(key: Any, shape: Shape, dtype: np.dtype, low: Any, high: Any):
+def _central_offset(
+    key: Any, shape: Shape, dtype: np.dtype, std: Any, low: Any, high: Any
+) -> jax.Array:
     """Inverts the error function, as `jax.random.truncated_normal` does.
 
     Wide bounds round to erf = ±1, whose inverse is infinite: hence the outermost values
     are taken from the grid that `_standard_normal` draws from.
     """
-    scale = np.array(math.sqrt(2), dtype)
-    u = _interval(key, shape, dtype, lax.erf(low / scale), lax.erf(high / scale))
+    root_two = np.array(math.sqrt(2), dtype)
+    ends = (lax.erf(bound / std / root_two) for bound in (low, high))
     outermost = -_above_minus_one(dtype)
-    return scale * lax.erf_inv(jnp.clip(u, -outermost, outermost))
+    u = jnp.clip(_interval(key, shape, dtype, *ends), -outermost, outermost)
+    return std * (lax.erf_inv(u) * root_two)
 
 
-def _tail_normal(key: Any, shape: Shape, dtype: np.dtype, low: Any, high: Any):
-    """Inverts the logarithm of the survival function, which does not run out of digits.
+def _tail_offset(
+    key: Any, shape: Shape, dtype: np.dtype, std: Any, low: Any, high: Any
+) -> jax.Array:
+    """Inverts the logarithm of the survival function S, in the distance from the bound.
 
-    With `log S(z)` drawn between its values at the bounds, Newton's method starts from
-    the right of the root, at the tail of a Rayleigh distribution; log S is concave, so
-    that it descends to the root without passing it.
+    With `log S(near + d) / S(near)` drawn, Newton's method finds d. It starts from the
+    distance in a Rayleigh distribution's tail, which is too large; log S is concave, so
+    that each step comes down and none passes the root. Far out the start is the root to
+    the last digit.
     """
-    sign = jnp.where(low > 0, 1, -1).astype(dtype)
-    near, far = jnp.minimum(abs(low), abs(high)), jnp.maximum(abs(low), abs(high))
-    log_near = log_ndtr(-near)
-    mass = -jnp.expm1(log_ndtr(-far) - log_near)
+    near = jnp.minimum(jnp.minimum(abs(low), abs(high)) / std, np.array(1e18, dtype))
+    log_ratio = partial(_log_survival_ratio, near)
+    mass = -jnp.expm1(log_ratio((high - low) / std))
     depth = jnp.log1p(-_unit(key, shape, dtype) * mass)
-    log_sqrt_tau = np.array(math.log(2 * math.pi) / 2, dtype)
+    rayleigh = -depth / near
+    start = 2 * rayleigh / (1 + jnp.sqrt(1 + 2 * rayleigh / near))
 
-    def newton(_: int, z: jax.Array) -> jax.Array:
-        log_survival = log_ndtr(-z)
-        inverse_hazard = jnp.exp(log_survival + z * z / 2 + log_sqrt_tau)
-        return z + (log_survival - log_near - depth) * inverse_hazard
+    def newton(_: int, d: jax.Array) -> jax.Array:
+        return d + (log_ratio(d) - depth) * jnp.exp(_log_mills(near + d))
 
-    start = jnp.sqrt(near * near - 2 * depth)
-    return sign * lax.fori_loop(0, 4, newton, start)
+    root = lax.fori_loop(0, 4, newton, start)
+    distance = std * jnp.where(near < 1 / jnp.sqrt(jnp.finfo(dtype).eps), root, start)
+    return jnp.where(low > 0, low + distance, high - distance)
+
+
+def _log_survival_ratio(near: jax.Array, d: jax.Array) -> jax.Array:
+    """Log S(near + d) / S(near), without the difference of two large numbers."""
+    return _log_mills(near + d) - _log_mills(near) - d * (near + d / 2)
+
+
+def _log_mills(z: jax.Array) -> jax.Array:
+    """Logarithm of Mills' ratio, (1 - Φ(z)) / φ(z), for positive z.
+
+    Far out by the logarithm of its asymptotic series, 1/z - 1/z³ + 3/z⁵ - ..., whose
+    first term left out is below rounding there.
+    """
+    far = np.array(10 if z.dtype == np.float32 else 60, z.dtype)
+    x = jnp.minimum(z, far)
+    direct = log_ndtr(-x) + x * x / 2 + np.array(math.log(2 * math.pi) / 2, z.dtype)
+    y = 1 / jnp.maximum(z, far) ** 2
+    series = -jnp.log(z) - y * (1 - y * (5 / 2 - y * (37 / 3 - y * (353 / 4))))
+    return jnp.where(z < far, direct, series)
 
 
 def _affine(mean: jax.Array, std: jax.Array, z: jax.Array) -> jax.Array:

@@ -31,7 +31,7 @@ class _Xavier(FanInitializer):
         self._set(gain=check_gain("gain", self.gain))
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        self._fans(shape)
+        self._fans(shape)  # refuses a shape without the axes
 
     def _std(self, shape: Shape) -> Any:
         fan_in, fan_out = self._fans(shape)
@@ -139,7 +139,7 @@ class _Kaiming(FanInitializer):
             )
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        self._fan(shape, self.mode)
+        self._fan(shape, self.mode)  # refuses a shape without the axes
 
     def _std(self, shape: Shape) -> Any:
         if self.nonlinearity == "leaky_relu":
@@ -186,8 +186,8 @@ class kaiming_uniform(_Kaiming):
 
     References:
       He et al. (2015), arXiv:1502.01852, eq. 10 and 14 (ReLU), 15 (leaky ReLU).
-      `torch.nn.init.kaiming_uniform_` in Flax's layout, which ignores `a` for another
-      nonlinearity in silence; with ReLU the distribution of
+      `torch.nn.init.kaiming_uniform_` silently ignores `a` for any other nonlinearity;
+      here the layout is Flax's. With ReLU the distribution is that of
       `jax.nn.initializers.he_uniform`.
     """
 

@@ -26,6 +26,7 @@ class sparse(Initializer):
         W[i, o] ~ N(0, std²) for the others
 
     The zeros of each input are a uniformly random subset, independent of the others'.
+    Of the other weights, those too small for a narrow dtype round to zero as well.
 
     Args:
       sparsity: Share of the outputs, between 0 and 1, that an input does not feed.
@@ -47,8 +48,9 @@ class sparse(Initializer):
 
     References:
       Martens (2010), "Deep learning via Hessian-free optimization", section 5.
-      `torch.nn.init.sparse_` in Flax's layout (its columns are our rows), which does
-      not take its zeros from the generator that is passed to it.
+      `torch.nn.init.sparse_` does not take its zeros from the generator passed to it;
+      its columns are the rows of Flax's layout. The product is rounded up as a float,
+      as torch's is: of 100 outputs a sparsity of 0.07 leaves 8 at zero.
     """
 
     sparsity: float = field(kw_only=False)
@@ -69,8 +71,9 @@ class sparse(Initializer):
                 "percentage, divide by 100."
             )
         self._set(std=_options.number("std", self.std, at_least=0))
-        self._set(in_axis=_options.single_axis("in_axis", self.in_axis))
-        self._set(out_axis=_options.single_axis("out_axis", self.out_axis))
+        for name in ("in_axis", "out_axis"):
+            self._set(**{name: _options.single_axis(name, getattr(self, name))})
+        _options.distinct_axes(in_axis=self.in_axis, out_axis=self.out_axis)
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         if len(shape) != 2:
@@ -90,12 +93,12 @@ class sparse(Initializer):
         (in_axis,), (out_axis,) = self._axes(shape)
         inputs, outputs = shape[in_axis], shape[out_axis]
         zeros = math.ceil(self.sparsity * outputs)
-        weights = _sparse(key, inputs, outputs, zeros, dtype, self.std)
+        weights = _sparse_matrix(key, inputs, outputs, zeros, dtype, self.std)
         return weights if in_axis == 0 else weights.T
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3, 4))
-def _sparse(
+def _sparse_matrix(
     key: jax.Array, inputs: int, outputs: int, zeros: int, dtype: np.dtype, std: Number
 ) -> jax.Array:
     weights_key, words_key, tie_key = jax.random.split(key, 3)
@@ -125,4 +128,4 @@ def _kth_smallest(words: jax.Array, k: int) -> jax.Array:
         below = jnp.sum(words < trial, axis=1, keepdims=True, dtype=np.int32)
         return jnp.where(below < k, trial, found)
 
-    return lax.fori_loop(0, 32, set_bit, jnp.zeros((words.shape[0], 1), np.uint32))
+    return lax.fori_loop(0, 32, set_bit, jnp.zeros_like(words[:, :1]))

@@ -30,6 +30,11 @@ FACTORY = [
     ("xavier_normal(in_axis=1.5)", TypeError, "in_axis must be an integer"),
     ('xavier_normal(out_axis="a")', TypeError, "out_axis must be"),
     ("xavier_normal(batch_axis=None)", TypeError, "batch_axis must be"),
+    ("xavier_normal(in_axis=0, out_axis=0)", ValueError, "must not both name axis 0"),
+    ("orthogonal(in_axis=-1)", ValueError, "in_axis and out_axis must not both"),
+    ("sparse(0.5, in_axis=-1)", ValueError, "in_axis and out_axis must not both"),
+    ("dirac(out_axis=-2)", ValueError, "in_axis and out_axis must not both"),
+    ("eye(batch_axis=True)", TypeError, "batch_axis must be an integer"),
     ("dirac(in_axis=(0, 1))", TypeError, "in_axis must be one axis"),
     ("xavier_normal(groups=0)", ValueError, "groups must be at least 1"),
     ("xavier_normal(groups=2.0)", TypeError, "groups must be an integer"),
@@ -40,6 +45,8 @@ FACTORY = [
     ('normal(std="1")', TypeError, "std must be a real number, got '1'"),
     ("normal(std=True)", TypeError, "std must be a real number"),
     ("normal(std=1j)", TypeError, "std must be a real number"),
+    ("normal(std=np.complex64(1))", TypeError, "std must be a real number"),
+    ("normal(std=KEY)", TypeError, "std must be a real number"),
     ("normal(mean=np.inf)", ValueError, "mean must be finite"),
     ("normal(mean=10**400)", ValueError, "mean must be finite"),
     ("uniform(a=np.nan)", ValueError, "a must be finite, got nan"),
@@ -57,7 +64,7 @@ FACTORY = [
     ("constant(None)", TypeError, "value must be a number"),
     ("constant([1, [2]])", TypeError, "value must be a number"),
     ("constant([1.0, np.nan])", ValueError, "value must be finite"),
-    ("normal(0, 1)", TypeError, "options by keyword, got 2"),
+    ("normal(0, 1)", TypeError, r"keyword \(mean, std\), got 2"),
     ("normal(stddev=1)", TypeError, "no option 'stddev'.*mean, std"),
     ('calculate_gain("gelu")', ValueError, "nonlinearity must be one of"),
     ('calculate_gain("relu", 0.1)', ValueError, "leave it out"),
@@ -77,7 +84,7 @@ CALL = [
     (jinit.xavier_normal(batch_axis=0), ((3, 4),), ValueError, "batch_axis"),
     (jinit.xavier_normal(groups=3), ((3, 4),), ValueError, "divide the 4 outputs"),
     (jinit.orthogonal(), ((3,),), ValueError, "for a vector use jinit.normal"),
-    (jinit.orthogonal(in_axis=0, out_axis=0), ((3, 3),), ValueError, "twice"),
+    (jinit.orthogonal(in_axis=0, out_axis=-2), ((3, 3),), ValueError, "twice"),
     (jinit.sparse(0.5), ((3,),), ValueError, "needs a matrix"),
     (jinit.sparse(0.5), ((3, 3, 3),), ValueError, "needs a matrix"),
     (jinit.sparse(0.5, in_axis=2), ((3, 3),), ValueError, "no axis 2"),
@@ -88,7 +95,11 @@ CALL = [
     (jinit.dirac(), ((3, 3),), ValueError, r"jinit\.eye"),
     (jinit.dirac(), ((1,) * 6,), ValueError, "1 to 3 dimensions"),
     (jinit.dirac(groups=2), ((3, 1, 3),), ValueError, "divide the 3 outputs"),
-    (jinit.dirac(in_axis=-1), ((3, 2, 2),), ValueError, "twice"),
+    (jinit.dirac(in_axis=2), ((3, 2, 2),), ValueError, "twice"),
+    (jinit.normal(std=1e39), ((3,),), ValueError, "std must be at most 3.4e"),
+    (jinit.constant([1e39, 0]), ((2,),), ValueError, "value must be at most"),
+    (jinit.constant(1e39), ((3,), "bfloat16"), ValueError, "value must be at most"),
+    (jinit.uniform(a=-3e38, b=3e38), ((3,),), ValueError, "b - a must be at most"),
     (jinit.constant([1, 2, 3]), ((2,),), ValueError, "does not broadcast"),
     (jinit.constant([[1, 2]]), ((2,),), ValueError, "does not broadcast"),
     (jinit.constant(0.5), ((2,), int), ValueError, "value must be exact"),
@@ -117,6 +128,7 @@ KEYS = [
     ("key", "jax.random.key(0)"),
     (np.ones(2), "jax.random.key(0)"),
     (jnp.ones(3, jnp.uint32), "jax.random.key(0)"),
+    (jax.ShapeDtypeStruct((2,), jnp.uint32), "jax.random.key(0)"),
     (jax.random.split(KEY), "jax.vmap"),
     (jax.random.split(jax.random.PRNGKey(0)), "jax.vmap"),
 ]
@@ -138,6 +150,14 @@ def test_a_mistake_in_the_call_is_refused_before_anything_is_drawn(
 ):
     with pytest.raises(error, match=message):
         init(KEY, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(0.5, "int32"), (300, "uint8"), (1j, "float32"), (2, "bool")]
+)
+def test_a_traced_value_of_a_kind_that_the_dtype_cannot_hold_is_refused(value, dtype):
+    with pytest.raises(ValueError, match=f"value must be exact in dtype {dtype}"):
+        jax.eval_shape(lambda v: jinit.constant(v)(KEY, (2,), dtype), value)
 
 
 @pytest.mark.parametrize(("not_a_key", "remedy"), KEYS, ids=[str(k) for k, _ in KEYS])

@@ -174,6 +174,24 @@ def test_a_tail_keeps_many_distinct_values(a, b, key):
     check_distribution(w, stats.truncnorm(a, b).cdf)
 
 
+@pytest.mark.parametrize("near", [1e2, 1e3, 1e4, 1e6])
+def test_beyond_a_far_bound_the_distance_is_exponential(near, x64):
+    """S(a + d) / S(a) tends to exp(-a d), up to terms of 1 / a²."""
+    w = jinit.trunc_normal(a=near, b=2 * near)(jax.random.key(4), SHAPE, "float64")
+
+    check_distribution((as_double(w) - near) * near, stats.expon.cdf)
+
+
+@pytest.mark.parametrize(
+    ("std", "a", "b"),
+    [(1.0, 1e4, 1e4 + 1), (1e-5, 1.0, 2.0), (1e-30, 1.0, 2.0), (1.0, -2e25, -1e25)],
+)
+def test_a_bound_beyond_all_precision_is_what_is_drawn(std, a, b, key):
+    w = jinit.trunc_normal(std=std, a=a, b=b)(key, (1000,))
+
+    np.testing.assert_allclose(w, min(a, b, key=abs), rtol=1e-6)
+
+
 def test_uniform_bounds_far_from_zero_are_not_exceeded(key):
     w = jinit.uniform(a=100.0, b=101.0)(key, (10**6,))
 
@@ -258,7 +276,7 @@ def test_zero_std_gives_the_mean(key):
 
 
 def test_float64_without_x64_warns_as_jax_does(key):
-    with pytest.warns(UserWarning, match="float64 needs"):
+    with pytest.warns(UserWarning, match="float64"):
         w = jinit.normal()(key, (3,), "float64")
 
     assert w.dtype == jnp.float32

@@ -96,6 +96,29 @@ def test_no_device_sees_more_than_its_part(init, spec, key):
     assert memory.temp_size_in_bytes < part
 
 
+def test_an_empty_draw_is_laid_out_too(mesh, key):
+    sharding = NamedSharding(mesh, PartitionSpec("x"))
+
+    w = jinit.xavier_normal()(key, (8, 0), None, sharding)
+
+    assert w.shape == (8, 0)
+    assert w.sharding.is_equivalent_to(sharding, 2)
+
+
+@pytest.mark.parametrize("init", [*ELEMENTWISE, jinit.orthogonal()], ids=str)
+def test_devices_draw_from_keys_of_their_own_in_shard_map(init, key):
+    keys = jax.random.split(key, 4)
+    draw = jax.shard_map(
+        lambda keys: init(keys[0], (6, 5))[None],
+        mesh=mesh_of(AxisType.Auto),
+        in_specs=PartitionSpec("x"),
+        out_specs=PartitionSpec("x"),
+    )
+
+    each = [init(key, (6, 5)) for key in keys]
+    np.testing.assert_allclose(draw(keys), each, atol=1e-6)
+
+
 def test_a_second_sharded_draw_does_not_compile_again(mesh, key):
     sharding = NamedSharding(mesh, PartitionSpec("x"))
     traces = []
