@@ -137,7 +137,7 @@ ROWS: dict[str, tuple[Callable | None, Callable | None, Callable | None]] = {
         lambda: excess(peers.glorot_uniform()(KEY, WIDE, jnp.complex64), 1e-3),
         lambda: excess(filled("xavier_uniform_", WIDE, "complex64"), 1e-3),
     ),
-    "fan_out of a 3 x 3 depthwise convolution of 64 channels": (
+    "fan_out of a 3 x 3 depthwise convolution, 64 channels (JAX: by variance)": (
         lambda: jinit.fans((3, 3, 1, 64), groups=64).fan_out,
         lambda: f"{1 / np.var(fan_out(KEY, (2000, 3, 3, 1, 64))):.0f}",
         lambda: torch_fans(torch.empty(64, 1, 3, 3))[1],
