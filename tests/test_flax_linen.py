@@ -242,13 +242,6 @@ def test_recurrent_kernels_are_orthogonal_in_bfloat16_up_to_rounding(cell, key):
         np.testing.assert_allclose(kernel @ kernel.T, np.eye(HIDDEN), atol=2**-7.9)
 
 
-@parametrize_cells
-def test_the_bfloat16_cell_is_one_that_jax_refuses(cell, key):
-    init = jax.nn.initializers.orthogonal()
-    with pytest.raises((NotImplementedError, TypeError), match="bfloat16"):
-        cell_parameters(key, cell, jnp.bfloat16, recurrent_kernel_init=init)
-
-
 def test_an_identity_is_a_recurrent_kernel(key):
     init = jinit.eye(gain=0.5)
     params = cell_parameters(key, nn.GRUCell, recurrent_kernel_init=init)

@@ -257,13 +257,6 @@ def test_recurrent_kernels_are_orthogonal_in_bfloat16_up_to_rounding(cell):
         np.testing.assert_allclose(rows @ rows.T, np.eye(HIDDEN), atol=2**-7.9)
 
 
-@parametrize_cells
-def test_the_bfloat16_cell_is_one_that_jax_refuses(cell):
-    init = jax.nn.initializers.orthogonal()
-    with pytest.raises((NotImplementedError, TypeError), match="bfloat16"):
-        cell_of(cell, recurrent_kernel_init=init, param_dtype=jnp.bfloat16)
-
-
 def test_a_carry_starts_as_the_initializer_says():
     init = jinit.constant(0.5)
     carry = cell_of(nnx.GRUCell).initialize_carry((2, INPUTS), nnx.Rngs(0), init)

@@ -24,8 +24,9 @@ def test_the_torch_layout_has_them_in_columns(key):
     np.testing.assert_array_equal((np.asarray(w) == 0).sum(axis=0), 45)
 
 
-def test_the_rest_is_normal(key):
-    w = np.asarray(jinit.sparse(0.25, std=0.5)(key, (400, 400)))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_the_rest_is_normal(dtype, key):
+    w = np.asarray(jinit.sparse(0.25, std=0.5)(key, (400, 400), dtype))
 
     check_distribution(w[w != 0], stats.norm(0, 0.5).cdf)
 
