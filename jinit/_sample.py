@@ -265,7 +265,7 @@ def _tail_offset(
 
 
 def _log_survival_ratio(near: jax.Array, d: jax.Array) -> jax.Array:
-    """Log S(near + d) / S(near), without the difference of two large numbers."""
+    """Logarithm of S(near + d) / S(near), not as a difference of large numbers."""
     return _log_mills(near + d) - _log_mills(near) - d * (near + d / 2)
 
 
