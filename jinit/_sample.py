@@ -229,14 +229,15 @@ def _central_offset(
 ) -> jax.Array:
     """Inverts the error function, as `jax.random.truncated_normal` does.
 
-    Wide bounds round to erf = ±1, whose inverse is infinite: hence the outermost values
-    are taken from the grid that `_standard_normal` draws from.
+    Wide bounds round to erf = ±1, whose inverse is infinite: hence the ends are kept
+    within the numbers next to ±1, as those of `_standard_normal` are.
     """
-    root_two = np.array(math.sqrt(2), dtype)
-    ends = (lax.erf(bound / std / root_two) for bound in (low, high))
-    outermost = -_above_minus_one(dtype)
-    u = jnp.clip(_interval(key, shape, dtype, *ends), -outermost, outermost)
-    return std * (lax.erf_inv(u) * root_two)
+    root_two, outermost = np.array(math.sqrt(2), dtype), -_above_minus_one(dtype)
+    low, high = (
+        jnp.clip(lax.erf(bound / std / root_two), -outermost, outermost)
+        for bound in (low, high)
+    )
+    return std * (lax.erf_inv(_interval(key, shape, dtype, low, high)) * root_two)
 
 
 def _tail_offset(
