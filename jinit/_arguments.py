@@ -96,8 +96,8 @@ def check_range(name: str, value: Any, dtype: np.dtype) -> None:
     largest = float(jnp.finfo(np.float64 if wide else np.float32).max)
     if isinstance(value, float) and abs(value) > largest:
         raise ValueError(
-            f"{name} must be at most {largest:.3g} in size, or infinite in dtype "
-            f"{dtype.name}, got {value!r}."
+            f"{name} must be at most {largest:.3g} in size to be finite in dtype "
+            f"{dtype.name}, got {value!r}; use a smaller value, or float64."
         )
 
 

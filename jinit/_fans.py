@@ -60,7 +60,7 @@ def fans(
 
     References:
       `torch.nn.init` and `jax.nn.initializers` do not divide by groups, and torch has
-      no axes. He et al. (2015), arXiv:1502.01852, call the fans n̂ and n.
+      no axes (`benchmarks/peers.py` prints a case).
     """
     groups = _options.count("groups", groups)
     shape = check_shape(shape)
