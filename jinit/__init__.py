@@ -4,9 +4,11 @@ from jinit._basic import constant as constant
 from jinit._basic import normal as normal
 from jinit._basic import ones as ones
 from jinit._basic import trunc_normal as trunc_normal
+from jinit._basic import truncated_normal as truncated_normal
 from jinit._basic import uniform as uniform
 from jinit._basic import zeros as zeros
 from jinit._fans import Fans as Fans
+from jinit._fans import einsum_axes as einsum_axes
 from jinit._fans import fans as fans
 from jinit._gains import calculate_gain as calculate_gain
 from jinit._identity import dirac as dirac
@@ -18,5 +20,12 @@ from jinit._scaling import kaiming_uniform as kaiming_uniform
 from jinit._scaling import xavier_normal as xavier_normal
 from jinit._scaling import xavier_uniform as xavier_uniform
 from jinit._sparse import sparse as sparse
+from jinit._variance_scaling import glorot_normal as glorot_normal
+from jinit._variance_scaling import glorot_uniform as glorot_uniform
+from jinit._variance_scaling import he_normal as he_normal
+from jinit._variance_scaling import he_uniform as he_uniform
+from jinit._variance_scaling import lecun_normal as lecun_normal
+from jinit._variance_scaling import lecun_uniform as lecun_uniform
+from jinit._variance_scaling import variance_scaling as variance_scaling
 
 __version__ = "0.1.0"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jinit import _options
 from jinit._arguments import Shape, check_shape
 from jinit._initializer import Initializer
-from jinit._options import Axis, Number, sqrt
+from jinit._options import Axis, Number
 
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 
@@ -27,6 +28,7 @@ def fans(
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     groups: int = 1,
+    transposed: bool = False,
 ) -> Fans:
     """Counts the fans of a kernel.
 
@@ -37,17 +39,23 @@ def fans(
 
     Args:
       shape: Shape of the kernel; in Flax's layout (*spatial, in, out).
-      in_axis: Axis or axes of the inputs; in torch's layout 1.
+      in_axis: Axis or axes of the inputs; in torch's layout 1. The default gives way to
+        `out_axis`: of a matrix with `out_axis=0` the inputs are the other axis.
       out_axis: Axis or axes of the outputs; in torch's layout 0.
       batch_axis: Axes along which kernels are stacked; they count for nothing.
       groups: Groups of a grouped convolution, whose kernel holds `in / groups` inputs
         and all outputs: each input feeds only `out / groups` of them.
+      transposed: The kernel is used backwards, by the transpose of the convolution that
+        its axes and groups describe: the fans change places. So it is with Flax's
+        `ConvTranspose(transpose_kernel=True)`. Of strides s each output sees one tap in
+        s: divide, and give the result as `fan_in`.
 
     Returns:
       `Fans(fan_in, fan_out)`.
 
     Raises:
-      TypeError: The shape, an axis or `groups` is not made of integers.
+      TypeError: The shape, an axis or `groups` is not made of integers; `transposed` is
+        not a bool.
       ValueError: An axis that is not there or has two roles; groups that do not divide
         the outputs.
 
@@ -57,12 +65,16 @@ def fans(
       Fans(fan_in=576, fan_out=1152)
       >>> jinit.fans((3, 3, 1, 64), groups=64)  # depthwise
       Fans(fan_in=9, fan_out=9)
+      >>> jinit.fans((3, 3, 16, 8), transposed=True)  # from 8 channels to 16
+      Fans(fan_in=72, fan_out=144)
 
     References:
       `torch.nn.init` and `jax.nn.initializers` do not divide by groups, and torch has
-      no axes (`benchmarks/peers.py` prints a case).
+      no axes (`benchmarks/peers.py` prints a case). Keras deduces the axes of an
+      `EinsumDense`; here `jinit.einsum_axes` does.
     """
     groups = _options.count("groups", groups)
+    transposed = _options.flag("transposed", transposed)
     shape = check_shape(shape)
     remedy = (
         "name the kernel's axes (in_axis=, out_axis=) or, for a bias or another "
@@ -79,7 +91,50 @@ def fans(
         )
     spatial = set(range(len(shape))).difference(ins, outs, batch)
     receptive_field = math.prod(shape[axis] for axis in spatial)
-    return Fans(inputs * receptive_field, outputs * receptive_field // groups)
+    counts = inputs * receptive_field, outputs * receptive_field // groups
+    return Fans(*(reversed(counts) if transposed else counts))
+
+
+def einsum_axes(spec: str) -> dict[str, tuple[int, ...]]:
+    """Reads the roles of a kernel's axes from the equation that it is used in.
+
+        in the outputs, not in the inputs    out_axis
+        in the inputs and in the outputs     batch_axis
+        in the kernel but not in the outputs in_axis
+
+    An index of the inputs alone is none of the kernel's: where the output lacks it, the
+    inputs are summed before they meet a weight, which the fans do not count.
+
+    Args:
+      spec: "inputs,kernel->outputs", as `flax.linen.Einsum` takes it. The inputs and
+        the outputs may have an ellipsis.
+
+    Returns:
+      The keyword arguments of any initializer that has axes, and of `jinit.fans`.
+
+    Raises:
+      TypeError: `spec` is not a string.
+      ValueError: It is not of that form, repeats an index within an operand, or has an
+        output index that no operand has.
+
+    Example:
+      >>> import jinit
+      >>> jinit.einsum_axes("btd,dhk->bthk")  # d in, h heads of size k out
+      {'in_axis': (0,), 'out_axis': (1, 2), 'batch_axis': ()}
+      >>> init = jinit.lecun_normal(**jinit.einsum_axes("ebd,edf->ebf"))  # e experts
+      >>> init
+      lecun_normal(in_axis=(1,), out_axis=(2,), batch_axis=(0,))
+    """
+    inputs, kernel, outputs = _operands(spec)
+    roles: dict[str, tuple[int, ...]]
+    roles = {"in_axis": (), "out_axis": (), "batch_axis": ()}
+    for axis, index in enumerate(kernel):
+        if index not in outputs:
+            role = "in_axis"
+        else:
+            role = "batch_axis" if index in inputs else "out_axis"
+        roles[role] += (axis,)
+    return roles
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -90,6 +145,7 @@ class FanInitializer(Initializer):
     out_axis: Axis = -1
     batch_axis: Axis = ()
     groups: int = 1
+    transposed: bool = False
     fan_in: Number | None = None
     fan_out: Number | None = None
 
@@ -102,22 +158,56 @@ class FanInitializer(Initializer):
             )
         )
         self._set(groups=_options.count("groups", self.groups))
+        self._set(transposed=_options.flag("transposed", self.transposed))
         for name in ("fan_in", "fan_out"):
             if getattr(self, name) is not None:
                 self._set(**{name: _options.positive(name, getattr(self, name))})
 
-    def _fans(self, shape: Shape) -> tuple[Any, Any]:
-        return self._fan(shape, "fan_in"), self._fan(shape, "fan_out")
-
     def _fan(self, shape: Shape, mode: str) -> Any:
-        """The fan of one mode; axes are counted only where no number was given."""
+        """The fan of one mode; a shape without the axes is refused."""
+        if mode in ("fan_in", "fan_out"):
+            return self._side(shape, mode)
+        fan_in, fan_out = self._side(shape, "fan_in"), self._side(shape, "fan_out")
         if mode == "fan_avg":
-            return sum(self._fans(shape)) / 2
-        if mode == "fan_geo_avg":
-            fan_in, fan_out = self._fans(shape)
-            return sqrt(fan_in) * sqrt(fan_out)
-        given = getattr(self, mode)
+            return (fan_in + fan_out) / 2
+        return (fan_in * fan_out) ** 0.5
+
+    def _side(self, shape: Shape, side: str) -> Any:
+        """One fan; axes are counted only where no number was given."""
+        given = getattr(self, side)
         if given is not None:
             return given
         axes = (self.in_axis, self.out_axis, self.batch_axis)
-        return getattr(fans(shape, *axes, self.groups), mode)
+        return getattr(fans(shape, *axes, self.groups, self.transposed), side)
+
+
+def _operands(spec: Any) -> list[str]:
+    """The indices of the inputs, the kernel and the outputs of an equation."""
+    if not isinstance(spec, str):
+        raise TypeError(f"spec must be a string, such as 'bi,io->bo', got {spec!r}.")
+    form = re.fullmatch(r"([^,]*),([^,]+)->([^,]*)", spec.replace(" ", ""))
+    if form is None:
+        raise ValueError(
+            "spec must name the inputs, the kernel and the outputs, as 'bi,io->bo' "
+            f"does, got {spec!r}."
+        )
+    names = ("inputs", "kernel", "outputs")
+    for name, indices in zip(names, form.groups(), strict=True):
+        letters = indices if name == "kernel" else indices.replace("...", "", 1)
+        if letters and not (letters.isascii() and letters.isalpha()):
+            raise ValueError(
+                "spec must name every axis by a letter, and those of the kernel "
+                f"without an ellipsis, got {indices!r} for the {name} in {spec!r}."
+            )
+        if len(set(letters)) < len(letters):
+            raise ValueError(
+                "spec must not repeat an index within an operand, got "
+                f"{indices!r} for the {name} in {spec!r}."
+            )
+    inputs, kernel, outputs = form.groups()
+    if unknown := set(outputs) - set(inputs + kernel + "."):
+        raise ValueError(
+            "spec must take every index of the outputs from an operand, got "
+            f"{min(unknown)!r} in the outputs of {spec!r} alone."
+        )
+    return [inputs, kernel, outputs]

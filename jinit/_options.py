@@ -97,6 +97,13 @@ def count(name: str, value: Any) -> int:
     return int(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """Returns a bool, refusing what is only like one."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
+
+
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Returns `value` if it is one of `choices`."""
     if value not in choices:
@@ -154,6 +161,9 @@ def resolve_axes(
 ) -> list[tuple[int, ...]]:
     """Counts each group of axes from the front, and checks that they are distinct.
 
+    The default `in_axis=-2` gives way where `out_axis` names that axis: the inputs of a
+    matrix with `out_axis=0` are its other axis.
+
     Args:
       shape: The shape of the array that the axes belong to.
       remedy: What to do about an axis that `shape` does not have.
@@ -166,6 +176,8 @@ def resolve_axes(
       ValueError: An axis that `shape` does not have, or that two options name.
     """
     rank, seen, resolved = len(shape), dict[int, str](), []
+    if named.get("in_axis") == -2 and rank > 1 and named["out_axis"] in (-2, rank - 2):
+        named["in_axis"] = -1
     for name, axis_or_axes in named.items():
         group = axes(name, axis_or_axes)
         group = (group,) if isinstance(group, int) else group

@@ -8,15 +8,15 @@ whatever its standard deviation, and gives the same bits within `jax.jit` and wi
 A complex draw is `mean + (x + iy) / sqrt(2)`, where x and y are independent real draws
 about zero: `E|w - mean|²` is the variance of the real distribution.
 
-Float32, float64 and complex draws have the bits of `jax.random.uniform` and
-`jax.random.normal`.
+Float32, float64 and complex draws have the bits of `jax.random` and, scaled, those of
+`jax.nn.initializers`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -79,10 +79,53 @@ def normal(
     """Draws from the normal distribution."""
     mean, std = _scalars(dtype, mean, std)
     if jnp.issubdtype(dtype, np.complexfloating):
-        z = _complex(_standard_normal, key, shape, dtype)
-    else:
-        z = _standard_normal(key, shape, real_dtype(dtype))
-    return round_to(_affine(mean, std, z), dtype)
+        z = _complex(partial(_normal, std=1), key, shape, dtype)
+        return mean.astype(dtype) + std.astype(dtype) * z
+    return round_to(mean + _normal(key, shape, real_dtype(dtype), std), dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def symmetric_uniform(
+    key: jax.Array, shape: Shape, dtype: np.dtype, bound: Number
+) -> jax.Array:
+    """Draws from the uniform distribution on [-bound, bound].
+
+    As `uniform` does, in another order of rounding: that of `jax.nn.initializers`.
+    """
+    (bound,) = _scalars(dtype, bound)
+    draw = partial(_interval, low=-1, high=1)
+    if jnp.issubdtype(dtype, np.complexfloating):
+        return _complex(draw, key, shape, dtype) * bound.astype(dtype)
+    return round_to(draw(key, shape, real_dtype(dtype)) * bound, dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def disc_uniform(
+    key: jax.Array, shape: Shape, dtype: np.dtype, std: Number
+) -> jax.Array:
+    """Draws complex numbers, uniform on the disc of radius sqrt(2) · std."""
+    (std,) = _scalars(dtype, std)
+
+    def modulus(u: jax.Array) -> jax.Array:
+        return jnp.sqrt(2 * u)
+
+    return _polar(key, shape, dtype, modulus) * std.astype(dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def disc_normal(
+    key: jax.Array, shape: Shape, dtype: np.dtype, std: Number, radius: float
+) -> jax.Array:
+    """Draws complex normal numbers conditioned on `|w| <= radius · std`.
+
+    `std` is that before truncation: `P(|w| > r · std) = exp(-r²)`.
+    """
+    std, edge = _scalars(dtype, std, radius)
+
+    def modulus(u: jax.Array) -> jax.Array:
+        return jnp.sqrt(-jnp.log1p(u * jnp.expm1(-edge * edge)))
+
+    return _polar(key, shape, dtype, modulus) * std.astype(dtype)
 
 
 def truncated_normal(
@@ -93,43 +136,58 @@ def truncated_normal(
     std: Number,
     low: Number,
     high: Number,
+    bounds: tuple[Number, Number] | None = None,
 ) -> jax.Array:
-    """Draws from the normal distribution conditioned on [low, high]."""
-    args = (key, mean, std, low, high)
+    """Draws from the normal distribution between two bounds.
+
+    They lie `low` and `high` standard deviations from the mean. Their absolute values,
+    if given as `bounds`, are kept to where scaling would round beyond them.
+    """
+    ends = [_erf_end(bound, real_dtype(dtype)) for bound in (low, high)]
+    args = (key, mean, std, (low, high), ends, bounds)
     central, tail = (
-        partial(_truncated, shape=shape, dtype=dtype, offset=offset)
-        for offset in (_central_offset, _tail_offset)
+        partial(_truncated, shape=shape, dtype=dtype, standard=standard)
+        for standard in (_central_normal, _tail_normal)
     )
-    if any(is_traced(option) for option in args[1:]):
-        far = jnp.maximum(low - mean, mean - high) > _TAIL * std
-        return lax.cond(far, tail, central, *args)
-    far = max(low - mean, mean - high) > _TAIL * std
-    return (tail if far else central)(*args)
+    if is_traced(low) or is_traced(high):
+        return lax.cond(jnp.maximum(low, -high) > _TAIL, tail, central, *args)
+    return (tail if max(low, -high) > _TAIL else central)(*args)
 
 
 # Bounds more than this many standard deviations to one side of the mean are a tail.
 _TAIL = 2
 
 
-@partial(jax.jit, static_argnames=("shape", "dtype", "offset"))
+@partial(jax.jit, static_argnames=("shape", "dtype", "standard"))
 def _truncated(
     key: jax.Array,
     mean: Number,
     std: Number,
-    low: Number,
-    high: Number,
+    limits: tuple[Number, Number],
+    ends: list[Any],
+    bounds: tuple[Number, Number] | None,
     *,
     shape: Shape,
     dtype: np.dtype,
-    offset: Callable[..., jax.Array],
+    standard: Callable[..., jax.Array],
 ) -> jax.Array:
-    """Draws the offset from the mean in one of two ways, and adds the mean."""
-    mean, std, low, high = _scalars(dtype, mean, std, low, high)
-    draw = partial(offset, std=std, low=low - mean, high=high - mean)
+    """Draws from the standard normal in one of two ways, scales and adds the mean."""
+    mean, std, low, high, *ends = _scalars(dtype, mean, std, *limits, *ends)
+    # Farther out all bounds are alike, and squares still finite.
+    low, high = (jnp.clip(bound, -1e18, 1e18) for bound in (low, high))
+
+    def draw(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
+        z = standard(key, shape, dtype, low, high, ends)
+        limits = lax.stop_gradient((low, high))
+        return jnp.clip(z, jnp.nextafter(*limits), jnp.nextafter(*limits[::-1]))
+
     if jnp.issubdtype(dtype, np.complexfloating):
-        return round_to(_complex(draw, key, shape, dtype) + mean.astype(dtype), dtype)
-    w = mean + draw(key, shape, real_dtype(dtype))
-    return round_to(jnp.clip(w, low, high), dtype)
+        z = _complex(draw, key, shape, dtype)
+        return mean.astype(dtype) + std.astype(dtype) * z
+    w = mean + std * draw(key, shape, real_dtype(dtype))
+    if bounds is not None:
+        w = jnp.clip(w, *_scalars(dtype, *bounds))
+    return round_to(w, dtype)
 
 
 def bits(key: jax.Array, shape: Shape, dtype: Any = np.uint32) -> jax.Array:
@@ -219,29 +277,45 @@ def _interval(key: Any, shape: Shape, dtype: np.dtype, low: Any, high: Any) -> A
     return _unit(key, shape, dtype) * (high - low) + low
 
 
-def _standard_normal(key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+def _normal(key: Any, shape: Shape, dtype: np.dtype, std: Any) -> jax.Array:
+    """Inverts the error function, as `jax.random.normal` does."""
     u = _interval(key, shape, dtype, _above_minus_one(dtype), np.array(1, dtype))
+    return (np.array(math.sqrt(2), dtype) * std) * lax.erf_inv(u)
+
+
+def _erf_end(bound: Number, dtype: np.dtype) -> Any:
+    """The error function of a bound in standard deviations, kept within ±1.
+
+    Wide bounds round to erf = ±1, whose inverse is infinite: hence the ends are kept
+    within the numbers next to ±1, as those of `_normal` are. Of a known bound it is
+    computed ahead: of a constant XLA would compute it with another last bit.
+    """
+    return (_erf if is_traced(bound) else _known_erf)(bound, dtype)
+
+
+@partial(jax.jit, static_argnums=1)
+def _erf(bound: Number, dtype: np.dtype) -> jax.Array:
+    outermost = -_above_minus_one(dtype)
+    erf = lax.erf(jnp.asarray(bound, dtype) / np.array(math.sqrt(2), dtype))
+    return jnp.clip(erf, -outermost, outermost)
+
+
+@lru_cache
+def _known_erf(bound: float, dtype: np.dtype) -> np.ndarray:
+    with jax.ensure_compile_time_eval():
+        return np.asarray(_erf(bound, dtype))
+
+
+def _central_normal(
+    key: Any, shape: Shape, dtype: np.dtype, low: Any, high: Any, ends: list[Any]
+) -> jax.Array:
+    """Inverts the error function, as `jax.random.truncated_normal` does."""
+    u = _interval(key, shape, dtype, *ends)
     return lax.erf_inv(u) * np.array(math.sqrt(2), dtype)
 
 
-def _central_offset(
-    key: Any, shape: Shape, dtype: np.dtype, std: Any, low: Any, high: Any
-) -> jax.Array:
-    """Inverts the error function, as `jax.random.truncated_normal` does.
-
-    Wide bounds round to erf = ±1, whose inverse is infinite: hence the ends are kept
-    within the numbers next to ±1, as those of `_standard_normal` are.
-    """
-    root_two, outermost = np.array(math.sqrt(2), dtype), -_above_minus_one(dtype)
-    low, high = (
-        jnp.clip(lax.erf(bound / std / root_two), -outermost, outermost)
-        for bound in (low, high)
-    )
-    return std * (lax.erf_inv(_interval(key, shape, dtype, low, high)) * root_two)
-
-
-def _tail_offset(
-    key: Any, shape: Shape, dtype: np.dtype, std: Any, low: Any, high: Any
+def _tail_normal(
+    key: Any, shape: Shape, dtype: np.dtype, low: Any, high: Any, ends: list[Any]
 ) -> jax.Array:
     """Inverts the logarithm of the survival function S, in the distance from the bound.
 
@@ -250,9 +324,9 @@ def _tail_offset(
     that each step comes down and none passes the root. Far out the start is the root to
     the last digit.
     """
-    near = jnp.minimum(jnp.minimum(abs(low), abs(high)) / std, np.array(1e18, dtype))
+    near = jnp.minimum(abs(low), abs(high))
     log_ratio = partial(_log_survival_ratio, near)
-    mass = -jnp.expm1(log_ratio((high - low) / std))
+    mass = -jnp.expm1(log_ratio(high - low))
     depth = jnp.log1p(-_unit(key, shape, dtype) * mass)
     rayleigh = -depth / near
     start = 2 * rayleigh / (1 + jnp.sqrt(1 + 2 * rayleigh / near))
@@ -261,7 +335,7 @@ def _tail_offset(
         return d + (log_ratio(d) - depth) * jnp.exp(_log_mills(near + d))
 
     root = lax.fori_loop(0, 4, newton, start)
-    distance = std * jnp.where(near < 1 / jnp.sqrt(jnp.finfo(dtype).eps), root, start)
+    distance = jnp.where(near < 1 / jnp.sqrt(jnp.finfo(dtype).eps), root, start)
     return jnp.where(low > 0, low + distance, high - distance)
 
 
@@ -284,15 +358,19 @@ def _log_mills(z: jax.Array) -> jax.Array:
     return jnp.where(z < far, direct, series)
 
 
-def _affine(mean: jax.Array, std: jax.Array, z: jax.Array) -> jax.Array:
-    return mean.astype(z.dtype) + std.astype(z.dtype) * z
-
-
 def _complex(draw: Callable, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
     real_key, imaginary_key = jax.random.split(key)
     real = draw(real_key, shape, real_dtype(dtype))
     imaginary = draw(imaginary_key, shape, real_dtype(dtype))
     return lax.complex(real, imaginary) / np.array(math.sqrt(2), dtype)
+
+
+def _polar(key: Any, shape: Shape, dtype: np.dtype, modulus: Callable) -> jax.Array:
+    """Complex numbers of any phase, the modulus a function of a uniform draw."""
+    modulus_key, phase_key = jax.random.split(key)
+    r = modulus(_unit(modulus_key, shape, real_dtype(dtype)))
+    phase = 2 * np.pi * _unit(phase_key, shape, real_dtype(dtype))
+    return lax.complex(r * jnp.cos(phase), r * jnp.sin(phase))
 
 
 def _above_minus_one(dtype: np.dtype) -> Any:

@@ -1,8 +1,9 @@
-"""Variance scaling: weights whose variance is that of the layer's fans.
+"""Xavier and Kaiming initialization, as torch has it: a gain over the fans.
 
-All take the axes of the kernel (`in_axis`, `out_axis`, `batch_axis`, `groups`: see
-`jinit.fans`), or the fans themselves as numbers (`fan_in`, `fan_out`), which serves
-biases and other parameters that have no such axes.
+All take the axes of the kernel and what the layer makes of them (`in_axis`, `out_axis`,
+`batch_axis`, `groups`, `transposed`: see `jinit.fans`), or the fans themselves as
+numbers (`fan_in`, `fan_out`), which serves biases and other parameters that have no
+such axes.
 """
 
 from __future__ import annotations
@@ -31,11 +32,10 @@ class _Xavier(FanInitializer):
         self._set(gain=check_gain("gain", self.gain))
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        self._fans(shape)  # refuses a shape without the axes
+        self._fan(shape, "fan_avg")
 
     def _std(self, shape: Shape) -> Any:
-        fan_in, fan_out = self._fans(shape)
-        return resolve_gain(self.gain) * sqrt(2 / (fan_in + fan_out))
+        return resolve_gain(self.gain) / sqrt(self._fan(shape, "fan_avg"))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -51,12 +51,9 @@ class xavier_uniform(_Xavier):
     Args:
       gain: Factor of the standard deviation: a number, or the name of a nonlinearity
         (see `jinit.calculate_gain`).
-      in_axis: Axis or axes of the inputs.
-      out_axis: Axis or axes of the outputs.
-      batch_axis: Axes along which independent kernels are stacked.
-      groups: Groups of a grouped convolution.
-      fan_in: The number of inputs of a unit, instead of counting it.
-      fan_out: The number of outputs that a unit feeds, instead of counting it.
+      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
+        see `jinit.fans`.
+      fan_in, fan_out: The fans as numbers, instead of counting them.
 
     Raises:
       TypeError: An option is not of its type.
@@ -77,7 +74,7 @@ class xavier_uniform(_Xavier):
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         bound = sqrt(3) * self._std(shape)
-        return _sample.uniform(key, shape, dtype, -bound, bound)
+        return _sample.symmetric_uniform(key, shape, dtype, bound)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -89,12 +86,9 @@ class xavier_normal(_Xavier):
     Args:
       gain: Factor of the standard deviation: a number, or the name of a nonlinearity
         (see `jinit.calculate_gain`).
-      in_axis: Axis or axes of the inputs.
-      out_axis: Axis or axes of the outputs.
-      batch_axis: Axes along which independent kernels are stacked.
-      groups: Groups of a grouped convolution.
-      fan_in: The number of inputs of a unit, instead of counting it.
-      fan_out: The number of outputs that a unit feeds, instead of counting it.
+      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
+        see `jinit.fans`.
+      fan_in, fan_out: The fans as numbers, instead of counting them.
 
     Raises:
       TypeError: An option is not of its type.
@@ -139,7 +133,7 @@ class _Kaiming(FanInitializer):
             )
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        self._fan(shape, self.mode)  # refuses a shape without the axes
+        self._fan(shape, self.mode)
 
     def _std(self, shape: Shape) -> Any:
         if self.nonlinearity == "leaky_relu":
@@ -165,12 +159,9 @@ class kaiming_uniform(_Kaiming):
         "fan_geo_avg" (arithmetic and geometric mean) compromise.
       nonlinearity: What follows the layer: a name that `jinit.calculate_gain` knows, or
         the gain itself as a number.
-      in_axis: Axis or axes of the inputs.
-      out_axis: Axis or axes of the outputs.
-      batch_axis: Axes along which independent kernels are stacked.
-      groups: Groups of a grouped convolution.
-      fan_in: The number of inputs of a unit, instead of counting it.
-      fan_out: The number of outputs that a unit feeds, instead of counting it.
+      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
+        see `jinit.fans`.
+      fan_in, fan_out: The fans as numbers, instead of counting them.
 
     Raises:
       TypeError: An option is not of its type.
@@ -193,7 +184,7 @@ class kaiming_uniform(_Kaiming):
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         bound = sqrt(3) * self._std(shape)
-        return _sample.uniform(key, shape, dtype, -bound, bound)
+        return _sample.symmetric_uniform(key, shape, dtype, bound)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -210,12 +201,9 @@ class kaiming_normal(_Kaiming):
         "fan_geo_avg" (arithmetic and geometric mean) compromise.
       nonlinearity: What follows the layer: a name that `jinit.calculate_gain` knows, or
         the gain itself as a number.
-      in_axis: Axis or axes of the inputs.
-      out_axis: Axis or axes of the outputs.
-      batch_axis: Axes along which independent kernels are stacked.
-      groups: Groups of a grouped convolution.
-      fan_in: The number of inputs of a unit, instead of counting it.
-      fan_out: The number of outputs that a unit feeds, instead of counting it.
+      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
+        see `jinit.fans`.
+      fan_in, fan_out: The fans as numbers, instead of counting them.
 
     Raises:
       TypeError: An option is not of its type.
