@@ -7,6 +7,14 @@ from jinit._basic import trunc_normal as trunc_normal
 from jinit._basic import truncated_normal as truncated_normal
 from jinit._basic import uniform as uniform
 from jinit._basic import zeros as zeros
+from jinit._combine import blocks as blocks
+from jinit._combine import looks_linear as looks_linear
+from jinit._combine import stack as stack
+from jinit._combine import with_dtype as with_dtype
+from jinit._config import deserialize as deserialize
+from jinit._config import serialize as serialize
+from jinit._convolution import convolution_orthogonal as convolution_orthogonal
+from jinit._convolution import delta_orthogonal as delta_orthogonal
 from jinit._fans import Fans as Fans
 from jinit._fans import einsum_axes as einsum_axes
 from jinit._fans import fans as fans
@@ -15,6 +23,8 @@ from jinit._identity import dirac as dirac
 from jinit._identity import eye as eye
 from jinit._initializer import Initializer as Initializer
 from jinit._orthogonal import orthogonal as orthogonal
+from jinit._orthogonal import scaled_orthogonal as scaled_orthogonal
+from jinit._orthogonal import spectral_orthogonal as spectral_orthogonal
 from jinit._scaling import kaiming_normal as kaiming_normal
 from jinit._scaling import kaiming_uniform as kaiming_uniform
 from jinit._scaling import xavier_normal as xavier_normal

@@ -90,7 +90,7 @@ def _nested_tuples(value: Any) -> Any:
     return freeze(array.tolist())
 
 
-class _Uncalled(Initializer):
+class Uncalled(Initializer):
     """An initializer without options, which works uncalled as it does called."""
 
     def __new__(cls, *args: Any, **call: Any) -> Any:
@@ -99,7 +99,7 @@ class _Uncalled(Initializer):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class zeros(_Uncalled):
+class zeros(Uncalled):
     """Fills with zero.
 
     Returns:
@@ -124,7 +124,7 @@ class zeros(_Uncalled):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class ones(_Uncalled):
+class ones(Uncalled):
     """Fills with one: the scale of a normalization layer.
 
     Returns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache, partial
 from typing import Any, ClassVar, Self
 
@@ -73,15 +73,7 @@ class Initializer:
         shape, dtype = _arguments.check_shape(shape), _arguments.check_dtype(dtype)
         if self._random:
             key = _arguments.check_key(key)
-            if not jnp.issubdtype(dtype, jnp.inexact):
-                raise TypeError(
-                    f"{self!r} draws floating-point or complex numbers, got "
-                    f"dtype={dtype.name}; draw in float32 and round, or use "
-                    "jinit.zeros, jinit.ones or jinit.constant."
-                )
-        for field in fields(self):
-            _arguments.check_range(field.name, getattr(self, field.name), dtype)
-        self._check(shape, dtype)
+        self._check_all(shape, dtype)
         if out_sharding is not None:
             _arguments.check_sharding(out_sharding, shape)
         if 0 in shape:  # fans may be zero, and there is nothing to draw
@@ -92,20 +84,41 @@ class Initializer:
         if out_sharding is None:
             return self._draw(key, shape, dtype)
         explicit = bool(jax.sharding.get_abstract_mesh().explicit_axes)
-        traced = any(is_traced(getattr(self, f.name)) for f in fields(self))
         # A traced option cannot be hashed, nor does it need to: jax.jit is under way.
-        program = _sharded_draw.__wrapped__ if traced else _sharded_draw
+        program = _sharded_draw.__wrapped__ if self._is_traced() else _sharded_draw
         return program(self, shape, dtype, out_sharding, explicit)(key)
 
     def __repr__(self) -> str:
         options = []
         for field in fields(self):
             value = getattr(self, field.name)
-            if not field.kw_only:
+            if not field.kw_only and field.default is MISSING:
                 options.append(repr(value))
             elif is_traced(value) or value != field.default:
                 options.append(f"{field.name}={value!r}")
         return f"{type(self).__name__}({', '.join(options)})"
+
+    def _is_traced(self) -> bool:
+        """Whether an option is a traced array, here or in an initializer within."""
+        options = [getattr(self, field.name) for field in fields(self)]
+        return any(
+            option._is_traced()
+            if isinstance(option, Initializer)
+            else is_traced(option)
+            for option in options
+        )
+
+    def _check_all(self, shape: Shape, dtype: np.dtype) -> None:
+        """Refuses a shape or dtype that cannot be drawn."""
+        if self._random and not jnp.issubdtype(dtype, jnp.inexact):
+            raise TypeError(
+                f"{self!r} draws floating-point or complex numbers, got "
+                f"dtype={dtype.name}; draw in float32 and round, or use "
+                "jinit.zeros, jinit.ones or jinit.constant."
+            )
+        for field in fields(self):
+            _arguments.check_range(field.name, getattr(self, field.name), dtype)
+        self._check(shape, dtype)
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         """Refuses a shape or dtype that the options do not fit."""

@@ -176,8 +176,10 @@ def resolve_axes(
       ValueError: An axis that `shape` does not have, or that two options name.
     """
     rank, seen, resolved = len(shape), dict[int, str](), []
-    if named.get("in_axis") == -2 and rank > 1 and named["out_axis"] in (-2, rank - 2):
-        named["in_axis"] = -1
+    if named.get("in_axis") == -2 and rank > 1:
+        outs = np.atleast_1d(named["out_axis"])
+        if -2 in outs or rank - 2 in outs:
+            named["in_axis"] = -1
     for name, axis_or_axes in named.items():
         group = axes(name, axis_or_axes)
         group = (group,) if isinstance(group, int) else group

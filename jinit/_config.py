@@ -1,0 +1,135 @@
+"""Initializers to plain JSON and back."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+import jinit
+from jinit._initializer import Initializer
+from jinit._options import is_traced
+
+VERSION = 1
+"""The form of the configurations; it rises when the meaning of one changes."""
+
+
+def serialize(init: Any) -> dict[str, Any]:
+    """Describes an initializer as a dict that JSON can hold.
+
+    Args:
+      init: One of jinit's initializers, those made of others included.
+
+    Returns:
+      The version of the form, the name, and the options that are not the defaults.
+
+    Raises:
+      TypeError: `init`, or one within it, is not an initializer of jinit.
+      ValueError: An option is traced, and so has no value yet.
+
+    Example:
+      >>> import json, jinit
+      >>> config = jinit.serialize(jinit.kaiming_normal(mode="fan_out"))
+      >>> print(json.dumps(config))
+      {"jinit": 1, "name": "kaiming_normal", "options": {"mode": "fan_out"}}
+    """
+    if not isinstance(init, Initializer) or type(init) not in _public().values():
+        raise TypeError(
+            f"init must be an initializer of jinit, got {init!r}; no other has a name "
+            "to be found by."
+        )
+    options = {}
+    for option in fields(init):
+        value = getattr(init, option.name)
+        if is_traced(value) or value != option.default:
+            options[option.name] = _to_json(option.name, value)
+    return {"jinit": VERSION, "name": type(init).__name__, "options": options}
+
+
+def deserialize(config: Mapping[str, Any]) -> Initializer:
+    """Makes the initializer that a configuration describes.
+
+    Args:
+      config: What `serialize` returned, or JSON made of it.
+
+    Returns:
+      An initializer equal to the one that was serialized.
+
+    Raises:
+      TypeError: `config` is not a mapping, or an option is unknown or of another type.
+      ValueError: Another version, a missing entry, an unknown name, or an option out of
+        its range.
+
+    Example:
+      >>> import jinit
+      >>> init = jinit.stack(jinit.orthogonal(gain=2.0), axis=1)
+      >>> jinit.deserialize(jinit.serialize(init))
+      stack(orthogonal(gain=2.0), axis=1)
+    """
+    if not isinstance(config, Mapping):
+        raise TypeError(
+            f"config must be a dict, as jinit.serialize returns it, got {config!r}."
+        )
+    if set(config) != {"jinit", "name", "options"}:
+        raise ValueError(
+            "config must have the entries 'jinit', 'name' and 'options', got "
+            f"{sorted(map(str, config))}."
+        )
+    if config["jinit"] != VERSION:
+        raise ValueError(
+            f"config must be of version {VERSION}, got {config['jinit']!r}; read it "
+            "with the version of jinit that wrote it."
+        )
+    factory, options = _factory(config["name"]), config["options"]
+    if not isinstance(options, Mapping):
+        raise TypeError(f"options of config must be a dict, got {options!r}.")
+    required = {f.name for f in fields(factory) if f.default is MISSING}
+    if missing := sorted(required.difference(options)):
+        raise ValueError(
+            f"options of {factory.__name__} must include {', '.join(missing)}, got "
+            f"{dict(options)!r}."
+        )
+    return factory(**{str(name): _from_json(value) for name, value in options.items()})
+
+
+def _public() -> dict[str, type[Initializer]]:
+    """The initializers by name: what `jinit/__init__.py` makes public."""
+    return {
+        name: value
+        for name, value in vars(jinit).items()
+        if isinstance(value, type) and issubclass(value, Initializer)
+    }
+
+
+def _factory(name: Any) -> type[Initializer]:
+    known = _public()
+    if name not in known or name == "Initializer":
+        near = difflib.get_close_matches(str(name), known, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        raise ValueError(
+            f"config must name one of jinit's initializers, got {name!r}{hint}"
+        )
+    return known[name]
+
+
+def _to_json(name: str, value: Any) -> Any:
+    if is_traced(value):
+        raise ValueError(f"{name} must have a value to be serialized, got {value!r}.")
+    if callable(value):  # an initializer within another
+        return serialize(value)
+    if isinstance(value, tuple):
+        return [_to_json(name, item) for item in value]
+    if isinstance(value, complex):
+        return {"real": value.real, "imag": value.imag}
+    return value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, Mapping) and set(value) == {"real", "imag"}:
+        return complex(value["real"], value["imag"])
+    if isinstance(value, Mapping):
+        return deserialize(value)
+    if isinstance(value, list | tuple):
+        return tuple(_from_json(item) for item in value)
+    return value

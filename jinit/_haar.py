@@ -1,0 +1,86 @@
+"""Haar matrices: uniformly random orthogonal and unitary ones, by matrix products.
+
+No QR decomposition is computed. The Q of a matrix of independent normals is a product
+of reflections whose vectors are themselves independent normals (Stewart 1980), so the
+vectors are drawn directly and multiplied out, a block of columns at a time (Joffrain et
+al. 2006). Matrix products are fast on every backend, and in batches.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.scipy.linalg import block_diag, solve_triangular
+
+from jinit import _sample
+from jinit._arguments import Shape
+
+
+def haar(key: jax.Array, size: Shape, dtype: np.dtype) -> jax.Array:
+    """Draws a batch of Haar (semi-)orthogonal matrices in the dtype of computation.
+
+    Args:
+      key: One key.
+      size: (batch, rows, columns).
+      dtype: Real or complex, of any width.
+
+    Returns:
+      An array of that size: orthonormal columns if rows >= columns, else rows.
+    """
+    batch, rows, columns = size
+    if rows < columns:
+        return haar(key, (batch, columns, rows), dtype).mT
+    complex_valued = jnp.issubdtype(dtype, np.complexfloating)
+    wide = dtype if complex_valued else _sample.real_dtype(dtype)
+    x = _sample.normal(key, size, wide, 0.0, 1.0)
+    return jax.vmap(_orthonormal_columns)(x)
+
+
+def _orthonormal_columns(x: jax.Array) -> jax.Array:
+    """The product of the reflections that column k of `x`, from row k down, defines.
+
+    With H_k = I - 2 v_k v_kᴴ such that H_k x_k = -sign(x_kk) |x_k| e_k, the Q of a QR
+    decomposition is H_1 H_2 ..., with the signs of R's diagonal made positive.
+    """
+    rows, columns = x.shape
+    x = jnp.tril(x)
+    diagonal = jnp.diagonal(x)
+    sign = jnp.where(diagonal == 0, jnp.ones_like(diagonal), jnp.sign(diagonal))[None]
+    v = x + jnp.eye(rows, columns, dtype=x.dtype) * (sign * _lengths(x))
+    v /= _lengths(v)
+    # More blocks waste less work on zeros, but each takes time to compile: one block up
+    # to 512 columns and four beyond cost least for a first draw, compilation included.
+    width = max(512, -(-columns // 4))
+    q = jnp.zeros((rows - columns, 0), x.dtype)
+    for start in reversed(range(0, columns, width)):
+        q = _reflect(v[start:, start : start + width], q)
+    return -q * sign
+
+
+def _lengths(columns: jax.Array) -> jax.Array:
+    """The Euclidean length of each column, in the dtype of the columns."""
+    squares = jnp.sum(abs(columns) ** 2, axis=0, keepdims=True)
+    return jnp.sqrt(squares).astype(columns.dtype)
+
+
+def _reflect(v: jax.Array, q: jax.Array) -> jax.Array:
+    """Applies the product of the reflections in the columns of `v` to diag(I, q).
+
+    The product is I - V T Vᴴ, where the inverse of T is the upper triangle of VᴴV with
+    its diagonal halved (Joffrain et al. 2006, the UT transform).
+    """
+    width = v.shape[1]
+    identity = jnp.eye(width, dtype=v.dtype)
+    inverse_of_t = jnp.triu(matmul(v.mT.conj(), v), 1) + identity / 2
+    from_identity, from_q = v[:width].mT.conj(), matmul(v[width:].mT.conj(), q)
+    projected = jnp.concatenate([from_identity, from_q], axis=1)
+    update = matmul(v, solve_triangular(inverse_of_t, projected))
+    return block_diag(identity, q) - update
+
+
+# Accelerators multiply float32 matrices in fewer digits by default.
+matmul = partial(jnp.matmul, precision=lax.Precision.HIGHEST)

@@ -1,0 +1,182 @@
+"""A drop-in for `jax.nn.initializers`, and for those of `flax.linen` and `flax.nnx`.
+
+    from jinit import jaxnn as initializers
+
+Names, arguments, their order and their defaults are JAX's, and with the same key so are
+the bits of everything that is drawn element by element, in float32, float64, complex64
+and complex128. What the factories return are jinit's initializers: they print, compare
+and pickle, and draw faster. They differ where JAX's are at fault:
+
+| | `jax.nn.initializers` | here |
+|---|---|---|
+| float16, bfloat16 | drawn in the dtype: 128 values, mean off | float32 rounded once |
+| float8 | NaN, or a few values | float32 rounded once |
+| variance under float16's range | zeros | the right deviation |
+| complex truncated normal | deviation 0.93 % high | as asked |
+| complex `uniform`, `truncated_normal` | raise | drawn |
+| `truncated_normal` with wide bounds | some values at the lower bound | none |
+| `truncated_normal` far in a tail | a few values, or one | all of them |
+| an axis both in and out | fans that are wrong | the other axis, or refused |
+| kernels without elements | `ZeroDivisionError` in older versions | empty |
+| orthogonal in half precision | raises | float32 rounded once |
+| orthogonal with `out_sharding` | raises | sharded |
+
+Two kinds of draws have no bits to agree with. Orthogonal matrices are computed in
+another way. And where JAX's own bits change under `jax.jit` (`normal` before jax 0.12,
+`truncated_normal` with bounds other than ±2), those here are the same with and without
+it: for `normal` JAX's compiled ones, for `truncated_normal` its others.
+
+Refused are options that make no sense: negative scales and deviations, bounds in the
+wrong order, values that are not finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jax.nn.initializers import Initializer as Initializer
+
+import jinit
+
+Axis = int | Sequence[int]
+
+zeros = jinit.zeros
+ones = jinit.ones
+
+
+def zeros_init() -> Initializer:
+    """`jinit.zeros`, as Flax names the factory."""
+    return zeros()
+
+
+def ones_init() -> Initializer:
+    """`jinit.ones`, as Flax names the factory."""
+    return ones()
+
+
+def constant(value: Any, dtype: Any = None) -> Initializer:
+    """`jinit.constant`."""
+    return _with_dtype(jinit.constant(value), dtype)
+
+
+def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
+    """`jinit.uniform` from 0 to `scale`."""
+    return _with_dtype(jinit.uniform(a=0.0, b=scale), dtype)
+
+
+def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
+    """`jinit.normal` about 0."""
+    return _with_dtype(jinit.normal(std=stddev), dtype)
+
+
+def truncated_normal(
+    stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, upper: Any = 2.0
+) -> Initializer:
+    """`jinit.truncated_normal` about 0, uncorrected."""
+    init = jinit.truncated_normal(std=stddev, lower=lower, upper=upper)
+    return _with_dtype(init, dtype)
+
+
+def variance_scaling(
+    scale: Any,
+    mode: str,
+    distribution: str,
+    in_axis: Axis = -2,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: Any = None,
+) -> Initializer:
+    """`jinit.variance_scaling`."""
+    init = jinit.variance_scaling(
+        scale,
+        mode,
+        distribution,
+        in_axis=in_axis,
+        out_axis=out_axis,
+        batch_axis=batch_axis,
+    )
+    return _with_dtype(init, dtype)
+
+
+def lecun_uniform(
+    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
+) -> Initializer:
+    """`jinit.lecun_uniform`."""
+    return _fan_based(jinit.lecun_uniform, in_axis, out_axis, batch_axis, dtype)
+
+
+def lecun_normal(
+    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
+) -> Initializer:
+    """`jinit.lecun_normal`."""
+    return _fan_based(jinit.lecun_normal, in_axis, out_axis, batch_axis, dtype)
+
+
+def glorot_uniform(
+    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
+) -> Initializer:
+    """`jinit.glorot_uniform`."""
+    return _fan_based(jinit.glorot_uniform, in_axis, out_axis, batch_axis, dtype)
+
+
+def glorot_normal(
+    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
+) -> Initializer:
+    """`jinit.glorot_normal`."""
+    return _fan_based(jinit.glorot_normal, in_axis, out_axis, batch_axis, dtype)
+
+
+def he_uniform(
+    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
+) -> Initializer:
+    """`jinit.he_uniform`."""
+    return _fan_based(jinit.he_uniform, in_axis, out_axis, batch_axis, dtype)
+
+
+def he_normal(
+    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
+) -> Initializer:
+    """`jinit.he_normal`."""
+    return _fan_based(jinit.he_normal, in_axis, out_axis, batch_axis, dtype)
+
+
+# JAX's second names. Mind that torch's xavier_normal and kaiming_normal, which are
+# jinit.xavier_normal and jinit.kaiming_normal, are not truncated.
+xavier_uniform = glorot_uniform
+xavier_normal = glorot_normal
+kaiming_uniform = he_uniform
+kaiming_normal = he_normal
+
+
+def orthogonal(
+    scale: Any = 1.0, column_axis: int = -1, dtype: Any = None
+) -> Initializer:
+    """`jinit.orthogonal`, whose gain is `scale`."""
+    return _with_dtype(jinit.orthogonal(gain=scale, out_axis=column_axis), dtype)
+
+
+def delta_orthogonal(
+    scale: Any = 1.0, column_axis: int = -1, dtype: Any = None
+) -> Initializer:
+    """`jinit.delta_orthogonal`, whose gain is `scale`.
+
+    Inputs and outputs are the last two axes. `column_axis` says which of them indexes
+    the columns of the matrix drawn, whose distribution is the same either way.
+    """
+    if column_axis not in (-2, -1, 0, 1):
+        raise ValueError(
+            f"column_axis must name an axis of a matrix, -1 or -2, got {column_axis!r}."
+        )
+    return _with_dtype(jinit.delta_orthogonal(gain=scale), dtype)
+
+
+def _fan_based(
+    factory: Any, in_axis: Axis, out_axis: Axis, batch_axis: Axis, dtype: Any
+) -> Initializer:
+    init = factory(in_axis=in_axis, out_axis=out_axis, batch_axis=batch_axis)
+    return _with_dtype(init, dtype)
+
+
+def _with_dtype(init: jinit.Initializer, dtype: Any) -> Initializer:
+    return init if dtype is None else jinit.with_dtype(init, dtype)
