@@ -1,0 +1,415 @@
+"""The drop-in beside `jax.nn.initializers`: its signatures, its bits, and its faults.
+
+A grid of initializers, shapes and axes, dtypes and generators is drawn by both, eagerly
+and compiled, and compared bit for bit.
+"""
+
+import functools
+import inspect
+import pickle
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from helpers import as_double, check_mean, check_std
+from jax.nn import initializers as peer
+from jax.sharding import NamedSharding, PartitionSpec
+
+import jinit
+from jinit import jaxnn
+
+PACKAGES = {"jax": peer, "linen": nn.initializers, "nnx": nnx.initializers}
+
+
+def factories():
+    """The names that take options, which the uncalled zeros and ones do not."""
+    names = [name for name in dir(peer) if not name.startswith("_")]
+    return [name for name in names if name not in ("Initializer", "zeros", "ones")]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_of_the_peers_is_there(package):
+    public = {
+        name
+        for name, value in vars(PACKAGES[package]).items()
+        if not name.startswith("_")
+        and callable(value)
+        and name not in ("Any", "DtypeLikeInexact")
+    }
+    assert public <= set(dir(jaxnn))
+
+
+@pytest.mark.parametrize("name", factories())
+def test_parameters_have_the_names_order_and_defaults_of_the_peer(name):
+    ours, theirs = (
+        [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
+        for f in (getattr(jaxnn, name), getattr(peer, name))
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["zeros", "ones", "zeros_init", "ones_init"])
+def test_zeros_and_ones_are_called_as_the_peers_are(name, key):
+    ours, theirs = (
+        getattr(package, name)() if name.endswith("init") else getattr(package, name)
+        for package in (jaxnn, nn.initializers)
+    )
+    for arguments in [(key, (2, 3)), (key, (2,), jnp.int32), (key, (), jnp.bfloat16)]:
+        assert ours(*arguments).dtype == theirs(*arguments).dtype
+        np.testing.assert_array_equal(ours(*arguments), theirs(*arguments))
+    np.testing.assert_array_equal(
+        ours(key=key, shape=(2,), dtype=jnp.int8), theirs(key, (2,), jnp.int8)
+    )
+
+
+def test_constants_are_those_of_the_peer(key):
+    for value in (2, 0.5, [[1.0, 2.0]], 1j):
+        value = np.array(value)
+        dtype = jnp.complex64 if np.iscomplexobj(value) else jnp.float32
+        ours, theirs = (p.constant(value, dtype)(key, (3, 2)) for p in (jaxnn, peer))
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_dtype_given_to_the_factory_holds_where_the_call_names_none(key):
+    for name in factories():
+        options = {"constant": (1.0,), "variance_scaling": (1.0, "fan_in", "normal")}
+        init = getattr(jaxnn, name)(*options.get(name, ()), dtype=jnp.bfloat16)
+        assert init(key, (3, 4, 4)).dtype == jnp.bfloat16, name
+        assert init(key, (3, 4, 4), jnp.float32).dtype == jnp.float32, name
+        assert pickle.loads(pickle.dumps(init)) == init, name
+
+
+def test_a_flax_layer_is_equal_when_rebuilt():
+    layers = [nn.Dense(4, kernel_init=jaxnn.he_normal()) for _ in range(2)]
+    assert layers[0] == layers[1]
+
+
+# The grid. Each entry is called on both packages.
+NAMED = [
+    *("lecun_uniform()", "lecun_normal()", "glorot_uniform()", "glorot_normal()"),
+    *("he_uniform()", "he_normal()", "xavier_uniform()", "kaiming_normal()"),
+]
+SCALINGS = [
+    f"variance_scaling({scale}, '{mode}', '{distribution}')"
+    for distribution in ("truncated_normal", "normal", "uniform")
+    for mode, scale in [
+        ("fan_in", 1.0),
+        ("fan_out", 0.37),
+        ("fan_avg", 2),
+        ("fan_geo_avg", 1.7),
+    ]
+]
+PLAIN = [
+    *("uniform()", "uniform(0.3)", "normal()", "normal(0.37)"),
+    *("truncated_normal()", "truncated_normal(0.3, None, -1.0, 1.0)"),
+    "truncated_normal(1.0, lower=-1.3, upper=0.7)",
+]
+CALLS = [*NAMED, *SCALINGS, *PLAIN]
+LAYOUTS = {
+    "matrix": ((7, 5), {}),
+    "convolution": ((3, 2, 4, 6), {}),
+    "torch's layout": ((6, 4, 3), {"in_axis": 1, "out_axis": 0}),
+    "stacked": ((2, 5, 8), {"in_axis": 1, "out_axis": 2, "batch_axis": 0}),
+    "heads": ((6, 2, 3), {"in_axis": 0, "out_axis": (1, 2)}),
+}
+KEYS = {
+    "typed": lambda: jax.random.key(3),
+    "raw": lambda: jax.random.PRNGKey(3),
+    "rbg": lambda: jax.random.key(3, impl="rbg"),
+    "unsafe_rbg": lambda: jax.random.key(3, impl="unsafe_rbg"),
+}
+# Complex draws that JAX does not make, or makes with another variance.
+REAL_ONLY = [*(c for c in CALLS if "truncated" in c), "uniform()", "uniform(0.3)"]
+REAL_ONLY += [c for c in NAMED if "normal" in c]
+GRIDS = [
+    *((layout, "float32", "typed", CALLS) for layout in LAYOUTS),
+    *(("convolution", "float32", keys, CALLS) for keys in ("raw", "rbg", "unsafe_rbg")),
+    *((layout, "float64", "typed", CALLS) for layout in ("matrix", "heads")),
+    *(
+        ("stacked", dtype, "typed", [c for c in CALLS if c not in REAL_ONLY])
+        for dtype in ("complex64", "complex128")
+    ),
+]
+GRID = [
+    (call, layout, dtype, keys, compiled)
+    for layout, dtype, keys, calls in GRIDS
+    for call in calls
+    for compiled in (False, True)
+]
+
+
+def make(package, call, axes):
+    name, options = call[:-1].split("(")
+    fan_based = call in NAMED or call in SCALINGS
+    axes = [f"{axis}={value}" for axis, value in axes.items()] if fan_based else []
+    arguments = ", ".join([*filter(None, [options]), *axes])
+    return eval(f"package.{name}({arguments})", {"package": package})
+
+
+@functools.cache
+def drawn(package, layout, dtype, keys, compiled):
+    """What a package draws for every call, in one program or one by one."""
+    shape, axes = LAYOUTS[layout]
+    calls = next(grid[3] for grid in GRIDS if grid[:3] == (layout, dtype, keys))
+    inits = {call: make(package, call, axes) for call in calls}
+
+    def draw(key):
+        return {call: init(key, shape, dtype) for call, init in inits.items()}
+
+    with (
+        jax.enable_x64(dtype in ("float64", "complex128")),
+        jax.numpy_dtype_promotion("standard"),  # JAX's complex draws need it
+    ):
+        arrays = (jax.jit(draw) if compiled else draw)(KEYS[keys]())
+    return {call: np.asarray(w) for call, w in arrays.items()}
+
+
+def bits(w):
+    return np.ascontiguousarray(w).view(np.uint8)
+
+
+def test_the_grid_has_hundreds_of_cases():
+    assert len(set(GRID)) == len(GRID) >= 400
+
+
+@pytest.mark.parametrize(("call", "layout", "dtype", "keys", "compiled"), GRID)
+def test_bits_are_those_of_the_peer(call, layout, dtype, keys, compiled):
+    case = layout, dtype, keys
+    ours = drawn(jaxnn, *case, compiled)[call]
+    eager, jitted = (drawn(peer, *case, how)[call] for how in (False, True))
+
+    assert ours.dtype == dtype
+    if np.array_equal(bits(eager), bits(jitted)):
+        np.testing.assert_array_equal(bits(ours), bits(eager))
+    else:  # the peer's own bits depend on jit; ours do not
+        normal = "truncated" not in call
+        np.testing.assert_array_equal(bits(ours), bits(jitted if normal else eager))
+
+
+def test_where_the_bits_of_the_peer_depend_on_jit_is_documented():
+    """Only `normal` before jax 0.12, and bounds other than ±2."""
+    unstable = {
+        call
+        for layout, dtype, keys, calls in GRIDS
+        for call in calls
+        if not np.array_equal(
+            *(
+                bits(drawn(peer, layout, dtype, keys, how)[call])
+                for how in (False, True)
+            )
+        )
+    }
+    normal = {call for call in CALLS if "normal(" in call or "'normal'" in call}
+    normal = {call for call in normal if "trunc" not in call and call not in NAMED}
+    bounds = {
+        call for call in PLAIN if "trunc" in call and call != "truncated_normal()"
+    }
+    newer = tuple(map(int, jax.__version__.split(".")[:2])) >= (0, 12)
+    assert unstable <= (bounds if newer else bounds | normal)
+
+
+def test_the_default_embedding_of_flax_has_its_bits(key):
+    """Its in_axis and out_axis are both axis 0 of the table."""
+    ours, theirs = (
+        package.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
+        for package in (jaxnn, peer)
+    )
+    compiled = jax.jit(lambda key: theirs(key, (50, 8)))(key)
+    np.testing.assert_array_equal(ours(key, (50, 8)), compiled)
+
+
+@pytest.mark.parametrize("column_axis", [-1, 0, 1, 2])
+def test_orthogonal_has_the_column_axis_of_the_peer(column_axis, key):
+    for package in (jaxnn, peer):
+        w = package.orthogonal(2.0, column_axis)(key, (3, 4, 5))
+        m = np.moveaxis(as_double(w), column_axis, -1).reshape(-1, w.shape[column_axis])
+        gram = m.T @ m if m.shape[0] >= m.shape[1] else m @ m.T
+        np.testing.assert_allclose(gram, 4 * np.eye(len(gram)), atol=1e-5)
+
+
+@pytest.mark.parametrize("column_axis", [-1, -2, 0, 1])
+@pytest.mark.parametrize("shape", [(3, 2, 4), (4, 3, 2, 2), (2, 3, 4, 1, 2)])
+def test_delta_orthogonal_has_the_tap_of_the_peer(column_axis, shape, key):
+    ours, theirs = (
+        as_double(package.delta_orthogonal(1.0, column_axis)(key, shape))
+        for package in (jaxnn, peer)
+    )
+    np.testing.assert_array_equal(ours.any(axis=(-2, -1)), theirs.any(axis=(-2, -1)))
+    for w in (ours, theirs):
+        tap = w.sum(axis=tuple(range(len(shape) - 2)))
+        np.testing.assert_allclose(tap @ tap.T, np.eye(shape[-2]), atol=1e-5)
+
+
+# The table of differences: the fault of the peer, and ours right.
+
+
+def distinct(w):
+    return np.unique(as_double(w)).size
+
+
+def check_half_precision(key):
+    for dtype, values in [(jnp.bfloat16, 128), (jnp.float16, 1024)]:
+        theirs, ours = (p.normal(1.0)(key, (10**6,), dtype) for p in (peer, jaxnn))
+        assert distinct(theirs) == values
+        assert distinct(ours) > 3 * values
+    theirs, ours = (p.normal(1.0)(key, (10**6,), jnp.bfloat16) for p in (peer, jaxnn))
+    with pytest.raises(AssertionError, match="mean"):
+        check_mean(theirs, 0, 1)
+    check_mean(ours, 0, 1)
+
+
+def check_float8(key):
+    shape = (400, 500)
+    assert jnp.isnan(peer.lecun_normal()(key, shape, jnp.float8_e4m3fn)).all()
+    assert distinct(peer.normal(1.0)(key, shape, jnp.float8_e5m2)) <= 4
+    for dtype in (jnp.float8_e4m3fn, jnp.float8_e5m2):
+        assert distinct(jaxnn.normal(1.0)(key, shape, dtype)) > 50
+        # Of a truncated normal the kurtosis is 2.37.
+        check_std(jaxnn.lecun_normal()(key, shape, dtype), 400**-0.5, 2.37)
+
+
+def check_underflow(key):
+    theirs, ours = (
+        p.variance_scaling(1e-4, "fan_in", "normal")(key, (4096, 50), jnp.float16)
+        for p in (peer, jaxnn)
+    )
+    assert not theirs.any()
+    check_std(ours, (1e-4 / 4096) ** 0.5)
+
+
+def check_complex_constant(key):
+    with jax.numpy_dtype_promotion("standard"):
+        theirs = peer.lecun_normal()(key, (1000, 1000), jnp.complex64)
+    ours = jaxnn.lecun_normal()(key, (1000, 1000), jnp.complex64)
+    # The kurtosis of |w|, where |w|² is exponential up to 4: E|w|⁴ / (E|w|²)².
+    exponential = np.linspace(0, 4, 10**5)
+    weights = np.exp(-exponential) / np.exp(-exponential).sum()
+    moments = [(weights * exponential**power).sum() for power in (1, 2)]
+    kurtosis = moments[1] / moments[0] ** 2
+    check_std(ours, 1000**-0.5, kurtosis)
+    with pytest.raises(AssertionError, match="std"):
+        check_std(theirs, 1000**-0.5, kurtosis)
+    excess = np.sqrt(np.mean(abs(as_double(theirs)) ** 2) * 1000)
+    np.testing.assert_allclose(excess, 1.0093, atol=0.002)
+
+
+def check_complex_draws(key):
+    for name, std in [("uniform", 12**-0.5), ("truncated_normal", 0.8796)]:
+        with pytest.raises((TypeError, ValueError)):
+            getattr(peer, name)(1.0)(key, (3,), jnp.complex64)
+        w = as_double(getattr(jaxnn, name)(1.0)(key, (10**5,), jnp.complex64))
+        np.testing.assert_allclose(np.std(w), std, rtol=0.02)
+
+
+def check_wide_bounds(key):
+    theirs, ours = (
+        p.truncated_normal(1.0, lower=-100.0, upper=100.0) for p in (peer, jaxnn)
+    )
+    assert as_double(theirs(key, (10**5,), jnp.bfloat16)).std() > 5
+    check_std(ours(key, (10**5,), jnp.bfloat16), 1)
+    assert float(theirs(key, (2**24,)).min()) < -99
+    assert float(ours(key, (2**24,)).min()) > -6
+
+
+def check_tail(key):
+    theirs, ours = (
+        p.truncated_normal(1.0, lower=8.0, upper=9.0)(key, (10**4,))
+        for p in (peer, jaxnn)
+    )
+    assert distinct(theirs) == 1
+    assert distinct(ours) > 9000
+
+
+def check_shared_axis(key):
+    """Of a table (400, 100) with out_axis=0 the fans are 100 and 400."""
+    theirs, ours = (
+        as_double(p.glorot_uniform(out_axis=0)(key, (400, 100))) for p in (peer, jaxnn)
+    )
+    np.testing.assert_allclose(theirs.var(), 2 / (100 + 100), rtol=0.02)
+    np.testing.assert_allclose(ours.var(), 2 / (100 + 400), rtol=0.02)
+    # Of (100, 400) with in_axis=-1 the fan_in is 400.
+    theirs = as_double(peer.lecun_uniform(in_axis=-1)(key, (100, 400)))
+    np.testing.assert_allclose(theirs.var(), 1 / 100, rtol=0.02)
+    with pytest.raises(ValueError, match="in_axis and out_axis must not both"):
+        jaxnn.lecun_uniform(in_axis=-1)
+
+
+def check_empty(key):
+    if tuple(map(int, jax.__version__.split(".")[:2])) < (0, 12):
+        with pytest.raises(ZeroDivisionError):
+            peer.he_normal()(key, (0, 4))
+    assert jaxnn.he_normal()(key, (0, 4)).shape == (0, 4)
+
+
+def check_orthogonal_half(key):
+    for name in ("orthogonal", "delta_orthogonal"):
+        with pytest.raises(NotImplementedError):
+            getattr(peer, name)()(key, (3, 4, 8), jnp.bfloat16)
+        assert getattr(jaxnn, name)()(key, (3, 4, 8), jnp.bfloat16).any()
+
+
+def check_orthogonal_sharded(key):
+    mesh = jax.make_mesh((8,), ("x",))
+    sharding = NamedSharding(mesh, PartitionSpec(None, None, "x"))
+    for name in ("orthogonal", "delta_orthogonal"):
+        with pytest.raises(NotImplementedError):
+            getattr(peer, name)()(key, (3, 4, 8), None, sharding)
+        w = getattr(jaxnn, name)()(key, (3, 4, 8), None, sharding)
+        assert w.sharding.is_equivalent_to(sharding, 3)
+
+
+DIFFERENCES = {
+    "float16, bfloat16": check_half_precision,
+    "float8": check_float8,
+    "variance under float16's range": check_underflow,
+    "complex truncated normal": check_complex_constant,
+    "complex `uniform`, `truncated_normal`": check_complex_draws,
+    "`truncated_normal` with wide bounds": check_wide_bounds,
+    "`truncated_normal` far in a tail": check_tail,
+    "an axis both in and out": check_shared_axis,
+    "kernels without elements": check_empty,
+    "orthogonal in half precision": check_orthogonal_half,
+    "orthogonal with `out_sharding`": check_orthogonal_sharded,
+}
+
+
+def test_every_documented_difference_is_tested():
+    rows = re.findall(r"^\| ([^|]+) \|", jaxnn.__doc__, re.MULTILINE)
+    assert rows == list(DIFFERENCES)
+
+
+@pytest.mark.parametrize("difference", DIFFERENCES)
+def test_the_peer_is_at_fault_and_ours_is_right(difference, key):
+    DIFFERENCES[difference](key)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("normal(-1.0)", "std must be at least 0"),
+        ("uniform(-1.0)", "a must not be greater than b"),
+        ("variance_scaling(-1.0, 'fan_in', 'normal')", "scale must be at least 0"),
+        ("variance_scaling(1.0, 'fan', 'normal')", "mode must be one of"),
+        ("variance_scaling(1.0, 'fan_in', 'cauchy')", "distribution must be one of"),
+        ("truncated_normal(1.0, lower=2, upper=1)", "lower must not be greater"),
+        ("orthogonal(-1.0)", "gain must be at least 0"),
+        ("delta_orthogonal(column_axis=2)", "column_axis must name"),
+        ("constant(np.inf)", "value must be finite"),
+        ("normal(0.0, 'float3')", "dtype must be a numeric dtype"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        eval(f"jaxnn.{call}")
+
+
+def test_jinit_has_what_the_drop_in_returns(key):
+    assert jaxnn.lecun_normal() == jinit.lecun_normal()
+    assert repr(jaxnn.xavier_normal(dtype="float16")) == (
+        "with_dtype(glorot_normal(), 'float16')"
+    )
