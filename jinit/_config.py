@@ -9,7 +9,7 @@ from typing import Any
 
 import jinit
 from jinit._initializer import Initializer
-from jinit._options import is_traced
+from jinit._options import is_traced, number
 
 VERSION = 1
 """The form of the configurations; it rises when the meaning of one changes."""
@@ -98,14 +98,14 @@ def _public() -> dict[str, type[Initializer]]:
     return {
         name: value
         for name, value in vars(jinit).items()
-        if isinstance(value, type) and issubclass(value, Initializer)
+        if isinstance(value, type) and Initializer in value.__mro__[1:]
     }
 
 
 def _factory(name: Any) -> type[Initializer]:
     known = _public()
-    if name not in known or name == "Initializer":
-        near = difflib.get_close_matches(str(name), known, n=3)
+    if not isinstance(name, str) or name not in known:
+        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise ValueError(
             f"config must name one of jinit's initializers, got {name!r}{hint}"
@@ -127,7 +127,7 @@ def _to_json(name: str, value: Any) -> Any:
 
 def _from_json(value: Any) -> Any:
     if isinstance(value, Mapping) and set(value) == {"real", "imag"}:
-        return complex(value["real"], value["imag"])
+        return complex(*(number(part, value[part]) for part in ("real", "imag")))
     if isinstance(value, Mapping):
         return deserialize(value)
     if isinstance(value, list | tuple):

@@ -14,6 +14,9 @@ ELEMENTWISE = [
     jinit.trunc_normal(a=4.0, b=5.0),
     *(jinit.xavier_uniform(), jinit.xavier_normal()),
     *(jinit.kaiming_uniform(), jinit.kaiming_normal()),
+    *(jinit.lecun_normal(), jinit.glorot_uniform(), jinit.truncated_normal()),
+    *(jinit.stack(jinit.normal()), jinit.looks_linear(jinit.he_normal())),
+    *(jinit.blocks(jinit.lecun_normal(), 3), jinit.blocks(jinit.normal(), 4, axis=0)),
 ]
 LAYOUTS = [
     PartitionSpec("x", "y"),
@@ -60,13 +63,22 @@ def test_every_layout_gives_the_same_values(spec, inside_jit, mesh, key):
     np.testing.assert_array_equal(w, init(key, SHAPE))
 
 
-def test_orthogonal_is_the_same_up_to_rounding(mesh, key):
-    init = jinit.orthogonal()
+@pytest.mark.parametrize(
+    ("init", "shape"),
+    [
+        (jinit.orthogonal(), SHAPE),
+        (jinit.scaled_orthogonal(), SHAPE),
+        (jinit.stack(jinit.orthogonal()), (4, 6, 6)),
+        (jinit.delta_orthogonal(), (4, 6, 6)),
+        (jinit.convolution_orthogonal(), (4, 6, 6)),
+    ],
+    ids=str,
+)
+def test_orthogonal_kernels_are_the_same_up_to_rounding(init, shape, mesh, key):
+    w = init(key, shape, None, NamedSharding(mesh, PartitionSpec("x", "y")))
 
-    w = init(key, SHAPE, None, NamedSharding(mesh, PartitionSpec("x", "y")))
-
-    assert w.sharding.spec == PartitionSpec("x", "y")
-    np.testing.assert_allclose(w, init(key, SHAPE), atol=1e-6)
+    assert w.sharding.spec[:2] == ("x", "y")
+    np.testing.assert_allclose(w, init(key, shape), atol=2e-6)
 
 
 def test_a_traced_option_can_be_sharded_too(mesh, key):
@@ -77,10 +89,17 @@ def test_a_traced_option_can_be_sharded_too(mesh, key):
     np.testing.assert_array_equal(w, jinit.normal(std=2.0)(key, SHAPE))
 
 
+PLAIN = [jinit.uniform(), jinit.normal(), jinit.trunc_normal(), jinit.lecun_normal()]
+
+
 @pytest.mark.parametrize(
-    "init", [jinit.uniform(), jinit.normal(), jinit.trunc_normal()], ids=str
+    ("init", "spec"),
+    [
+        *((init, spec) for init in PLAIN for spec in LAYOUTS[:5]),
+        *((jinit.stack(jinit.normal()), spec) for spec in LAYOUTS[:5]),
+    ],
+    ids=str,
 )
-@pytest.mark.parametrize("spec", LAYOUTS[:5], ids=str)
 def test_no_device_sees_more_than_its_part(init, spec, key):
     """Neither collectives nor memory for the whole array in the compiled program."""
     shape = (1024, 512)
@@ -109,13 +128,13 @@ def test_an_empty_draw_is_laid_out_too(mesh, key):
 def test_devices_draw_from_keys_of_their_own_in_shard_map(init, key):
     keys = jax.random.split(key, 4)
     draw = jax.shard_map(
-        lambda keys: init(keys[0], (6, 5))[None],
+        lambda keys: init(keys[0], (12, 6))[None],
         mesh=mesh_of(AxisType.Auto),
         in_specs=PartitionSpec("x"),
         out_specs=PartitionSpec("x"),
     )
 
-    each = [init(key, (6, 5)) for key in keys]
+    each = [init(key, (12, 6)) for key in keys]
     np.testing.assert_allclose(draw(keys), each, atol=1e-6)
 
 

@@ -29,12 +29,28 @@ ELEMENTWISE = [
     jinit.kaiming_uniform(a=math.sqrt(5)),
     jinit.kaiming_normal(mode="fan_out"),
     jinit.sparse(0.7, std=0.3),
+    jinit.truncated_normal(mean=0.1, std=0.7, lower=-1.3, upper=0.7, corrected=True),
+    jinit.lecun_normal(),
+    jinit.glorot_uniform(),
+    jinit.variance_scaling(0.7, "fan_geo_avg", "normal"),
+    jinit.stack(jinit.normal(std=0.7)),
+    jinit.blocks(jinit.xavier_uniform(), 2),
+    jinit.looks_linear(jinit.he_normal()),
+    jinit.with_dtype(jinit.normal(), "float16"),
 ]
-EVERY = [*ELEMENTWISE, jinit.orthogonal(gain=0.7)]
+EVERY = [
+    *ELEMENTWISE,
+    jinit.orthogonal(gain=0.7),
+    jinit.scaled_orthogonal(),
+    jinit.spectral_orthogonal(),
+    jinit.delta_orthogonal(),
+    jinit.convolution_orthogonal(),
+]
+CONVOLUTIONS = (jinit.dirac, jinit.delta_orthogonal, jinit.convolution_orthogonal)
 
 
 def shape_for(init):
-    return (3, *SHAPE) if isinstance(init, jinit.dirac) else SHAPE
+    return (3, *SHAPE) if isinstance(init, CONVOLUTIONS) else SHAPE
 
 
 def draw(init, key, dtype=jnp.float32):
@@ -69,7 +85,7 @@ def test_an_initializer_is_a_static_argument(init, key):
         return draw(init, key)
 
     jitted = jax.jit(traced, static_argnums=0)
-    for rebuilt in (init, eval(f"jinit.{init!r}")):
+    for rebuilt in (init, eval(repr(init), vars(jinit))):
         jitted(rebuilt, key)
     assert len(traces) == 1
 
@@ -103,8 +119,8 @@ def test_vmap_over_keys_equals_a_loop_bit_for_bit(init, keys):
     chex.assert_trees_all_equal(mapped, loop)
 
 
-def test_vmap_over_keys_equals_a_loop_up_to_rounding_for_orthogonal(keys):
-    init = jinit.orthogonal(gain=0.7)
+@pytest.mark.parametrize("init", EVERY[len(ELEMENTWISE) :], ids=repr)
+def test_vmap_over_keys_equals_a_loop_up_to_rounding_for_orthogonal(init, keys):
     mapped = jax.jit(jax.vmap(lambda key: draw(init, key)))(keys)
     loop = jnp.stack([draw(init, key) for key in keys])
     chex.assert_trees_all_close(mapped, loop, rtol=0, atol=1e-5)
@@ -160,6 +176,26 @@ SWEEPS = {
     "kaiming_uniform-nonlinearity": (
         lambda gain: jinit.kaiming_uniform(nonlinearity=gain),
         [0.1, 0.7, 5 / 3],
+    ),
+    "truncated_normal-std": (
+        lambda std: jinit.truncated_normal(std=std, lower=1.0, upper=1.7),
+        [0.1, 0.7, 30.0],
+    ),
+    "truncated_normal-lower": (
+        lambda lower: jinit.truncated_normal(lower=lower, upper=6.0, corrected=True),
+        [-30.0, 0.3, 5.3],
+    ),
+    "variance_scaling-scale": (
+        lambda scale: jinit.variance_scaling(scale, "fan_in", "truncated_normal"),
+        [0.0, 0.7, 30.0],
+    ),
+    "glorot_uniform-fan_out": (
+        lambda fan_out: jinit.glorot_uniform(fan_out=fan_out),
+        [1.0, 7.3, 1e6],
+    ),
+    "spectral_orthogonal-gain": (
+        lambda gain: jinit.spectral_orthogonal(gain=gain),
+        [0.0, 0.7, 5 / 3],
     ),
     "orthogonal-gain": (lambda gain: jinit.orthogonal(gain=gain), [0.0, 0.7, 5 / 3]),
     "sparse-std": (lambda std: jinit.sparse(0.5, std=std), [0.0, 0.7, 30.0]),
@@ -242,7 +278,7 @@ def test_an_initializer_prints_the_option_that_is_traced(name):
         return value
 
     jax.eval_shape(trace, 0.5)
-    named = "" if factory == "constant" else f"{option}="
+    named = "" if option in ("value", "scale") else f"{option}="
     assert re.match(rf"{factory}\(.*{named}\w*Tracer", shown[0])
 
 

@@ -1,0 +1,109 @@
+"""Every initializer goes through JSON, and nothing else does."""
+
+import json
+import re
+
+import jax
+import pytest
+from test_values import CALLS, build
+
+import jinit
+
+GOOD = jinit.serialize(jinit.normal(std=2.0))
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_initializer_comes_back_from_json(call):
+    config = json.loads(json.dumps(jinit.serialize(build(call)), allow_nan=False))
+    assert jinit.deserialize(config) == build(call)
+    assert repr(jinit.deserialize(config)) == call
+
+
+def test_every_initializer_is_among_the_calls():
+    public = {
+        name
+        for name, value in vars(jinit).items()
+        if isinstance(value, type) and issubclass(value, jinit.Initializer)
+    }
+    called = {re.match(r"\w+", call)[0] for call in CALLS}
+    assert public - {"Initializer"} == called
+
+
+def test_a_configuration_has_a_version_a_name_and_what_is_not_default():
+    assert jinit.serialize(jinit.normal(std=2.0)) == {
+        "jinit": 1,
+        "name": "normal",
+        "options": {"std": 2.0},
+    }
+
+
+@pytest.mark.parametrize("value", [1j, [1 + 2j, 3], True, 7, [[1], [2]]])
+def test_constants_of_every_kind_come_back(value):
+    init = jinit.constant(value)
+    again = jinit.deserialize(json.loads(json.dumps(jinit.serialize(init))))
+    assert again == init
+    assert repr(again) == repr(init)
+
+
+@pytest.mark.parametrize(
+    ("init", "error", "message"),
+    [
+        (jinit.lecun_normal, TypeError, "init must be an initializer of jinit"),
+        (jax.nn.initializers.he_normal(), TypeError, "init must be an initializer of"),
+        (jinit.stack(jax.nn.initializers.he_normal()), TypeError, "init must be an"),
+        (jinit.Initializer(), TypeError, "init must be an initializer of jinit"),
+    ],
+)
+def test_what_has_no_name_is_not_serialized(init, error, message):
+    with pytest.raises(error, match=message):
+        jinit.serialize(init)
+
+
+def test_a_traced_option_is_not_serialized():
+    with pytest.raises(ValueError, match="std must have a value"):
+        jax.jit(lambda std: jinit.serialize(jinit.normal(std=std)))(1.0)
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        (None, TypeError, "config must be a dict"),
+        ("normal", TypeError, "config must be a dict"),
+        ([GOOD], TypeError, "config must be a dict"),
+        ({}, ValueError, "entries 'jinit', 'name' and 'options'"),
+        ({"name": "normal", "options": {}}, ValueError, "entries 'jinit'"),
+        ({**GOOD, "extra": 1}, ValueError, "'extra'"),
+        ({**GOOD, "jinit": 2}, ValueError, "version 1, got 2"),
+        ({**GOOD, "jinit": None}, ValueError, "version 1, got None"),
+        ({**GOOD, "name": "lecun"}, ValueError, "got 'lecun'; did you mean lecun_"),
+        ({**GOOD, "name": "Initializer"}, ValueError, "got 'Initializer'"),
+        ({**GOOD, "name": "serialize"}, ValueError, "got 'serialize'"),
+        ({**GOOD, "name": ["normal"]}, ValueError, "got \\['normal'\\]"),
+        ({**GOOD, "options": None}, TypeError, "options of config must be a dict"),
+        ({**GOOD, "options": {"stddev": 1}}, TypeError, "no option 'stddev'"),
+        ({**GOOD, "options": {1: 1}}, TypeError, "no option '1'"),
+        ({**GOOD, "options": {"std": -1}}, ValueError, "std must be at least 0"),
+        ({**GOOD, "options": {"std": "1"}}, TypeError, "std must be a real number"),
+        ({**GOOD, "options": {"std": {"a": 1}}}, ValueError, "entries 'jinit'"),
+        ({**GOOD, "name": "stack", "options": {}}, ValueError, "must include init"),
+        ({**GOOD, "name": "constant", "options": {}}, ValueError, "include value"),
+        (
+            {**GOOD, "name": "stack", "options": {"init": {**GOOD, "name": "x"}}},
+            ValueError,
+            "got 'x'",
+        ),
+        (
+            {
+                **GOOD,
+                "name": "constant",
+                "options": {"value": {"real": "a", "imag": 1}},
+            },
+            TypeError,
+            "real",
+        ),
+    ],
+    ids=str,
+)
+def test_a_malformed_configuration_is_refused(config, error, message):
+    with pytest.raises(error, match=message):
+        jinit.deserialize(config)
