@@ -25,6 +25,11 @@ shapes = st.lists(sizes, min_size=2, max_size=5).map(tuple)
         ((64, 4, 16), {"in_axis": 0, "out_axis": (1, 2)}, (64, 64)),  # queries
         ((4, 16, 64), {"in_axis": (0, 1), "out_axis": 2}, (64, 64)),  # their output
         ((8, 64, 32), {"batch_axis": 0}, (64, 32)),  # experts
+        ((3, 3, 16, 8), {"transposed": True}, (72, 144)),  # from 8 channels to 16
+        ((3, 3, 2, 8), {"transposed": True, "groups": 4}, (18, 18)),
+        ((1000, 64), {"out_axis": 0}, (64, 1000)),  # the inputs are the other axis
+        ((3, 1000, 64), {"out_axis": 1}, (192, 3000)),
+        ((1000, 64), {"out_axis": (0,)}, (64, 1000)),
         ((0, 4), {}, (0, 4)),
     ],
 )
@@ -67,6 +72,52 @@ def test_groups_divide_the_outputs_that_an_input_feeds(shape, groups):
     assert grouped == fans(shape)
 
 
+@given(shapes, sizes)
+def test_a_transposed_kernel_exchanges_its_fans(shape, groups):
+    *rest, outputs = shape
+    kernel = (*rest, outputs * groups)
+    for each in (1, groups):
+        there = fans(kernel, groups=each)
+        assert fans(kernel, groups=each, transposed=True) == there[::-1]
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "expected"),
+    [
+        ("bi,io->bo", (64, 32), (64, 32)),
+        ("btd,dhk->bthk", (64, 4, 16), (64, 64)),
+        ("bthk,hkd->btd", (4, 16, 64), (64, 64)),
+        ("ebd,edf->ebf", (8, 64, 32), (64, 32)),
+        ("...d,df->...f", (64, 32), (64, 32)),
+        ("b...d, dh -> b...h", (64, 32), (64, 32)),
+        ("bd,d->b", (64,), (64, 1)),
+        ("bd,df->bdf", (64, 32), (1, 32)),  # d is a batch of products
+        ("b,kf->bf", (5, 32), (5, 32)),  # k is summed over the kernel alone
+        (",io->o", (5, 32), (5, 32)),
+    ],
+)
+def test_the_fans_of_an_equation_are_those_of_its_sums(spec, shape, expected):
+    assert fans(shape, **jinit.einsum_axes(spec)) == expected
+
+
+@given(st.permutations("dhkxe"), st.data())
+def test_the_variance_of_an_equation_is_the_number_of_terms_in_its_sums(letters, data):
+    """With all ones for the weights each output is the sum of fan_in inputs of one."""
+    size = dict(zip("dhkxe", (2, 3, 4, 5, 6), strict=True))
+    split = data.draw(st.integers(1, 4))
+    kernel, spare = letters[:split], letters[split:]
+    shared = [i for i in kernel if data.draw(st.booleans())]
+    outputs = [i for i in kernel if data.draw(st.booleans()) or i not in shared]
+    inputs = ["b", *shared, *spare[:1]]
+    spec = f"{''.join(inputs)},{''.join(kernel)}->b{''.join([*spare[:1], *outputs])}"
+    size["b"] = 7
+    shape = [size[i] for i in kernel]
+
+    y = np.einsum(spec, np.ones([size[i] for i in inputs]), np.ones(shape))
+
+    assert fans(shape, **jinit.einsum_axes(spec)).fan_in == y.flat[0]
+
+
 @given(shapes, st.integers(-9, 9))
 def test_an_axis_is_found_from_either_end_or_refused(shape, axis):
     rank = len(shape)
@@ -106,11 +157,12 @@ def test_fans_given_as_numbers_serve_a_bias(mode, key):
 
 INITIALIZERS = [
     *(jinit.zeros, jinit.ones(), jinit.constant(2), jinit.uniform(), jinit.normal()),
-    jinit.trunc_normal(),
+    *(jinit.trunc_normal(), jinit.truncated_normal(corrected=True)),
 ]
 FAN_BASED = [
     *(jinit.xavier_uniform(), jinit.xavier_normal(), jinit.kaiming_uniform()),
-    *(jinit.kaiming_normal(), jinit.orthogonal()),
+    *(jinit.kaiming_normal(), jinit.orthogonal(), jinit.lecun_normal()),
+    *(jinit.glorot_uniform(), jinit.spectral_orthogonal()),
 ]
 
 
@@ -142,6 +194,10 @@ def test_every_kernel_comes_back_empty_ones_included(init, shape):
         (jinit.sparse(0.5), (3, 0)),
         (jinit.constant([1, 2]), (0, 2)),
         (jinit.orthogonal(), (4, 0)),
+        (jinit.spectral_orthogonal(), (0, 4)),
+        (jinit.delta_orthogonal(), (3, 0, 4)),
+        (jinit.convolution_orthogonal(), (0, 2, 4)),
+        (jinit.variance_scaling(1.0, "fan_geo_avg", "uniform"), (0, 0)),
     ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])

@@ -27,6 +27,38 @@ def test_matrices_are_semi_orthogonal_both_ways(shape, dtype, key):
     np.testing.assert_allclose(gram(w), np.eye(min(shape)), atol=5e-6)
 
 
+def test_a_large_matrix_is_as_orthogonal(key):
+    w = jinit.orthogonal()(key, (2048, 2048))
+    np.testing.assert_allclose(gram(w), np.eye(2048), atol=5e-6)
+
+
+@pytest.mark.parametrize("shape", [(6, 24), (24, 6), (3, 2, 24), (5, 5)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "bfloat16"])
+def test_factors_for_the_shape_are_those_of_the_definitions(shape, dtype, key):
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    for init, expected in [
+        (jinit.scaled_orthogonal(gain=0.5), 0.5 * max(1, (columns / rows) ** 0.5)),
+        (jinit.spectral_orthogonal(gain=0.5), 0.5 * (columns / rows) ** 0.5),
+    ]:
+        w = as_double(init(key, shape, dtype)).reshape(rows, columns)
+        singular_values = np.linalg.svd(w, compute_uv=False)
+        rtol = 5e-3 if dtype == "bfloat16" else 1e-5
+        np.testing.assert_allclose(singular_values, expected, rtol=rtol)
+
+
+def test_a_scaled_orthogonal_layer_keeps_the_size_of_each_output(key):
+    x = jnp.ones((16,))
+    y = x @ jinit.scaled_orthogonal()(key, (16, 256))
+    np.testing.assert_allclose(jnp.mean(y**2), 1, rtol=1e-5)
+
+
+def test_out_axis_alone_names_the_layout_of_a_matrix(key):
+    w = jinit.orthogonal(out_axis=0)(key, (4, 6))
+    np.testing.assert_array_equal(
+        w, jinit.orthogonal(in_axis=1, out_axis=0)(key, (4, 6))
+    )
+
+
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 def test_double_precision_is_used_where_asked_for(dtype, x64):
     w = jinit.orthogonal()(jax.random.key(0), (40, 30), dtype)
@@ -122,6 +154,14 @@ def test_the_trace_of_unitary_matrices_has_the_moments_of_haar_measure(haar_comp
     check_mean(trace.real, 0, 0.5**0.5)
     check_mean(trace.imag, 0, 0.5**0.5)
     check_std(trace, 1, kurtosis=2)
+
+
+def test_entries_of_unitary_matrices_have_the_moments_of_haar_measure(haar_complex):
+    """E |u|² = 1/n, and E |u|⁴ = 2 / (n (n + 1)), of every entry alike."""
+    n = haar_complex.shape[-1]
+    for entry in haar_complex.reshape(-1, n * n).T:
+        check_mean(entry.real, 0, (2 * n) ** -0.5)
+        check_std(entry, n**-0.5, kurtosis=2 * n / (n + 1))
 
 
 def test_the_signs_matter():

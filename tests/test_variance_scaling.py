@@ -135,11 +135,9 @@ def quadrature(lower, upper):
         def integrand(d):
             return (d - about) ** power * math.exp(-d * (mode + d / 2))
 
-        return integrate.quad(integrand, low, high, epsabs=0, epsrel=1e-13, limit=500)[
-            0
-        ]
+        return integrate.quad(integrand, low, high, epsabs=0, epsrel=1e-11)[0]
 
-    mean = moment(1) / moment(0)
+    mean = 0.0 if lower == -upper else moment(1) / moment(0)
     return math.sqrt(moment(2, mean) / moment(0))
 
 
