@@ -83,6 +83,13 @@ def excess(w: object, variance: float) -> str:
     return f"{np.mean(abs(np.asarray(w)) ** 2) / variance:.2f}"
 
 
+def gains(kernel: object) -> str:
+    """The extreme singular values of a convolution with circular padding."""
+    operator = np.fft.fft2(np.asarray(kernel), s=(16, 16), axes=(0, 1))
+    values = np.linalg.svd(operator, compute_uv=False)
+    return f"{values.min():.2f} to {values.max():.2f}"
+
+
 def alike(init: Callable) -> str:
     module, again = (nn.Dense(4, kernel_init=make()) for make in (init, init))
     try:
@@ -106,9 +113,7 @@ ROWS: dict[str, tuple[Callable | None, Callable | None, Callable | None]] = {
         None,
     ),
     "NaN among lecun_normal weights in float8_e4m3fn": (
-        lambda: nans(
-            jinit.kaiming_normal(nonlinearity="linear")(KEY, WIDE, "float8_e4m3fn")
-        ),
+        lambda: nans(jinit.lecun_normal()(KEY, WIDE, "float8_e4m3fn")),
         lambda: nans(peers.lecun_normal()(KEY, WIDE, jnp.float8_e4m3fn)),
         None,
     ),
@@ -136,6 +141,18 @@ ROWS: dict[str, tuple[Callable | None, Callable | None, Callable | None]] = {
         lambda: excess(jinit.xavier_uniform()(KEY, WIDE, "complex64"), 1e-3),
         lambda: excess(peers.glorot_uniform()(KEY, WIDE, jnp.complex64), 1e-3),
         lambda: excess(filled("xavier_uniform_", WIDE, "complex64"), 1e-3),
+    ),
+    "E abs(w)² over its variance, complex64 lecun_normal": (
+        lambda: excess(jinit.lecun_normal()(KEY, WIDE, "complex64"), 1e-3),
+        lambda: excess(peers.lecun_normal()(KEY, WIDE, jnp.complex64), 1e-3),
+        None,
+    ),
+    "singular values of a 3 x 3 layer (convolution_orthogonal; peers: orthogonal)": (
+        lambda: gains(jinit.convolution_orthogonal()(KEY, (3, 3, 32, 64))),
+        lambda: gains(peers.orthogonal()(KEY, (3, 3, 32, 64))),
+        lambda: gains(
+            filled("orthogonal_", (64, 32, 3, 3), "float32").transpose(2, 3, 1, 0)
+        ),
     ),
     "fan_out of a 3 x 3 depthwise convolution, 64 channels (JAX: by variance)": (
         lambda: jinit.fans((3, 3, 1, 64), groups=64).fan_out,

@@ -42,8 +42,15 @@ class Case:
 
     ours: jinit.Initializer
     jax: Callable | None
-    torch: str
+    torch: str | None
     torch_options: dict = field(default_factory=dict)
+
+
+def stacked_normal(key: jax.Array, shape: tuple, dtype: object) -> jax.Array:
+    """What users of JAX write for rows that are drawn each from a key of its own."""
+    init = peers.normal(1.0)
+    keys = jax.random.split(key, shape[0])
+    return jax.vmap(lambda key: init(key, shape[1:], dtype))(keys)
 
 
 CASES = {
@@ -64,6 +71,12 @@ CASES = {
     "kaiming_normal": Case(
         jinit.kaiming_normal(), peers.he_normal(), "kaiming_normal_"
     ),
+    "glorot_uniform": Case(jinit.glorot_uniform(), peers.glorot_uniform(), None),
+    "lecun_normal": Case(jinit.lecun_normal(), peers.lecun_normal(), None),
+    "truncated_normal": Case(
+        jinit.truncated_normal(), peers.truncated_normal(1.0), None
+    ),
+    "stack": Case(jinit.stack(jinit.normal()), stacked_normal, None),
     "sparse": Case(jinit.sparse(0.9), None, "sparse_", {"sparsity": 0.9}),
     "orthogonal": Case(jinit.orthogonal(), peers.orthogonal(), "orthogonal_"),
 }
@@ -82,7 +95,7 @@ def contenders(case: Case, side: int, dtype: str) -> dict[str, Callable[[], obje
             draws[name] = lambda program=program: program(key).block_until_ready()
     zeros = jax.jit(lambda: jnp.zeros(shape, dtype))
     draws["zeros"] = lambda: zeros().block_until_ready()
-    if torch is not None:
+    if torch is not None and case.torch is not None:
         buffer = torch.empty(shape, dtype=getattr(torch, dtype))
         fill = getattr(torch.nn.init, case.torch)
         draws["torch"] = lambda: fill(buffer, **case.torch_options)

@@ -1,4 +1,4 @@
-"""jinit: the initializers of torch.nn.init, for JAX and Flax, right in every dtype."""
+"""jinit: the initializers of torch, JAX and Keras for JAX and Flax, in every dtype."""
 
 from jinit._basic import constant as constant
 from jinit._basic import normal as normal

@@ -135,8 +135,9 @@ class blocks(_Combinator):
 
     References:
       torch packs the projections of `MultiheadAttention` and does not make up for it
-      (pytorch#166378). Flax's `OptimizedLSTMCell` packs gates, and `DenseGeneral` with
-      batch dimensions folds them into the first axis: `blocks(init, n, axis=0)`.
+      (pytorch#166378). Flax's `nnx.OptimizedLSTMCell` and `nnx.GRUCell` pack their
+      gates, and `DenseGeneral` with batch dimensions folds them into the first axis:
+      `blocks(init, n, axis=0)`.
     """
 
     n: int = field(kw_only=False)

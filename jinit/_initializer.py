@@ -90,7 +90,7 @@ class Initializer:
 
     def __repr__(self) -> str:
         options = []
-        for field in sorted(fields(self), key=lambda field: field.kw_only):
+        for field in sorted(fields(self), key=lambda field: bool(field.kw_only)):
             value = getattr(self, field.name)
             if not field.kw_only and field.default is MISSING:
                 options.append(repr(value))

@@ -137,7 +137,7 @@ def distinct_axes(**named: Axis) -> dict[str, int | tuple[int, ...]]:
     """
     normal = {name: axes(name, value) for name, value in named.items()}
     owner = dict[int, str]()
-    for name, value in normal.items():
+    for name, value in _default_gives_way(normal).items():
         for axis in (value,) if isinstance(value, int) else value:
             if axis in owner:
                 raise ValueError(
@@ -161,9 +161,6 @@ def resolve_axes(
 ) -> list[tuple[int, ...]]:
     """Counts each group of axes from the front, and checks that they are distinct.
 
-    The default `in_axis=-2` gives way where `out_axis` names that axis: the inputs of a
-    matrix with `out_axis=0` are its other axis.
-
     Args:
       shape: The shape of the array that the axes belong to.
       remedy: What to do about an axis that `shape` does not have.
@@ -176,11 +173,7 @@ def resolve_axes(
       ValueError: An axis that `shape` does not have, or that two options name.
     """
     rank, seen, resolved = len(shape), dict[int, str](), []
-    if named.get("in_axis") == -2 and rank > 1:
-        outs = np.atleast_1d(named["out_axis"])
-        if -2 in outs or rank - 2 in outs:
-            named["in_axis"] = -1
-    for name, axis_or_axes in named.items():
+    for name, axis_or_axes in _default_gives_way(named, rank).items():
         group = axes(name, axis_or_axes)
         group = (group,) if isinstance(group, int) else group
         for axis in group:
@@ -197,3 +190,15 @@ def resolve_axes(
             seen[axis % rank] = name
         resolved.append(tuple(axis % rank for axis in group))
     return resolved
+
+
+def _default_gives_way(named: dict[str, Any], rank: int = 0) -> dict[str, Any]:
+    """Moves the default `in_axis=-2` to -1 where `out_axis` names the same axis.
+
+    So the inputs of a matrix with `out_axis=0` are its other axis.
+    """
+    if named.get("in_axis") != -2:
+        return named
+    outs = np.atleast_1d(named["out_axis"])
+    taken = -2 in outs or (rank > 1 and rank - 2 in outs)
+    return {**named, "in_axis": -1} if taken else named

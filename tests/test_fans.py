@@ -29,6 +29,7 @@ shapes = st.lists(sizes, min_size=2, max_size=5).map(tuple)
         ((3, 3, 2, 8), {"transposed": True, "groups": 4}, (18, 18)),
         ((1000, 64), {"out_axis": 0}, (64, 1000)),  # the inputs are the other axis
         ((3, 1000, 64), {"out_axis": 1}, (192, 3000)),
+        ((3, 1000, 64), {"out_axis": -2}, (192, 3000)),
         ((1000, 64), {"out_axis": (0,)}, (64, 1000)),
         ((0, 4), {}, (0, 4)),
     ],
@@ -79,6 +80,15 @@ def test_a_transposed_kernel_exchanges_its_fans(shape, groups):
     for each in (1, groups):
         there = fans(kernel, groups=each)
         assert fans(kernel, groups=each, transposed=True) == there[::-1]
+
+
+@pytest.mark.parametrize("out_axis", [1, -2, (1,)])
+def test_an_initializer_has_the_fans_of_its_outputs_alone(out_axis, key):
+    there, named = (
+        jinit.lecun_normal(out_axis=out_axis),
+        jinit.lecun_normal(in_axis=2, out_axis=1),
+    )
+    np.testing.assert_array_equal(there(key, (3, 5, 4)), named(key, (3, 5, 4)))
 
 
 @pytest.mark.parametrize(

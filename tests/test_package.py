@@ -2,11 +2,19 @@
 
 import inspect
 import os
+import pathlib
+import re
 import subprocess
 import sys
 from importlib import metadata, resources
 
+import pytest
+from helpers import check_std
+
 import jinit
+from jinit import _scaling
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 FAMILY = {
     *("constant", "zeros", "ones", "uniform", "normal", "trunc_normal", "eye", "dirac"),
@@ -51,3 +59,19 @@ def test_every_public_name_is_documented_with_an_example():
         for section in ("Args:", "Raises:", ">>>"):
             # Zeros and ones have no options to describe or to refuse.
             assert section in documentation or name in ("zeros", "ones"), name
+
+
+def test_the_initializer_that_the_contributing_guide_adds_works(key, monkeypatch):
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    (code,) = re.findall(r"```python\n(@dataclass.*?)```", guide, re.DOTALL)
+    scope = vars(_scaling) | {"__name__": "jinit._scaling"}
+    exec(code, scope)
+    monkeypatch.setattr(jinit, "small_normal", scope["small_normal"], raising=False)
+
+    init = jinit.small_normal(groups=2)
+
+    check_std(init(key, (400, 500), "bfloat16"), (2 / (5 * 400)) ** 0.5)
+    assert repr(init) == "small_normal(groups=2)"
+    assert jinit.deserialize(jinit.serialize(init)) == init
+    with pytest.raises(ValueError, match="fan_in="):
+        init(key, (3,))
