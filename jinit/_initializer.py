@@ -58,8 +58,9 @@ class Initializer:
           shape: The shape of the array. Scalars and empty shapes are shapes too.
           dtype: Its dtype; by default JAX's default float dtype.
           out_sharding: A `NamedSharding`, or a `PartitionSpec` under `jax.set_mesh`.
-            Each device draws its own part only; `sparse` and `orthogonal` communicate,
-            and `orthogonal` works on the whole matrix.
+            Each device draws its own part only, but for those of `blocks` along a
+            sharded axis, and for `sparse`, `looks_linear` and the orthogonal ones,
+            which communicate; these draw whole matrices.
 
         Returns:
           An array of that shape and dtype.

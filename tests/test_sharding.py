@@ -124,7 +124,15 @@ def test_an_empty_draw_is_laid_out_too(mesh, key):
     assert w.sharding.is_equivalent_to(sharding, 2)
 
 
-@pytest.mark.parametrize("init", [*ELEMENTWISE, jinit.orthogonal()], ids=str)
+@pytest.mark.parametrize(
+    "init",
+    [
+        *(jinit.zeros(), jinit.eye(), jinit.uniform(), jinit.xavier_normal()),
+        *(jinit.trunc_normal(a=4.0, b=5.0), jinit.sparse(0.5), jinit.orthogonal()),
+        *(jinit.lecun_normal(), jinit.blocks(jinit.normal(), 3)),
+    ],
+    ids=str,
+)
 def test_devices_draw_from_keys_of_their_own_in_shard_map(init, key):
     keys = jax.random.split(key, 4)
     draw = jax.shard_map(

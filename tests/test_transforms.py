@@ -41,7 +41,6 @@ ELEMENTWISE = [
 EVERY = [
     *ELEMENTWISE,
     jinit.orthogonal(gain=0.7),
-    jinit.scaled_orthogonal(),
     jinit.spectral_orthogonal(),
     jinit.delta_orthogonal(),
     jinit.convolution_orthogonal(),
