@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import warnings
+from collections.abc import Mapping, Set
 from typing import Any
 
 import jax
@@ -15,7 +17,7 @@ Shape = tuple[int, ...]
 
 def check_shape(shape: Any) -> Shape:
     try:
-        if isinstance(shape, str):
+        if isinstance(shape, str | bytes | Set | Mapping):
             raise TypeError
         sizes = tuple(operator.index(size) for size in shape)
     except TypeError:
@@ -24,15 +26,25 @@ def check_shape(shape: Any) -> Shape:
         ) from None
     if any(size < 0 for size in sizes):
         raise ValueError(f"shape must not have negative sizes, got {shape!r}.")
+    if any(size > np.iinfo(np.int64).max for size in sizes):
+        raise ValueError("shape must have sizes of at most 64 bits; use smaller ones.")
     return sizes
+
+
+# Python's types, and their names, stand for JAX's default dtypes.
+_SCALARS = {kind.__name__: kind for kind in (bool, int, float, complex)}
 
 
 def check_dtype(dtype: Any) -> np.dtype:
     """Returns the dtype that JAX makes of the one asked for."""
-    asked = float if dtype is None else dtype
+    asked = (
+        float
+        if dtype is None
+        else _SCALARS.get(getattr(dtype, "__name__", dtype), dtype)
+    )
     try:
         resolved = np.dtype(jax.dtypes.canonicalize_dtype(asked))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses what it is given
         resolved = np.dtype(object)
     if not (jnp.issubdtype(resolved, np.number) or resolved == np.bool_):
         raise TypeError(f"dtype must be a numeric dtype, got {dtype!r}.")
@@ -43,6 +55,22 @@ def check_dtype(dtype: Any) -> np.dtype:
         # 64 bits without jax_enable_x64: JAX warns, refuses or allows, as it is set.
         return jnp.zeros((), asked).dtype
     return resolved
+
+
+def dtype_name(dtype: Any, inexact: bool) -> str:
+    """The name of a dtype that is asked for, whether or not 64 bits are enabled."""
+    try:
+        if dtype is None:
+            raise TypeError
+        python = getattr(dtype, "__name__", dtype)
+        name = python if python in _SCALARS else np.dtype(dtype).name
+        kind = np.inexact if inexact else np.generic
+        if not jnp.issubdtype(np.dtype(_SCALARS.get(name, name)), kind):
+            raise TypeError
+    except (TypeError, ValueError, SyntaxError):
+        kinds = "a floating-point or complex" if inexact else "a numeric"
+        raise TypeError(f"dtype must be {kinds} dtype, got {dtype!r}.") from None
+    return name
 
 
 def check_key(key: Any) -> jax.Array:
@@ -94,7 +122,7 @@ def check_range(name: str, value: Any, dtype: np.dtype) -> None:
     """Refuses a Python number that would be infinite in the dtype of the draw."""
     wide = dtype in (np.float64, np.complex128)
     largest = float(jnp.finfo(np.float64 if wide else np.float32).max)
-    if isinstance(value, float) and abs(value) > largest:
+    if isinstance(value, float) and largest < abs(value) < math.inf:
         raise ValueError(
             f"{name} must be at most {largest:.3g} in size to be finite in dtype "
             f"{dtype.name}, got {value!r}; use a smaller value, or float64."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -294,14 +295,16 @@ class truncated_normal(Initializer):
       mean: Mean of the normal distribution; with bounds that are not symmetric the
         weights have another.
       std: Its standard deviation; with `corrected=True` that of the weights.
-      lower: Lower bound, in standard deviations of the normal distribution.
-      upper: Upper bound, likewise.
+      lower: Lower bound, in standard deviations of the normal distribution; -inf for
+        none.
+      upper: Upper bound, likewise; inf for none.
       corrected: Whether to make up for what truncation takes.
 
     Raises:
       TypeError: An option is not of its type.
-      ValueError: An option is not finite, std <= 0, or lower > upper; with
-        `corrected=True` equal bounds, which leave no deviation to correct.
+      ValueError: An option is not finite, std < 0, or lower > upper. At the call: both
+        bounds more than 1e18 deviations to one side; with `corrected=True` bounds that
+        leave no deviation to correct, in this dtype.
 
     Example:
       >>> import jax, jinit
@@ -326,17 +329,25 @@ class truncated_normal(Initializer):
 
     def __post_init__(self) -> None:
         self._set(mean=_options.number("mean", self.mean))
-        remedy = " For a constant, use jinit.constant(mean)."
-        self._set(std=_options.positive("std", self.std, remedy))
-        self._set(lower=_options.number("lower", self.lower))
-        self._set(upper=_options.number("upper", self.upper))
+        self._set(std=_options.number("std", self.std, at_least=0))
+        for name, outward in (("lower", -math.inf), ("upper", math.inf)):
+            bound = getattr(self, name)
+            if not (isinstance(bound, float) and bound == outward):
+                self._set(**{name: _options.number(name, bound)})
         _options.ordered("lower", self.lower, "upper", self.upper)
         self._set(corrected=_options.flag("corrected", self.corrected))
-        known = not (_options.is_traced(self.lower) or _options.is_traced(self.upper))
-        if self.corrected and known and self.lower == self.upper:
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        if _options.is_traced(self.lower) or _options.is_traced(self.upper):
+            return
+        nearest = max(self.lower, -self.upper, 0.0)
+        spacing = nearest * float(jnp.finfo(_sample.real_dtype(dtype)).eps)
+        wide = spacing < 0.1 * truncated_std(self.lower, self.upper)
+        if nearest > 1e18 or (self.corrected and not wide):
             raise ValueError(
-                "lower must be less than upper where the deviation is corrected, got "
-                f"lower=upper={self.lower!r}; leave out corrected=True."
+                f"lower={self.lower!r} and upper={self.upper!r} must leave an interval "
+                f"in which dtype {dtype.name} tells numbers apart; move them towards 0 "
+                "or apart, or leave out corrected=True."
             )
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +16,7 @@ import numpy as np
 from jax import lax
 
 from jinit import _options
-from jinit._arguments import Shape, check_dtype
+from jinit._arguments import Shape, dtype_name
 from jinit._basic import Uncalled
 from jinit._initializer import Initializer
 from jinit._orthogonal import orthogonal
@@ -34,13 +33,15 @@ class _Combinator(Initializer):
         if isinstance(init, type) and issubclass(init, Uncalled):
             init = init()
         if isinstance(init, type) or not callable(init):
-            name = getattr(init, "__name__", "lecun_normal")
+            ours = isinstance(init, type) and issubclass(init, Initializer)
+            name = init.__name__ if ours else "lecun_normal"
             raise TypeError(
                 f"init must be an initializer, got {self.init!r}; call a factory, as "
                 f"in jinit.{type(self).__name__}(jinit.{name}(), ...)."
             )
-        # What is drawn at random, and so has dtypes that it refuses, init decides.
+        # Whether it needs a key, and which dtype it has, is for init to say.
         self._set(init=init, _random=getattr(init, "_random", True))
+        self._set(_dtype=getattr(init, "_dtype", None))
 
     def _check_within(self, shape: Shape, dtype: np.dtype) -> None:
         """Refuses what the initializer within refuses."""
@@ -52,7 +53,7 @@ class _Combinator(Initializer):
     ) -> jax.Array:
         """Draws n arrays of shape `within`, stacks them along an axis and reshapes."""
         if not self._random:
-            one = jnp.expand_dims(self.init(key, within, dtype), axis)
+            one = jnp.expand_dims(_draw_one(self.init, key, within, dtype), axis)
             return jnp.repeat(one, n, axis).reshape(shape)
         # A traced option cannot be hashed, nor does it need to: jax.jit is under way.
         known = isinstance(self.init, Hashable) and not self._is_traced()
@@ -62,11 +63,13 @@ class _Combinator(Initializer):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class stack(_Combinator):
-    """Independent kernels, stacked along an axis: experts, scanned layers, ensembles.
+    """Independent kernels, stacked along an axis: experts, ensembles, layers.
 
         W[i] = init(keys[i], shape of one),    keys = jax.random.split(key, n)
 
-    The stacked axis counts for nothing in the fans of the others.
+    The stacked axis counts for nothing in the fans of the others. It is for a parameter
+    that holds the whole stack; `flax.linen.scan` and `vmap` ask for one layer at a time
+    and stack what they get, which needs no help.
 
     Args:
       init: The initializer of one kernel; its axes are those of one kernel.
@@ -182,15 +185,16 @@ class looks_linear(_Combinator):
     W the network keeps lengths and angles at any depth, and its gradients as well.
 
     Args:
-      init: The initializer of W; `jinit.delta_orthogonal()` for convolutions.
+      init: The initializer of W, which it draws in Flax's layout, (*spatial, in, out);
+        `jinit.delta_orthogonal()` for convolutions.
       mirror: The axes that hold W and -W: "inputs", "outputs" or "both".
-      in_axis: Axis of the inputs, in W as in the kernel.
-      out_axis: Axis of the outputs, likewise.
+      in_axis: Axis of the inputs in the kernel.
+      out_axis: Axis of the outputs.
 
     Raises:
       TypeError: `init` is not an initializer, or an axis is not an integer.
       ValueError: An unknown `mirror`, axes with two roles. At the call: a mirrored axis
-        is not there or of odd size, or `init` refuses W.
+        is not there or of odd size, a dtype without a sign, or `init` refuses W.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -217,34 +221,40 @@ class looks_linear(_Combinator):
         _options.distinct_axes(in_axis=self.in_axis, out_axis=self.out_axis)
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        if dtype == np.bool_ or jnp.issubdtype(dtype, np.unsignedinteger):
+            raise ValueError(
+                f"dtype must have a sign to be mirrored, got {dtype.name}."
+            )
         self._check_within(self._within(shape)[1], dtype)
 
-    def _within(self, shape: Shape) -> tuple[list[int], Shape]:
-        """The axes that are mirrored, and the shape of W."""
-        sides = _options.resolve_axes(
+    def _within(self, shape: Shape) -> tuple[tuple[int, ...], Shape]:
+        """The axes of the kernel in Flax's order, and the shape of W."""
+        (in_axis,), (out_axis,) = _options.resolve_axes(
             shape,
             "name the axes of the kernel's channels (in_axis=, out_axis=)",
             in_axis=self.in_axis,
             out_axis=self.out_axis,
         )
-        within, mirrored = list(shape), []
-        for name, (axis,) in zip(("inputs", "outputs"), sides, strict=True):
-            if self.mirror in (name, "both"):
-                mirrored.append(axis)
-                within[axis] //= 2
-                if shape[axis] % 2:
-                    raise ValueError(
-                        f"looks_linear mirrors the {name}, whose axis must be of even "
-                        f"size, got shape {shape}; choose mirror= for this layer."
-                    )
-        return mirrored, tuple(within)
+        spatial = [a for a in range(len(shape)) if a not in (in_axis, out_axis)]
+        sizes = [shape[axis] for axis in spatial]
+        for name, axis in (("inputs", in_axis), ("outputs", out_axis)):
+            mirrored = self.mirror in (name, "both")
+            if mirrored and shape[axis] % 2:
+                raise ValueError(
+                    f"looks_linear mirrors the {name}, whose axis must be of even "
+                    f"size, got shape {shape}; choose mirror= for this layer."
+                )
+            sizes.append(shape[axis] // 2 if mirrored else shape[axis])
+        return (*spatial, in_axis, out_axis), tuple(sizes)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        mirrored, within = self._within(shape)
-        w = self.init(key, within, dtype)
-        for axis in mirrored:
-            w = jnp.concatenate([w, -w], axis)
-        return w
+        axes, within = self._within(shape)
+        w = _draw_one(self.init, key, within, dtype)
+        if self.mirror != "outputs":
+            w = jnp.concatenate([w, -w], -2)
+        if self.mirror != "inputs":
+            w = jnp.concatenate([w, -w], -1)
+        return w.transpose(np.argsort(axes))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -274,20 +284,28 @@ class with_dtype(_Combinator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set(dtype=check_dtype(self.dtype).name)
-
-    def __call__(
-        self, key: Any, shape: Any, dtype: Any = None, out_sharding: Any = None
-    ) -> jax.Array:
-        """Draws an array, as every initializer does."""
-        dtype = self.dtype if dtype is None else dtype
-        return super().__call__(key, shape, dtype, out_sharding)
+        # By its name: which dtype that is with 64 bits off or on, the call decides.
+        self._set(dtype=dtype_name(self.dtype, inexact=self._random))
+        self._set(_dtype=self.dtype)
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         self._check_within(shape, dtype)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        return self.init(key, shape, dtype)
+        return _draw_one(self.init, key, shape, dtype)
+
+
+def _draw_one(
+    init: Callable[..., jax.Array], key: Any, shape: Shape, dtype: np.dtype
+) -> jax.Array:
+    """Draws, and refuses what a function of the user's returns instead of an array."""
+    w = init(key, shape, dtype)
+    if getattr(w, "shape", None) != shape or getattr(w, "dtype", None) != dtype:
+        raise ValueError(
+            f"init must return an array of shape {shape} and dtype {dtype.name}, but "
+            f"{init!r} returned {w!r}."
+        )
+    return w
 
 
 def _independent(
@@ -299,7 +317,9 @@ def _independent(
     axis: int,
     shape: Shape,
 ) -> jax.Array:
-    draw = partial(init, shape=within, dtype=dtype)
+    def draw(key: jax.Array) -> jax.Array:
+        return _draw_one(init, key, within, dtype)
+
     keys = jax.random.split(key, n)
     if jax.random.key_impl(key) == "threefry2x32":
         return jax.vmap(draw, out_axes=axis)(keys).reshape(shape)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-import jinit
+import jinit  # for the names that it makes public
 from jinit._initializer import Initializer
 from jinit._options import is_traced, number
 
@@ -67,30 +68,10 @@ def deserialize(config: Mapping[str, Any]) -> Initializer:
       >>> jinit.deserialize(jinit.serialize(init))
       stack(orthogonal(gain=2.0), axis=1)
     """
-    if not isinstance(config, Mapping):
-        raise TypeError(
-            f"config must be a dict, as jinit.serialize returns it, got {config!r}."
-        )
-    if set(config) != {"jinit", "name", "options"}:
-        raise ValueError(
-            "config must have the entries 'jinit', 'name' and 'options', got "
-            f"{sorted(map(str, config))}."
-        )
-    if config["jinit"] != VERSION:
-        raise ValueError(
-            f"config must be of version {VERSION}, got {config['jinit']!r}; read it "
-            "with the version of jinit that wrote it."
-        )
-    factory, options = _factory(config["name"]), config["options"]
-    if not isinstance(options, Mapping):
-        raise TypeError(f"options of config must be a dict, got {options!r}.")
-    required = {f.name for f in fields(factory) if f.default is MISSING}
-    if missing := sorted(required.difference(options)):
-        raise ValueError(
-            f"options of {factory.__name__} must include {', '.join(missing)}, got "
-            f"{dict(options)!r}."
-        )
-    return factory(**{str(name): _from_json(value) for name, value in options.items()})
+    try:
+        return _build(config)
+    except RecursionError:
+        raise ValueError("config must not be nested without end.") from None
 
 
 def _public() -> dict[str, type[Initializer]]:
@@ -113,6 +94,39 @@ def _factory(name: Any) -> type[Initializer]:
     return known[name]
 
 
+def _build(config: Any) -> Initializer:
+    if not isinstance(config, Mapping):
+        raise TypeError(
+            f"config must be a dict, as jinit.serialize returns it, got {config!r}."
+        )
+    if set(config) != {"jinit", "name", "options"}:
+        raise ValueError(
+            "config must have the entries 'jinit', 'name' and 'options', got "
+            f"{sorted(map(str, config))}."
+        )
+    if type(config["jinit"]) is not int or config["jinit"] != VERSION:
+        raise ValueError(
+            f"config must be of version {VERSION}, got {config['jinit']!r}; read it "
+            "with the version of jinit that wrote it."
+        )
+    factory, options = _factory(config["name"]), config["options"]
+    if not isinstance(options, Mapping):
+        raise TypeError(f"options of config must be a dict, got {options!r}.")
+    required = {f.name for f in fields(factory) if f.default is MISSING}
+    if missing := sorted(required.difference(options)):
+        raise ValueError(
+            f"options of {factory.__name__} must include {', '.join(missing)}, got "
+            f"{dict(options)!r}."
+        )
+    known = [f.name for f in fields(factory)]
+    if unknown := sorted(str(name) for name in options if name not in known):
+        raise TypeError(
+            f"options of {factory.__name__} must be among "
+            f"{', '.join(known) or 'none'}; got {', '.join(unknown)}."
+        )
+    return factory(**{name: _from_json(value) for name, value in options.items()})
+
+
 def _to_json(name: str, value: Any) -> Any:
     if is_traced(value):
         raise ValueError(f"{name} must have a value to be serialized, got {value!r}.")
@@ -122,14 +136,18 @@ def _to_json(name: str, value: Any) -> Any:
         return [_to_json(name, item) for item in value]
     if isinstance(value, complex):
         return {"real": value.real, "imag": value.imag}
+    if isinstance(value, float) and math.isinf(value):
+        return {"infinite": value > 0}  # JSON has no word for it
     return value
 
 
 def _from_json(value: Any) -> Any:
     if isinstance(value, Mapping) and set(value) == {"real", "imag"}:
         return complex(*(number(part, value[part]) for part in ("real", "imag")))
+    if isinstance(value, Mapping) and set(value) == {"infinite"}:
+        return math.inf if value["infinite"] else -math.inf
     if isinstance(value, Mapping):
-        return deserialize(value)
+        return _build(value)
     if isinstance(value, list | tuple):
         return tuple(_from_json(item) for item in value)
     return value

@@ -133,8 +133,8 @@ class delta_orthogonal(_ConvolutionIsometry):
 
         W[(k - 1) // 2] Wᵀ[(k - 1) // 2] = gain² I,    other taps 0
 
-    The convolution keeps the norm of every pixel, whatever the padding: at first it is
-    a layer of 1 x 1, and networks of ten thousand such layers have been trained.
+    At first it is a layer of 1 x 1, which keeps the norm of every pixel, with zero or
+    circular padding. Networks of ten thousand such layers have been trained.
 
     Args:
       gain: Factor of the singular values: a number, or the name of a nonlinearity (see
@@ -192,7 +192,8 @@ class convolution_orthogonal(_ConvolutionIsometry):
 
     References:
       Xiao et al. (2018), arXiv:1806.05393, algorithm 1; `ConvolutionOrthogonal1D` to
-      `3D` of TensorFlow 1. With any other padding the border loses some of the norm.
+      `3D` of TensorFlow 1. Zero padding of the "SAME" size loses some of the norm at
+      the border.
     """
 
     _isometry = staticmethod(_block_convolution)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from jinit import _options
 from jinit._arguments import Shape, check_shape
 from jinit._initializer import Initializer
-from jinit._options import Axis, Number
+from jinit._options import Axis, Number, sqrt
 
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 
@@ -98,11 +98,11 @@ def fans(
 def einsum_axes(spec: str) -> dict[str, tuple[int, ...]]:
     """Reads the roles of a kernel's axes from the equation that it is used in.
 
-        in the outputs, not in the inputs    out_axis
-        in the inputs and in the outputs     batch_axis
-        in the kernel but not in the outputs in_axis
+        an index of the kernel that the outputs lack          in_axis
+        one that the outputs have, and the inputs have not    out_axis
+        one that both have                                    batch_axis
 
-    An index of the inputs alone is none of the kernel's: where the output lacks it, the
+    An index of the inputs alone is none of the kernel's: where the outputs lack it, the
     inputs are summed before they meet a weight, which the fans do not count.
 
     Args:
@@ -110,7 +110,8 @@ def einsum_axes(spec: str) -> dict[str, tuple[int, ...]]:
         the outputs may have an ellipsis.
 
     Returns:
-      The keyword arguments of any initializer that has axes, and of `jinit.fans`.
+      Keyword arguments of `jinit.fans`, of every initializer that scales by fans, and
+      of `jinit.orthogonal` and its scaled forms.
 
     Raises:
       TypeError: `spec` is not a string.
@@ -170,7 +171,9 @@ class FanInitializer(Initializer):
         fan_in, fan_out = self._side(shape, "fan_in"), self._side(shape, "fan_out")
         if mode == "fan_avg":
             return (fan_in + fan_out) / 2
-        return (fan_in * fan_out) ** 0.5
+        if self.fan_in is None and self.fan_out is None:
+            return (fan_in * fan_out) ** 0.5  # rounds as JAX does
+        return sqrt(fan_in) * sqrt(fan_out)  # of numbers of any size
 
     def _side(self, shape: Shape, side: str) -> Any:
         """One fan; axes are counted only where no number was given."""
@@ -185,7 +188,7 @@ def _operands(spec: Any) -> list[str]:
     """The indices of the inputs, the kernel and the outputs of an equation."""
     if not isinstance(spec, str):
         raise TypeError(f"spec must be a string, such as 'bi,io->bo', got {spec!r}.")
-    form = re.fullmatch(r"([^,]*),([^,]+)->([^,]*)", spec.replace(" ", ""))
+    form = re.fullmatch(r"([^,]+),([^,]+)->([^,]+)", spec.replace(" ", ""))
     if form is None:
         raise ValueError(
             "spec must name the inputs, the kernel and the outputs, as 'bi,io->bo' "
@@ -205,7 +208,12 @@ def _operands(spec: Any) -> list[str]:
                 f"{indices!r} for the {name} in {spec!r}."
             )
     inputs, kernel, outputs = form.groups()
-    if unknown := set(outputs) - set(inputs + kernel + "."):
+    if ("..." in inputs) != ("..." in outputs):
+        raise ValueError(
+            "spec must have an ellipsis in the inputs and in the outputs, or in "
+            f"neither, got {spec!r}."
+        )
+    if unknown := set(outputs) - set(inputs + kernel):
         raise ValueError(
             "spec must take every index of the outputs from an operand, got "
             f"{min(unknown)!r} in the outputs of {spec!r} alone."

@@ -28,8 +28,9 @@ class Initializer:
     # A subclass is a frozen dataclass whose fields are its options. It draws in `_draw`
     # and, where some shapes or dtypes do not fit, refuses them in `_check`.
     _random: ClassVar[bool] = True  # draws from the key, and so only floats
+    _dtype: ClassVar[str | None] = None  # where the call names none; None is JAX's
 
-    def __new__(cls, *args: Any, **options: Any) -> Self:
+    def __new__(cls, /, *args: Any, **options: Any) -> Self:
         names = [f.name for f in fields(cls)]
         positional = [f.name for f in fields(cls) if not f.kw_only]
         if len(args) > len(positional):
@@ -71,7 +72,8 @@ class Initializer:
           ValueError: The shape lacks an axis that the options name, or the sharding
             does not fit it.
         """
-        shape, dtype = _arguments.check_shape(shape), _arguments.check_dtype(dtype)
+        shape = _arguments.check_shape(shape)
+        dtype = _arguments.check_dtype(self._dtype if dtype is None else dtype)
         if self._random:
             key = _arguments.check_key(key)
         self._check_all(shape, dtype)

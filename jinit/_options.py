@@ -106,17 +106,19 @@ def flag(name: str, value: Any) -> bool:
 
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Returns `value` if it is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
-    return value
+    return str(value)
 
 
 def axes(name: str, value: Any) -> int | tuple[int, ...]:
     """Returns an axis as an int, several as a tuple without repetition."""
     try:
-        if isinstance(value, str | bool):
+        if isinstance(value, str | bytes | bool):
             raise TypeError
         if isinstance(value, Sequence) or np.ndim(value) == 1:
+            if any(isinstance(axis, bool) for axis in value):
+                raise TypeError
             several = tuple(operator.index(axis) for axis in value)
         else:
             return operator.index(value)
@@ -173,8 +175,8 @@ def resolve_axes(
       ValueError: An axis that `shape` does not have, or that two options name.
     """
     rank, seen, resolved = len(shape), dict[int, str](), []
-    for name, axis_or_axes in _default_gives_way(named, rank).items():
-        group = axes(name, axis_or_axes)
+    normal = {name: axes(name, value) for name, value in named.items()}
+    for name, group in _default_gives_way(normal, rank).items():
         group = (group,) if isinstance(group, int) else group
         for axis in group:
             if not -rank <= axis < rank:
@@ -192,13 +194,16 @@ def resolve_axes(
     return resolved
 
 
-def _default_gives_way(named: dict[str, Any], rank: int = 0) -> dict[str, Any]:
+def _default_gives_way(
+    named: dict[str, int | tuple[int, ...]], rank: int = 0
+) -> dict[str, int | tuple[int, ...]]:
     """Moves the default `in_axis=-2` to -1 where `out_axis` names the same axis.
 
     So the inputs of a matrix with `out_axis=0` are its other axis.
     """
     if named.get("in_axis") != -2:
         return named
-    outs = np.atleast_1d(named["out_axis"])
+    outs = named["out_axis"]
+    outs = (outs,) if isinstance(outs, int) else outs
     taken = -2 in outs or (rank > 1 and rank - 2 in outs)
     return {**named, "in_axis": -1} if taken else named

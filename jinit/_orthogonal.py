@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _options, _sample
-from jinit._arguments import Shape
+from jinit._arguments import Shape, check_range
 from jinit._gains import Gain, check_gain, resolve_gain
 from jinit._haar import haar
 from jinit._initializer import Initializer
@@ -62,6 +62,7 @@ class _Orthogonal(Initializer):
         axes = self._axes(shape)
         _, rows, columns = (math.prod(shape[axis] for axis in side) for side in axes)
         gain = resolve_gain(self.gain) * self._factor(rows, columns)
+        check_range("the largest singular value", gain, dtype)
         return _kernel(key, shape, dtype, axes, gain)
 
 

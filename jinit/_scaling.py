@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jinit import _options, _sample
-from jinit._arguments import Shape
+from jinit._arguments import Shape, check_range
 from jinit._fans import MODES, FanInitializer
 from jinit._gains import Gain, calculate_gain, check_gain, resolve_gain
 from jinit._options import Number, sqrt
@@ -74,6 +74,7 @@ class xavier_uniform(_Xavier):
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         bound = sqrt(3) * self._std(shape)
+        check_range("the bound of the weights", bound, dtype)
         return _sample.symmetric_uniform(key, shape, dtype, bound)
 
 
@@ -108,7 +109,9 @@ class xavier_normal(_Xavier):
     """
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        return _sample.normal(key, shape, dtype, 0.0, self._std(shape))
+        std = self._std(shape)
+        check_range("the deviation of the weights", std, dtype)
+        return _sample.normal(key, shape, dtype, 0.0, std)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -184,6 +187,7 @@ class kaiming_uniform(_Kaiming):
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         bound = sqrt(3) * self._std(shape)
+        check_range("the bound of the weights", bound, dtype)
         return _sample.symmetric_uniform(key, shape, dtype, bound)
 
 
@@ -224,4 +228,6 @@ class kaiming_normal(_Kaiming):
     """
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        return _sample.normal(key, shape, dtype, 0.0, self._std(shape))
+        std = self._std(shape)
+        check_range("the deviation of the weights", std, dtype)
+        return _sample.normal(key, shape, dtype, 0.0, std)

@@ -48,7 +48,7 @@ class _VarianceScaling(FanInitializer):
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         variance = self.scale / self._fan(shape, self.mode)
-        check_range("scale / fan", variance, dtype)
+        check_range("3 · scale / fan", 3 * variance, dtype)
         # In the dtype of the draw and in JAX's steps, which decide on the last bit.
         real = _sample.real_dtype(dtype)
         if _options.is_traced(variance):

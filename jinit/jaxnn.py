@@ -26,20 +26,20 @@ another way. And where JAX's own bits change under `jax.jit` (`normal` before ja
 `truncated_normal` with bounds other than ±2), those here are the same with and without
 it: for `normal` JAX's compiled ones, for `truncated_normal` its others.
 
-Refused are options that make no sense: negative scales and deviations, bounds in the
-wrong order, values that are not finite.
+Refused are negative scales and deviations, arrays of them, bounds in the wrong order,
+and constants that are not finite or that an integer dtype does not hold; constants too
+large for a narrow dtype become its largest number, where JAX makes them infinite.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from jax.nn.initializers import Initializer as Initializer
 
 import jinit
-
-Axis = int | Sequence[int]
+from jinit import _options
+from jinit._options import Axis
 
 zeros = jinit.zeros
 ones = jinit.ones
@@ -62,11 +62,13 @@ def constant(value: Any, dtype: Any = None) -> Initializer:
 
 def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
     """`jinit.uniform` from 0 to `scale`."""
+    scale = _options.number("scale", scale, at_least=0)
     return _with_dtype(jinit.uniform(a=0.0, b=scale), dtype)
 
 
 def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     """`jinit.normal` about 0."""
+    stddev = _options.number("stddev", stddev, at_least=0)
     return _with_dtype(jinit.normal(std=stddev), dtype)
 
 
@@ -74,6 +76,7 @@ def truncated_normal(
     stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, upper: Any = 2.0
 ) -> Initializer:
     """`jinit.truncated_normal` about 0, uncorrected."""
+    stddev = _options.number("stddev", stddev, at_least=0)
     init = jinit.truncated_normal(std=stddev, lower=lower, upper=upper)
     return _with_dtype(init, dtype)
 
@@ -153,6 +156,8 @@ def orthogonal(
     scale: Any = 1.0, column_axis: int = -1, dtype: Any = None
 ) -> Initializer:
     """`jinit.orthogonal`, whose gain is `scale`."""
+    scale = _options.number("scale", scale, at_least=0)
+    column_axis = _options.single_axis("column_axis", column_axis)
     return _with_dtype(jinit.orthogonal(gain=scale, out_axis=column_axis), dtype)
 
 
@@ -164,7 +169,8 @@ def delta_orthogonal(
     Inputs and outputs are the last two axes. `column_axis` says which of them indexes
     the columns of the matrix drawn, whose distribution is the same either way.
     """
-    if column_axis not in (-2, -1, 0, 1):
+    scale = _options.number("scale", scale, at_least=0)
+    if _options.single_axis("column_axis", column_axis) not in (-2, -1, 0, 1):
         raise ValueError(
             f"column_axis must name an axis of a matrix, -1 or -2, got {column_axis!r}."
         )

@@ -188,19 +188,18 @@ def test_mirrored_kernels_have_their_form(dtype, key):
     np.testing.assert_array_equal(mirrored("both", (8, 8)), both)
 
 
-def test_a_mirrored_kernel_in_another_layout_is_the_transposed_one(key):
-    for mirror, shape in [("inputs", (6, 3)), ("outputs", (3, 6)), ("both", (6, 6))]:
-        init = jinit.looks_linear(jinit.normal(), mirror=mirror)
-        swapped = jinit.looks_linear(
-            jinit.normal(), mirror=mirror, in_axis=1, out_axis=0
-        )
-        if mirror == "both":
-            np.testing.assert_array_equal(swapped(key, shape), init(key, shape))
-        else:
-            w = swapped(key, shape[::-1])
-            half, axis = 3, 1 if mirror == "inputs" else 0
-            first, second = np.split(np.asarray(w), [half], axis)
-            np.testing.assert_array_equal(first, -second)
+@pytest.mark.parametrize("mirror", ["inputs", "outputs", "both"])
+def test_a_mirrored_kernel_in_the_torch_layout_is_the_transposed_one(mirror, key):
+    flax = jinit.looks_linear(mirror=mirror)(key, (3, 8, 12))
+    torch = jinit.looks_linear(mirror=mirror, in_axis=1, out_axis=0)(key, (12, 8, 3))
+    np.testing.assert_array_equal(torch, np.transpose(flax, (2, 1, 0)))
+
+
+def test_a_dtype_of_its_own_holds_through_a_combinator(key):
+    init = jinit.with_dtype(jinit.normal(), "bfloat16")
+    for whole in (jinit.stack(init), jinit.blocks(init, 2), jinit.looks_linear(init)):
+        assert whole(key, (4, 4)).dtype == "bfloat16"
+        assert whole(key, (4, 4), "float32").dtype == "float32"
 
 
 def test_with_dtype_holds_where_the_call_names_none(key):

@@ -74,17 +74,24 @@ def test_a_traced_option_is_not_serialized():
         ({"name": "normal", "options": {}}, ValueError, "entries 'jinit'"),
         ({**GOOD, "extra": 1}, ValueError, "'extra'"),
         ({**GOOD, "jinit": 2}, ValueError, "version 1, got 2"),
+        ({**GOOD, "jinit": True}, ValueError, "version 1, got True"),
         ({**GOOD, "jinit": None}, ValueError, "version 1, got None"),
         ({**GOOD, "name": "lecun"}, ValueError, "got 'lecun'; did you mean lecun_"),
         ({**GOOD, "name": "Initializer"}, ValueError, "got 'Initializer'"),
         ({**GOOD, "name": "serialize"}, ValueError, "got 'serialize'"),
         ({**GOOD, "name": ["normal"]}, ValueError, "got \\['normal'\\]"),
         ({**GOOD, "options": None}, TypeError, "options of config must be a dict"),
-        ({**GOOD, "options": {"stddev": 1}}, TypeError, "no option 'stddev'"),
-        ({**GOOD, "options": {1: 1}}, TypeError, "no option '1'"),
+        (
+            {**GOOD, "options": {"stddev": 1}},
+            TypeError,
+            "of normal must be among mean, std; got stddev",
+        ),
+        ({**GOOD, "options": {1: 1}}, TypeError, "got 1"),
         ({**GOOD, "options": {"std": -1}}, ValueError, "std must be at least 0"),
         ({**GOOD, "options": {"std": "1"}}, TypeError, "std must be a real number"),
         ({**GOOD, "options": {"std": {"a": 1}}}, ValueError, "entries 'jinit'"),
+        ({**GOOD, "name": "zeros", "options": {"key": 1}}, TypeError, "none; got key"),
+        ({**GOOD, "options": {"cls": 1}}, TypeError, "got cls"),
         ({**GOOD, "name": "stack", "options": {}}, ValueError, "must include init"),
         ({**GOOD, "name": "constant", "options": {}}, ValueError, "include value"),
         (
@@ -106,4 +113,12 @@ def test_a_traced_option_is_not_serialized():
 )
 def test_a_malformed_configuration_is_refused(config, error, message):
     with pytest.raises(error, match=message):
+        jinit.deserialize(config)
+
+
+def test_a_configuration_nested_without_end_is_refused():
+    config = GOOD
+    for _ in range(5000):
+        config = {"jinit": 1, "name": "stack", "options": {"init": config}}
+    with pytest.raises(ValueError, match="nested without end"):
         jinit.deserialize(config)

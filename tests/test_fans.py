@@ -103,7 +103,6 @@ def test_an_initializer_has_the_fans_of_its_outputs_alone(out_axis, key):
         ("bd,d->b", (64,), (64, 1)),
         ("bd,df->bdf", (64, 32), (1, 32)),  # d is a batch of products
         ("b,kf->bf", (5, 32), (5, 32)),  # k is summed over the kernel alone
-        (",io->o", (5, 32), (5, 32)),
     ],
 )
 def test_the_fans_of_an_equation_are_those_of_its_sums(spec, shape, expected):
@@ -154,6 +153,17 @@ def test_modes_average_the_fans(mode, key):
 
     expected = MODES[mode](12, 30) ** -0.5
     np.testing.assert_allclose(ratio, expected, rtol=1e-6)
+
+
+def test_fans_of_any_size_are_averaged(key):
+    init = jinit.kaiming_normal(
+        mode="fan_geo_avg", nonlinearity=1e-200, fan_in=1e-200, fan_out=1e-200
+    )
+    np.testing.assert_array_equal(init(key, (3,)), np.zeros(3))
+
+
+def test_axes_may_be_an_array():
+    assert fans((3, 4, 5), in_axis=np.array([0, 1])) == (12, 5)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 import pickle
 
 import jax
@@ -34,6 +35,7 @@ CALLS = [
     "sparse(0.9)",
     "sparse(0.9, std=0.1)",
     "truncated_normal()",
+    "truncated_normal(lower=-inf, upper=1.0)",
     "truncated_normal(std=0.02, lower=-1.0, corrected=True)",
     "variance_scaling(2.0, 'fan_avg', 'uniform')",
     "variance_scaling(1.0, 'fan_in', 'normal', out_axis=0)",
@@ -58,7 +60,7 @@ CALLS = [
 
 
 def build(call):
-    return eval(call, vars(jinit))
+    return eval(call, {**vars(jinit), "inf": math.inf})
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -385,19 +385,42 @@ def test_the_peer_is_at_fault_and_ours_is_right(difference, key):
     DIFFERENCES[difference](key)
 
 
+@pytest.mark.parametrize("call", ["normal(0.0)", "truncated_normal(0.0)"])
+def test_a_deviation_of_zero_gives_zeros(call, key):
+    np.testing.assert_array_equal(make(jaxnn, call, {})(key, (3,)), np.zeros(3))
+
+
+def test_one_bound_may_be_infinite_as_in_the_peer(key):
+    ours, theirs = (
+        p.truncated_normal(1.0, lower=-np.inf, upper=1.0)(key, (1000,))
+        for p in (jaxnn, peer)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_dtype_of_64_bits_is_decided_on_at_the_call(key):
+    init = jaxnn.normal(1.0, jnp.float64)
+    with jax.enable_x64(True):
+        assert init(key, (2,)).dtype == "float64"
+    assert jaxnn.normal(1.0, float)(key, (2,)).dtype == "float32"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ("normal(-1.0)", "std must be at least 0"),
-        ("uniform(-1.0)", "a must not be greater than b"),
+        ("normal(-1.0)", "stddev must be at least 0"),
+        ("uniform(-1.0)", "scale must be at least 0"),
         ("variance_scaling(-1.0, 'fan_in', 'normal')", "scale must be at least 0"),
         ("variance_scaling(1.0, 'fan', 'normal')", "mode must be one of"),
         ("variance_scaling(1.0, 'fan_in', 'cauchy')", "distribution must be one of"),
         ("truncated_normal(1.0, lower=2, upper=1)", "lower must not be greater"),
-        ("orthogonal(-1.0)", "gain must be at least 0"),
+        ("orthogonal(-1.0)", "scale must be at least 0"),
+        ("orthogonal(column_axis=None)", "column_axis must be an integer"),
+        ("delta_orthogonal(column_axis=True)", "column_axis must be an integer"),
         ("delta_orthogonal(column_axis=2)", "column_axis must name"),
         ("constant(np.inf)", "value must be finite"),
-        ("normal(0.0, 'float3')", "dtype must be a numeric dtype"),
+        ("normal(0.0, 'float3')", "dtype must be a floating-point or complex"),
+        ("normal(1.0, int)", "dtype must be a floating-point or complex dtype"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(call, message):
