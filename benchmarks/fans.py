@@ -116,7 +116,7 @@ ROWS: list[Row] = [
         (64, WIDTH),
     ),
     (
-        f"one of {LAYERS} stacked or scanned layers",
+        f"one of {LAYERS} layers stacked in one parameter",
         "jinit.stack(jinit.lecun_normal())",
         lambda init: apply(Layers(init)),
         "lecun_normal",
