@@ -4,7 +4,6 @@ A grid of initializers, shapes and axes, dtypes and generators is drawn by both,
 and compiled, and compared bit for bit.
 """
 
-import functools
 import inspect
 import pickle
 import re
@@ -134,12 +133,6 @@ GRIDS = [
         for dtype in ("complex64", "complex128")
     ),
 ]
-GRID = [
-    (call, layout, dtype, keys, compiled)
-    for layout, dtype, keys, calls in GRIDS
-    for call in calls
-    for compiled in (False, True)
-]
 
 
 def make(package, call, axes):
@@ -150,11 +143,9 @@ def make(package, call, axes):
     return eval(f"package.{name}({arguments})", {"package": package})
 
 
-@functools.cache
-def drawn(package, layout, dtype, keys, compiled):
+def drawn(package, layout, dtype, keys, calls, compiled):
     """What a package draws for every call, in one program or one by one."""
     shape, axes = LAYOUTS[layout]
-    calls = next(grid[3] for grid in GRIDS if grid[:3] == (layout, dtype, keys))
     inits = {call: make(package, call, axes) for call in calls}
 
     def draw(key):
@@ -173,43 +164,34 @@ def bits(w):
 
 
 def test_the_grid_has_hundreds_of_cases():
-    assert len(set(GRID)) == len(GRID) >= 400
+    """Each call of a grid is drawn twice, eagerly and compiled."""
+    assert sum(2 * len(calls) for *_, calls in GRIDS) >= 400
 
 
-@pytest.mark.parametrize(("call", "layout", "dtype", "keys", "compiled"), GRID)
-def test_bits_are_those_of_the_peer(call, layout, dtype, keys, compiled):
-    case = layout, dtype, keys
-    ours = drawn(jaxnn, *case, compiled)[call]
-    eager, jitted = (drawn(peer, *case, how)[call] for how in (False, True))
-
-    assert ours.dtype == dtype
-    if np.array_equal(bits(eager), bits(jitted)):
-        np.testing.assert_array_equal(bits(ours), bits(eager))
-    else:  # the peer's own bits depend on jit; ours do not
-        normal = "truncated" not in call
-        np.testing.assert_array_equal(bits(ours), bits(jitted if normal else eager))
-
-
-def test_where_the_bits_of_the_peer_depend_on_jit_is_documented():
-    """Only `normal` before jax 0.12, and bounds other than ±2."""
-    unstable = {
-        call
-        for layout, dtype, keys, calls in GRIDS
-        for call in calls
-        if not np.array_equal(
-            *(
-                bits(drawn(peer, layout, dtype, keys, how)[call])
-                for how in (False, True)
-            )
-        )
-    }
-    normal = {call for call in CALLS if "normal(" in call or "'normal'" in call}
-    normal = {call for call in normal if "trunc" not in call and call not in NAMED}
-    bounds = {
-        call for call in PLAIN if "trunc" in call and call != "truncated_normal()"
-    }
+def depends_on_jit(call):
+    """Whether the peer's own bits may: `normal` before jax 0.12, bounds but ±2."""
+    if "truncated" in call:
+        return call.startswith("truncated_normal(") and call != "truncated_normal()"
     newer = tuple(map(int, jax.__version__.split(".")[:2])) >= (0, 12)
-    assert unstable <= (bounds if newer else bounds | normal)
+    return not newer and (call.startswith("normal") or "'normal'" in call)
+
+
+@pytest.mark.parametrize(
+    ("layout", "dtype", "keys", "calls"), GRIDS, ids=["-".join(g[:3]) for g in GRIDS]
+)
+def test_bits_are_those_of_the_peer(layout, dtype, keys, calls):
+    case = layout, dtype, keys, calls
+    ours, ours_compiled = (drawn(jaxnn, *case, compiled) for compiled in (False, True))
+    eager, compiled = (drawn(peer, *case, compiled) for compiled in (False, True))
+
+    for call in calls:
+        assert ours[call].dtype == dtype, call
+        agrees = np.array_equal(bits(eager[call]), bits(compiled[call]))
+        assert agrees or depends_on_jit(call), call
+        # Where the peer's bits depend on jit ours do not, and are one or the other.
+        theirs = eager if "truncated" in call else compiled
+        for w in (ours, ours_compiled):
+            np.testing.assert_array_equal(bits(w[call]), bits(theirs[call]), call)
 
 
 def test_the_default_embedding_of_flax_has_its_bits(key):
