@@ -37,12 +37,9 @@ _SCALARS = {kind.__name__: kind for kind in (bool, int, float, complex)}
 
 def check_dtype(dtype: Any) -> np.dtype:
     """Returns the dtype that JAX makes of the one asked for."""
-    asked = (
-        float
-        if dtype is None
-        else _SCALARS.get(getattr(dtype, "__name__", dtype), dtype)
-    )
+    asked: Any = float if dtype is None else dtype
     try:
+        asked = _SCALARS.get(getattr(asked, "__name__", asked), asked)
         resolved = np.dtype(jax.dtypes.canonicalize_dtype(asked))
     except (TypeError, ValueError, SyntaxError):  # NumPy parses what it is given
         resolved = np.dtype(object)

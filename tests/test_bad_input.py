@@ -194,6 +194,7 @@ CALL = [
     (jinit.looks_linear(), ((3, 4),), ValueError, "mirrors the inputs, whose axis"),
     (jinit.looks_linear(mirror="both"), ((4, 3),), ValueError, "mirrors the outputs"),
     (jinit.looks_linear(), ((4,),), ValueError, "no axis -2"),
+    (jinit.normal(), ((3,), [("a", int)]), TypeError, "dtype must be a numeric dtype"),
     (jinit.normal(), ((3,), "f4,,"), TypeError, "dtype must be a numeric dtype"),
     (jinit.normal(), ((10**400,),), ValueError, "at most 64 bits"),
     (
