@@ -103,6 +103,7 @@ class variance_scaling(_VarianceScaling):
       ("untruncated_normal" is "normal" here).
     """
 
+    # Frozen here, plain class attributes in the cases below.
     scale: Number = field(kw_only=False)  # pyrefly: ignore[bad-override]
     mode: str = field(kw_only=False)  # pyrefly: ignore[bad-override]
     distribution: str = field(kw_only=False)  # pyrefly: ignore[bad-override]
