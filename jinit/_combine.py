@@ -182,7 +182,7 @@ class looks_linear(_Combinator):
         both       [[W, -W], [-W, W]]     the layers between; "inputs" for the last
 
     ReLU loses the sign of what it passes, and a mirrored pair keeps it. With orthogonal
-    W the network keeps lengths and angles at any depth, and its gradients as well.
+    W the network keeps the length of its input at any depth.
 
     Args:
       init: The initializer of W, which it draws in Flax's layout, (*spatial, in, out);

@@ -157,7 +157,7 @@ class spectral_orthogonal(_Orthogonal):
         gain · sqrt(outputs / inputs)
 
     Inputs of root mean square 1 give outputs of at most 1, and of 1 where the layer
-    does not narrow: then widths can grow and the layer's updates with them.
+    does not narrow, whatever the widths.
 
     Args:
       gain: Factor of the singular values: a number, or the name of a nonlinearity (see

@@ -52,6 +52,16 @@ def test_a_scaled_orthogonal_layer_keeps_the_size_of_each_output(key):
     np.testing.assert_allclose(jnp.mean(y**2), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(64, 16), (16, 64), (32, 32)], ids=str)
+def test_a_spectral_layer_has_outputs_of_root_mean_square_one_at_most(shape, key):
+    w = as_double(jinit.spectral_orthogonal()(key, shape))
+    y = w.T @ np.ones(shape[0])
+    if shape[0] <= shape[1]:
+        np.testing.assert_allclose(np.mean(y**2), 1, rtol=1e-5)
+    else:
+        assert np.mean(y**2) < 1
+
+
 def test_out_axis_alone_names_the_layout_of_a_matrix(key):
     w = jinit.orthogonal(out_axis=0)(key, (4, 6))
     np.testing.assert_array_equal(
