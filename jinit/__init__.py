@@ -19,9 +19,13 @@ from jinit._fans import Fans as Fans
 from jinit._fans import einsum_axes as einsum_axes
 from jinit._fans import fans as fans
 from jinit._gains import calculate_gain as calculate_gain
+from jinit._gains import gain as gain
 from jinit._identity import dirac as dirac
 from jinit._identity import eye as eye
 from jinit._initializer import Initializer as Initializer
+from jinit._mean_field import CriticalPoint as CriticalPoint
+from jinit._mean_field import critical_point as critical_point
+from jinit._mean_field import variance_map as variance_map
 from jinit._orthogonal import orthogonal as orthogonal
 from jinit._orthogonal import scaled_orthogonal as scaled_orthogonal
 from jinit._orthogonal import spectral_orthogonal as spectral_orthogonal

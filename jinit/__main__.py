@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jinit
+from jinit._activations import check_activation
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +46,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
 
+    gain = commands.add_parser(
+        "gain", help="print the gains of an activation, and what they do in depth"
+    )
+    which = gain.add_mutually_exclusive_group(required=True)
+    which.add_argument("activation", nargs="?", help="its name, such as gelu")
+    which.add_argument(
+        "--table", action="store_true", help="print all that have a name"
+    )
+    gain.add_argument(
+        "parameter", nargs="?", type=float, help="such as the slope of leaky_relu"
+    )
+    gain.set_defaults(run=_gain)
+
     return parser
 
 
@@ -71,6 +85,23 @@ def _demo(options: argparse.Namespace) -> int:
         return _fail(f"jinit demo could not write the picture: {error}", 1)
     else:
         print(f"The picture: {options.plot}")
+    return 0
+
+
+def _gain(options: argparse.Namespace) -> int:
+    from jinit._gain_report import report, table
+
+    if options.table:
+        for line in table():
+            print(line, flush=True)
+        return 0
+    named = [options.activation]
+    if options.parameter is not None:
+        named.append(options.parameter)
+    try:
+        print(report(check_activation("activation", named)))
+    except ValueError as error:
+        return _fail(f"jinit gain: {error}", 2)
     return 0
 
 

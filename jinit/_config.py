@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -10,7 +9,7 @@ from typing import Any
 
 import jinit  # for the names that it makes public
 from jinit._initializer import Initializer
-from jinit._options import is_traced, number
+from jinit._options import is_traced, nearest, number
 
 VERSION = 1
 """The form of the configurations; it rises when the meaning of one changes."""
@@ -86,10 +85,9 @@ def _public() -> dict[str, type[Initializer]]:
 def _factory(name: Any) -> type[Initializer]:
     known = _public()
     if not isinstance(name, str) or name not in known:
-        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise ValueError(
-            f"config must name one of jinit's initializers, got {name!r}{hint}"
+            f"config must name one of jinit's initializers, got {name!r}"
+            f"{nearest(name, known)}"
         )
     return known[name]
 
@@ -130,8 +128,13 @@ def _build(config: Any) -> Initializer:
 def _to_json(name: str, value: Any) -> Any:
     if is_traced(value):
         raise ValueError(f"{name} must have a value to be serialized, got {value!r}.")
-    if callable(value):  # an initializer within another
+    if name == "init":  # an initializer within another
         return serialize(value)
+    if callable(value):
+        raise ValueError(
+            f"{name} must be a number or a name to be serialized, got {value!r}; give "
+            f"the number: jinit.gain({name})."
+        )
     if isinstance(value, tuple):
         return [_to_json(name, item) for item in value]
     if isinstance(value, complex):

@@ -137,8 +137,8 @@ class delta_orthogonal(_ConvolutionIsometry):
     circular padding. Networks of ten thousand such layers have been trained.
 
     Args:
-      gain: Factor of the singular values: a number, or the name of a nonlinearity (see
-        `jinit.calculate_gain`).
+      gain: Factor of the singular values: a number, or the activation, as
+        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis: Axis of the inputs.
       out_axis: Axis of the outputs.
 
@@ -172,8 +172,8 @@ class convolution_orthogonal(_ConvolutionIsometry):
     projections P, along each axis in turn.
 
     Args:
-      gain: Factor of the singular values: a number, or the name of a nonlinearity (see
-        `jinit.calculate_gain`).
+      gain: Factor of the singular values: a number, or the activation, as
+        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis: Axis of the inputs.
       out_axis: Axis of the outputs.
 

@@ -1,10 +1,12 @@
-"""Gains: by how much a nonlinearity shrinks its input, as plain Python floats."""
+"""Gains: what a nonlinearity takes from its input, as plain Python floats."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from jinit import _options
+from jinit import _moments, _options
+from jinit._activations import Activation, check_activation
 from jinit._options import Number, sqrt
 
 _CONVOLUTIONS = [f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)]
@@ -14,8 +16,10 @@ NONLINEARITIES = (
 )
 """The names that `calculate_gain` knows."""
 
-Gain = Number | str
-"""A gain: a number, or the name of a nonlinearity."""
+GAIN_MODES = ("forward", "centered", "backward")
+
+Gain = Number | Activation
+"""A gain: a number, or the activation that it makes up for."""
 
 
 def calculate_gain(nonlinearity: str, param: Number | None = None) -> float:
@@ -40,8 +44,8 @@ def calculate_gain(nonlinearity: str, param: Number | None = None) -> float:
 
     Raises:
       TypeError: `param` is not a real number.
-      ValueError: The name is not known, or `param` is given for another than
-        `leaky_relu`.
+      ValueError: The name is not one that torch has a gain for (`jinit.gain` has one
+        for any activation), or `param` is given for another than `leaky_relu`.
 
     Example:
       >>> import jinit
@@ -52,6 +56,12 @@ def calculate_gain(nonlinearity: str, param: Number | None = None) -> float:
       `torch.nn.init.calculate_gain`, which ignores `param` for another nonlinearity;
       He et al. (2015), arXiv:1502.01852, eq. 15.
     """
+    if isinstance(nonlinearity, str) and nonlinearity not in NONLINEARITIES:
+        raise ValueError(
+            f"nonlinearity must be one of {', '.join(NONLINEARITIES)}; got "
+            f"{nonlinearity!r}, which torch has no gain for. jinit.gain computes that "
+            "of any activation."
+        )
     _options.choice("nonlinearity", nonlinearity, NONLINEARITIES)
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else _options.number("param", param)
@@ -64,18 +74,100 @@ def calculate_gain(nonlinearity: str, param: Number | None = None) -> float:
     return {"tanh": 5 / 3, "relu": sqrt(2), "selu": 3 / 4}.get(nonlinearity, 1.0)
 
 
-def check_gain(name: str, gain: Any, *, at_least: float | None = 0) -> Gain:
-    """Returns a gain in its normal form: a float, or a name that has a gain."""
-    if isinstance(gain, str):
-        return _options.choice(name, gain, NONLINEARITIES)
-    if callable(gain):
-        raise TypeError(
-            f"{name} must be a number or the name of a nonlinearity "
-            f"({', '.join(NONLINEARITIES)}), got {gain!r}."
-        )
-    return _options.number(name, gain, at_least=at_least)
+def gain(activation: Activation, mode: str = "forward") -> float:
+    """The gain that makes up for what any activation does to a signal.
+
+        forward    1 / sqrt(E f(z)²)       keeps the second moment of the activations
+        centered   1 / sqrt(Var f(z))      likewise, where their mean is taken away
+        backward   1 / sqrt(E f'(z)²)      keeps that of the gradients
+                                           z ~ N(0, 1)
+
+    Weights of variance gain² / fan_in then keep the variance of z at 1, layer after
+    layer. Take `forward`; `centered` where the weights of each unit sum to zero, or a
+    normalization takes the mean away; `backward`, with mode="fan_out", where gradients
+    matter more. Whether small deviations grow with depth is another question:
+    `jinit.variance_map` answers it.
+
+    A gated unit x · g(y) of two linear maps has the gain of its gate, E f² being E g²;
+    backward, E f'² is E g² + E g'², that of both maps together.
+
+    Args:
+      activation: A name of `jax.nn`, `flax.linen` or torch, such as "silu"; a name with
+        its parameter, such as `("leaky_relu", 0.2)`; a gated unit, "glu", "geglu",
+        "swiglu", "reglu" or "bilinear"; or any elementwise function of JAX's
+        operations. "gelu" is the exact one, `jax.nn.gelu` and "gelu_tanh" the
+        approximation by tanh.
+      mode: "forward", "centered" or "backward".
+
+    Returns:
+      The gain, a factor of the standard deviation of the weights, to ten digits. It is
+      integrated in double precision on the host, also under `jax.jit`, and kept.
+
+    Raises:
+      TypeError: `activation` is not a function of one array, or returns another dtype.
+      ValueError: An unknown name or mode; a function that is not elementwise, or is
+        NaN, constant, or of infinite moment; a derivative that is zero.
+
+    Example:
+      >>> import jax, jinit
+      >>> print(f"{jinit.gain('gelu'):.6f} {jinit.gain(jax.nn.silu, 'backward'):.6f}")
+      1.533530 1.623320
+      >>> swish2 = lambda x: x * jax.nn.sigmoid(2 * x)
+      >>> print(f"{jinit.gain(swish2):.6f}")
+      1.508461
+
+    References:
+      He et al. (2015), arXiv:1502.01852, eq. 9, for ReLU. Brock et al. (2021),
+      arXiv:2101.08692, section 4, for `centered`, with constants from a simulation.
+      torch has no counterpart, and for tanh (5/3), selu (3/4) and sigmoid (1) other
+      numbers by convention: `jinit.calculate_gain`.
+    """
+    activation = check_activation("activation", activation)
+    _options.choice("mode", mode, GAIN_MODES)
+    square, mean = _moments.square(activation), _moments.mean(activation)
+    variance = _moments.square(activation, 1.0, mean)
+    if variance <= 1e-20 * square:
+        raise ValueError(f"activation must not be constant, got {activation!r}.")
+    if mode == "backward":
+        square = _moments.gradient(activation)
+        if square == 0:
+            raise ValueError(
+                "activation must have a derivative for a backward gain, got "
+                f"{activation!r}, whose derivative is 0; use mode='forward'."
+            )
+    return 1 / math.sqrt(variance if mode == "centered" else square)
 
 
-def resolve_gain(gain: Gain) -> Any:
+# Where torch's number and the forward gain are one.
+_SAME = ("linear", "relu")
+
+
+def check_gain(name: str, value: Any, *, at_least: float | None = 0) -> Gain:
+    """Returns a gain in its normal form: a float, or an activation that has a gain.
+
+    A name that torch has a gain for means torch's number. The activation itself, given
+    as a function or a tuple, means its forward gain; its normal form is a tuple.
+    """
+    if isinstance(value, str) and value in NONLINEARITIES:
+        return str(value)
+    if not (isinstance(value, str | tuple | list) or callable(value)):
+        return _options.number(name, value, at_least=at_least)
+    activation = check_activation(name, value)
+    if callable(activation):
+        gain(activation)  # refuses it here, rather than at the first draw
+    own = activation in NONLINEARITIES and activation not in _SAME
+    return (activation,) if own else activation
+
+
+def resolve_gain(value: Gain) -> Any:
     """The number that a gain stands for."""
-    return calculate_gain(gain) if isinstance(gain, str) else gain
+    if isinstance(value, str) and value in NONLINEARITIES:
+        return calculate_gain(value)
+    if isinstance(value, str | tuple) or callable(value):
+        return gain(value)
+    return value
+
+
+def squared_gain(value: Gain) -> Any:
+    """The square, which for ReLU is 2 to the last bit."""
+    return 2.0 if value == "relu" else resolve_gain(value) ** 2

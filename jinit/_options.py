@@ -7,10 +7,11 @@ its value is not known yet.
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -109,6 +110,12 @@ def choice(name: str, value: Any, choices: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
     return str(value)
+
+
+def nearest(value: Any, known: Iterable[str]) -> str:
+    """The end of an error about a name that is not known: those that are like it."""
+    near = difflib.get_close_matches(str(value), known, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else "."
 
 
 def axes(name: str, value: Any) -> int | tuple[int, ...]:

@@ -82,8 +82,8 @@ class orthogonal(_Orthogonal):
     backend: `jinit/_haar.py` says how.
 
     Args:
-      gain: Factor of the singular values: a number, or the name of a nonlinearity (see
-        `jinit.calculate_gain`).
+      gain: Factor of the singular values: a number, or the activation, as
+        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis: Axis or axes of the inputs.
       out_axis: Axis or axes of the outputs.
       batch_axis: Axes along which independent kernels are stacked.
@@ -121,8 +121,8 @@ class scaled_orthogonal(_Orthogonal):
     the input is lost, and the rest is kept as it is.
 
     Args:
-      gain: Factor of the singular values: a number, or the name of a nonlinearity (see
-        `jinit.calculate_gain`).
+      gain: Factor of the singular values: a number, or the activation, as
+        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis, out_axis, batch_axis: The roles of the kernel's axes, as in
         `jinit.orthogonal`: all that is not outputs or batch counts as inputs.
 
@@ -160,8 +160,8 @@ class spectral_orthogonal(_Orthogonal):
     does not narrow, whatever the widths.
 
     Args:
-      gain: Factor of the singular values: a number, or the name of a nonlinearity (see
-        `jinit.calculate_gain`).
+      gain: Factor of the singular values: a number, or the activation, as
+        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis, out_axis, batch_axis: The roles of the kernel's axes, as in
         `jinit.orthogonal`: all that is not outputs or batch counts as inputs.
 

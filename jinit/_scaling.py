@@ -49,8 +49,8 @@ class xavier_uniform(_Xavier):
     linear layer, and of 1 / fan_out, which keeps its gradients.
 
     Args:
-      gain: Factor of the standard deviation: a number, or the name of a nonlinearity
-        (see `jinit.calculate_gain`).
+      gain: Factor of the standard deviation: a number, or the activation, as
+        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
         see `jinit.fans`.
       fan_in, fan_out: The fans as numbers, instead of counting them.
@@ -85,8 +85,8 @@ class xavier_normal(_Xavier):
         W ~ N(0, std²),    std = gain · sqrt(2 / (fan_in + fan_out))
 
     Args:
-      gain: Factor of the standard deviation: a number, or the name of a nonlinearity
-        (see `jinit.calculate_gain`).
+      gain: Factor of the standard deviation: a number, or the activation, as
+        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
         see `jinit.fans`.
       fan_in, fan_out: The fans as numbers, instead of counting them.
@@ -160,8 +160,8 @@ class kaiming_uniform(_Kaiming):
         `Linear` and `ConvNd` is `a=sqrt(5)`, that is U[±1 / sqrt(fan_in)].
       mode: "fan_in" keeps the activations, "fan_out" the gradients, "fan_avg" and
         "fan_geo_avg" (arithmetic and geometric mean) compromise.
-      nonlinearity: What follows the layer: a name that `jinit.calculate_gain` knows, or
-        the gain itself as a number.
+      nonlinearity: The activation, as `jinit.gain` takes it, or its gain as a number;
+        "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
         see `jinit.fans`.
       fan_in, fan_out: The fans as numbers, instead of counting them.
@@ -203,8 +203,8 @@ class kaiming_normal(_Kaiming):
       a: Negative slope of the leaky ReLU that follows; 0 is ReLU.
       mode: "fan_in" keeps the activations, "fan_out" the gradients, "fan_avg" and
         "fan_geo_avg" (arithmetic and geometric mean) compromise.
-      nonlinearity: What follows the layer: a name that `jinit.calculate_gain` knows, or
-        the gain itself as a number.
+      nonlinearity: The activation, as `jinit.gain` takes it, or its gain as a number;
+        "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
         see `jinit.fans`.
       fan_in, fan_out: The fans as numbers, instead of counting them.

@@ -1,6 +1,6 @@
 """Variance scaling, as JAX, Keras and TensorFlow have it: a scale over the fans.
 
-    Var(W) = scale / fan
+    Var(W) = scale · gain² / fan
 
 `variance_scaling` is the general form, and the others are cases of it. Their normal
 distribution is truncated at two standard deviations, and widened so that the variance
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ import numpy as np
 from jinit import _options, _sample
 from jinit._arguments import Shape, check_range
 from jinit._fans import MODES, FanInitializer
+from jinit._gains import Gain, check_gain, squared_gain
 from jinit._options import Number
 
 DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")
@@ -36,19 +37,27 @@ _STD_WITHIN_TWO = math.sqrt(1 - 4 * _DENSITY_AT_TWO / math.erf(math.sqrt(2)))
 _COMPLEX_STD_WITHIN_TWO = math.sqrt((1 - 5 * math.exp(-4)) / (1 - math.exp(-4)))
 
 
+@dataclass(frozen=True, kw_only=True, repr=False)
 class _VarianceScaling(FanInitializer):
     """The formula; `scale`, `mode` and `distribution` are options or constants."""
 
-    scale: Number
-    mode: str
-    distribution: str
+    gain: Gain = 1.0
+
+    scale: ClassVar[Number] = 1.0
+    mode: ClassVar[str]
+    distribution: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(gain=check_gain("gain", self.gain))
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         self._fan(shape, self.mode)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        variance = self.scale / self._fan(shape, self.mode)
-        check_range("3 · scale / fan", 3 * variance, dtype)
+        scale = self.scale * squared_gain(self.gain)
+        variance = scale / self._fan(shape, self.mode)
+        check_range("3 · scale · gain² / fan", 3 * variance, dtype)
         # In the dtype of the draw and in JAX's steps, which decide on the last bit.
         real = _sample.real_dtype(dtype)
         if _options.is_traced(variance):
@@ -74,22 +83,24 @@ class _VarianceScaling(FanInitializer):
 class variance_scaling(_VarianceScaling):
     """Draws weights whose variance is a scale over a fan: the general form.
 
-        Var(W) = scale / fan
+        Var(W) = scale · gain² / fan
 
     Args:
-      scale: Factor of the variance: the square of a gain.
+      scale: Factor of the variance.
       mode: The fan: "fan_in" keeps the activations, "fan_out" the gradients, "fan_avg"
         and "fan_geo_avg" (arithmetic and geometric mean) compromise.
       distribution: "truncated_normal" at two standard deviations, with the variance of
-        the formula; "normal"; or "uniform" on ±sqrt(3 · scale / fan).
+        the formula; "normal"; or "uniform" on ±sqrt(3 · Var(W)).
+      gain: Factor of the standard deviation: a number, or the activation, as
+        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
         see `jinit.fans`.
       fan_in, fan_out: The fans as numbers, instead of counting them.
 
     Raises:
       TypeError: An option is not of its type.
-      ValueError: A negative scale, an unknown mode or distribution, axes with two
-        roles. At the call: a shape without the axes.
+      ValueError: A negative scale or gain, an unknown name, mode or distribution, axes
+        with two roles. At the call: a shape without the axes.
 
     Example:
       >>> import jax, jinit
@@ -120,18 +131,21 @@ class variance_scaling(_VarianceScaling):
 class lecun_uniform(_VarianceScaling):
     """LeCun initialization, uniform: keeps the variance of the activations.
 
-        W ~ U[-bound, bound],    bound = sqrt(3 / fan_in),    Var W = 1 / fan_in
+        W ~ U[-bound, bound],    bound = gain · sqrt(3 / fan_in), Var W = gain² / fan_in
 
-    The activations of a layer without nonlinearity, that is.
+    The activations of a layer without nonlinearity, that is; `gain` is for others.
 
     Args:
+      gain: Factor of the standard deviation: a number, or the activation, as
+        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
         see `jinit.fans`.
       fan_in, fan_out: The fans as numbers, instead of counting them.
 
     Raises:
       TypeError: An option is not of its type.
-      ValueError: Axes with two roles. At the call: a shape without the axes.
+      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
+        shape without the axes.
 
     Example:
       >>> import jax, jinit
@@ -145,25 +159,29 @@ class lecun_uniform(_VarianceScaling):
       `kaiming_uniform` with nonlinearity="linear", is the same distribution.
     """
 
-    scale, mode, distribution = 1.0, "fan_in", "uniform"
+    mode, distribution = "fan_in", "uniform"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class lecun_normal(_VarianceScaling):
     """LeCun initialization, truncated normal: keeps the variance of the activations.
 
-        W ~ N(0, s²) given |W| < 2s,    Var W = (0.88 s)² = 1 / fan_in
+        W ~ N(0, s²) given |W| < 2s,    Var W = (0.88 s)² = gain² / fan_in
 
-    The activations of a layer without nonlinearity, that is, or of one with SELU.
+    The activations of a layer without nonlinearity, that is, or of one with SELU;
+    `gain` is for others.
 
     Args:
+      gain: Factor of the standard deviation: a number, or the activation, as
+        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
         see `jinit.fans`.
       fan_in, fan_out: The fans as numbers, instead of counting them.
 
     Raises:
       TypeError: An option is not of its type.
-      ValueError: Axes with two roles. At the call: a shape without the axes.
+      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
+        shape without the axes.
 
     Example:
       >>> import jax, jinit
@@ -178,27 +196,30 @@ class lecun_normal(_VarianceScaling):
       `kaiming_normal` with nonlinearity="linear", is not truncated.
     """
 
-    scale, mode, distribution = 1.0, "fan_in", "truncated_normal"
+    mode, distribution = "fan_in", "truncated_normal"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class glorot_uniform(_VarianceScaling):
     """Glorot initialization, uniform: keeps variance both ways.
 
-        W ~ U[-bound, bound],    bound = sqrt(6 / (fan_in + fan_out))
-        Var W = 2 / (fan_in + fan_out)
+        W ~ U[-bound, bound],    bound = gain · sqrt(6 / (fan_in + fan_out))
+        Var W = gain² · 2 / (fan_in + fan_out)
 
     The compromise between 1 / fan_in, which keeps the activations of a linear layer,
     and 1 / fan_out, which keeps its gradients.
 
     Args:
+      gain: Factor of the standard deviation: a number, or the activation, as
+        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
         see `jinit.fans`.
       fan_in, fan_out: The fans as numbers, instead of counting them.
 
     Raises:
       TypeError: An option is not of its type.
-      ValueError: Axes with two roles. At the call: a shape without the axes.
+      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
+        shape without the axes.
 
     Example:
       >>> import jax, jinit
@@ -210,29 +231,32 @@ class glorot_uniform(_VarianceScaling):
       Glorot and Bengio (2010), "Understanding the difficulty of training deep
       feedforward neural networks", eq. 16.
       `jax.nn.initializers.glorot_uniform`, and Keras's. `jinit.xavier_uniform` is
-      the same with a gain.
+      the same distribution.
     """
 
-    scale, mode, distribution = 1.0, "fan_avg", "uniform"
+    mode, distribution = "fan_avg", "uniform"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class glorot_normal(_VarianceScaling):
     """Glorot initialization, truncated normal: keeps variance both ways.
 
-        W ~ N(0, s²) given |W| < 2s,    Var W = (0.88 s)² = 2 / (fan_in + fan_out)
+        W ~ N(0, s²) given |W| < 2s,  Var W = (0.88 s)² = gain² · 2 / (fan_in + fan_out)
 
     The compromise between 1 / fan_in, which keeps the activations of a linear layer,
     and 1 / fan_out, which keeps its gradients.
 
     Args:
+      gain: Factor of the standard deviation: a number, or the activation, as
+        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
         see `jinit.fans`.
       fan_in, fan_out: The fans as numbers, instead of counting them.
 
     Raises:
       TypeError: An option is not of its type.
-      ValueError: Axes with two roles. At the call: a shape without the axes.
+      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
+        shape without the axes.
 
     Example:
       >>> import jax, jinit
@@ -244,28 +268,32 @@ class glorot_normal(_VarianceScaling):
       Glorot and Bengio (2010), "Understanding the difficulty of training deep
       feedforward neural networks", eq. 12.
       `jax.nn.initializers.glorot_normal`, and Keras's. `jinit.xavier_normal` is
-      not truncated, and has a gain.
+      not truncated.
     """
 
-    scale, mode, distribution = 1.0, "fan_avg", "truncated_normal"
+    mode, distribution = "fan_avg", "truncated_normal"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class he_uniform(_VarianceScaling):
     """He initialization, uniform: keeps the signal through ReLUs.
 
-        W ~ U[-bound, bound],    bound = sqrt(6 / fan_in),    Var W = 2 / fan_in
+        W ~ U[-bound, bound],    bound = gain · sqrt(3 / fan_in), Var W = gain² / fan_in
 
-    ReLU halves the second moment of a symmetric input; the factor 2 restores it.
+    ReLU halves the second moment of a symmetric input; its gain, sqrt(2), restores it.
 
     Args:
+      gain: Factor of the standard deviation: a number, or the activation, as
+        `jinit.gain` takes it, ReLU by default; "tanh", "sigmoid" and "selu" mean
+        torch's numbers.
       in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
         see `jinit.fans`.
       fan_in, fan_out: The fans as numbers, instead of counting them.
 
     Raises:
       TypeError: An option is not of its type.
-      ValueError: Axes with two roles. At the call: a shape without the axes.
+      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
+        shape without the axes.
 
     Example:
       >>> import jax, jinit
@@ -279,25 +307,31 @@ class he_uniform(_VarianceScaling):
       the same with other slopes and modes.
     """
 
-    scale, mode, distribution = 2.0, "fan_in", "uniform"
+    gain: Gain = "relu"
+
+    mode, distribution = "fan_in", "uniform"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class he_normal(_VarianceScaling):
     """He initialization, truncated normal: keeps the signal through ReLUs.
 
-        W ~ N(0, s²) given |W| < 2s,    Var W = (0.88 s)² = 2 / fan_in
+        W ~ N(0, s²) given |W| < 2s,    Var W = (0.88 s)² = gain² / fan_in
 
-    ReLU halves the second moment of a symmetric input; the factor 2 restores it.
+    ReLU halves the second moment of a symmetric input; its gain, sqrt(2), restores it.
 
     Args:
+      gain: Factor of the standard deviation: a number, or the activation, as
+        `jinit.gain` takes it, ReLU by default; "tanh", "sigmoid" and "selu" mean
+        torch's numbers.
       in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
         see `jinit.fans`.
       fan_in, fan_out: The fans as numbers, instead of counting them.
 
     Raises:
       TypeError: An option is not of its type.
-      ValueError: Axes with two roles. At the call: a shape without the axes.
+      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
+        shape without the axes.
 
     Example:
       >>> import jax, jinit
@@ -311,4 +345,6 @@ class he_normal(_VarianceScaling):
       not truncated, and has other slopes and modes.
     """
 
-    scale, mode, distribution = 2.0, "fan_in", "truncated_normal"
+    gain: Gain = "relu"
+
+    mode, distribution = "fan_in", "truncated_normal"
