@@ -1,11 +1,6 @@
 """Gaussian averages of an activation, in double precision on the host.
 
-    E g(z),    z ~ N(0, 1),    g made of f(sqrt(q) z) or of its derivative
-
-The line is cut into panels, and a panel is halved until the rules of Gauss and Lobatto
-agree on it: kinks and jumps are closed in on wherever they are, and a smooth function
-takes one round. Wherever a jump is, one of the two notices: Lobatto's looks at the ends
-of a panel, and Gauss's, of an odd number of points, at its middle.
+E g(z),    z ~ N(0, 1),    g made of f(sqrt(q) z) or of its derivative
 """
 
 from __future__ import annotations
@@ -20,25 +15,11 @@ import jax
 import numpy as np
 
 from jinit import _elementwise
-from jinit._activations import Activation, resolve_activation
+from jinit._activations import Activation, Function, resolve_activation
+from jinit._elementwise import Curve
+from jinit._quadrature import normal_average
 
-
-def _lobatto(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights on [-1, 1]: the ends, and where P' is zero, P of degree n - 1.
-
-    Abramowitz and Stegun (1964), 25.4.32. The ends are moved in by four roundings, so
-    that they belong to the panel where the function jumps at its end, or is infinite.
-    """
-    legendre = np.polynomial.Legendre.basis(n - 1)
-    nodes = np.concatenate([[-1], legendre.deriv().roots(), [1]])
-    weights = 2 / (n * (n - 1) * legendre(nodes) ** 2)
-    return np.clip(nodes, 2.0**-50 - 1, 1 - 2.0**-50), weights
-
-
-_GAUSS, _LOBATTO = np.polynomial.legendre.leggauss(15), _lobatto(16)
-_REACH = 37.0  # deviations; the normal density is 5e-298 there
-_TOLERANCE = 1e-13  # of the error of one panel, relative to the whole
-_ROUNDS, _PANELS = 64, 1 << 16  # a panel is as narrow as rounding then; 1 M points
+Moment = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -115,60 +96,24 @@ def growth(activation: Activation, q: float = 1.0) -> float:
 
 
 def _average(
-    what: str,
-    function: Any,
-    curve: _elementwise.Curve,
-    q: float,
-    moment: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    what: str, function: Function, curve: Curve, q: float, moment: Moment
 ) -> float:
-    """The integral of φ(z) moment(z, curve(sqrt(q) z)); where q is 0, its limit."""
+    """E moment(z, curve(sqrt(q) z)); where q is 0, its limit."""
     scale = math.sqrt(q)
     if scale == 0:  # the activation may bend at 0, or jump
         sides = np.array([-1e-30, 1e-30])
         limit = float(moment(sides, curve(sides)).mean())
         return limit if abs(limit) > 1e-20 else 0.0
-
-    def integrate(left: np.ndarray, right: np.ndarray, rule: Any) -> np.ndarray:
-        nodes, weights = rule
-        z = ((left + right) + (right - left) * nodes[:, None]) / 2
-        density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-        with np.errstate(over="ignore", invalid="ignore"):
-            height = moment(z, curve((scale * z).ravel()).reshape(z.shape)) * density
-            return weights @ height * (right - left) / 2
-
-    edges, settled = _edges(scale), 0.0
-    left, right = edges[:-1], edges[1:]
-    for rounds in range(_ROUNDS):
-        gauss, lobatto = (integrate(left, right, rule) for rule in (_GAUSS, _LOBATTO))
-        size = abs(gauss).sum() + abs(settled)
-        ends = abs(gauss)[[0, -1]].max() if rounds == 0 else 0.0
-        if not ends <= 1e-12 * size < math.inf:
-            raise ValueError(
-                f"activation must have a finite {what} for inputs of variance {q:g}, "
-                f"got {function!r}, for which it is infinite or too large to compute."
-            )
-        differ = ~(abs(gauss - lobatto) <= _TOLERANCE * size)
-        settled += float(gauss[~differ].sum())
-        left, right = left[differ], right[differ]
-        if left.size == 0:
-            return settled
-        if left.size > _PANELS:
-            break
-        middle = (left + right) / 2
-        left, right = np.concatenate([[left, middle], [middle, right]], axis=-1)
-    raise ValueError(
-        f"activation must have an {what} that can be computed to ten digits, got "
-        f"{function!r}; it is infinite, or not computed in the dtype of its input: "
-        "give the gain as a number."
-    )
-
-
-def _edges(scale: float) -> np.ndarray:
-    """Panels of half a deviation, and narrower ones about 0.
-
-    There, in the activation's own units of 1 / `scale` deviations, is where it bends.
-    """
-    grid = np.arange(-_REACH, _REACH + 0.25, 0.5)
-    bends = 2.0 ** np.arange(-3, 6) / scale
-    bends = bends[bends < _REACH - 1]
-    return np.unique(np.concatenate([-bends, grid, bends]))
+    try:
+        return normal_average(lambda z: moment(z, curve(scale * z)), 1 / scale)
+    except OverflowError:
+        raise ValueError(
+            f"activation must have a finite {what} for inputs of variance {q:g}, got "
+            f"{function!r}, for which it is infinite or too large to compute."
+        ) from None
+    except ArithmeticError:
+        raise ValueError(
+            f"activation must have an {what} that can be computed to ten digits, got "
+            f"{function!r}; it is infinite, or not computed in the dtype of its input: "
+            "give the gain as a number."
+        ) from None
