@@ -92,13 +92,14 @@ class variance_map:
                 excess, turns = self._excess(far), self._turn(near) * self._turn(far)
             except ValueError:  # infinite
                 break
-            closest = _root(self._turn, near, far) if turns < 0 else far
-            if abs(self._excess(closest)) < _EQUAL:  # it touches, and need not cross
-                return closest
-            if self._excess(closest) * away < 0:
-                return _root(self._excess, near, closest)
+            if turns < 0:  # it may touch the diagonal, and turn back
+                closest = _root(self._turn, near, far)
+                if abs(self._excess(closest)) < _EQUAL:
+                    return closest
+                if self._excess(closest) * away < 0:
+                    return _root(self._excess, near, closest)
             if excess * away <= 0:
-                return _root(self._excess, closest, far)
+                return _root(self._excess, near, far)
         return math.inf if away > 0 else 0.0
 
     def slope(self, q: float | None = None) -> float:
