@@ -56,6 +56,11 @@ CALLS = [
     "looks_linear()",
     "looks_linear(init=delta_orthogonal(), mirror='both')",
     "with_dtype(he_normal(), 'bfloat16')",
+    "xavier_normal(gain='gelu')",
+    "kaiming_uniform(nonlinearity=('elu', 0.5))",
+    "orthogonal(gain=('tanh',))",
+    "he_uniform(gain='swiglu')",
+    "variance_scaling(1.0, 'fan_in', 'normal', gain='mish')",
 ]
 
 

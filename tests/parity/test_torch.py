@@ -11,6 +11,7 @@ from golden import make_torch
 from helpers import as_double, check_mean, check_same_distribution, check_std
 
 import jinit
+from jinit._activations import FUNCTIONS, GATES
 
 if os.environ.get("JINIT_REQUIRE_PEERS") == "1":
     import torch
@@ -205,3 +206,43 @@ def test_golden_record_is_what_torch_computes_now(section):
     if section != "torch":  # its version
         recorded = json.loads(make_torch.PATH.read_text())[section]
         assert make_torch.golden()[section] == recorded
+
+
+@pytest.mark.parametrize(
+    ("name", "torchs"),
+    [
+        *(
+            (name, name)
+            for name in ("relu", "relu6", "elu", "celu", "selu", "leaky_relu")
+        ),
+        *((name, name) for name in ("gelu", "silu", "mish", "tanh", "sigmoid")),
+        *((name, name) for name in ("softplus", "softsign", "logsigmoid")),
+        *((name, name) for name in ("hardtanh", "hardswish", "hardsigmoid")),
+        ("gelu_tanh", lambda x: torch.nn.functional.gelu(x, approximate="tanh")),
+        ("prelu", lambda x: torch.nn.PReLU(dtype=x.dtype)(x)),
+        ("hard_tanh", "hardtanh"),
+        ("swish", "silu"),
+    ],
+    ids=range(21),
+)
+def test_an_activation_of_a_name_is_torchs_of_that_name(name, torchs, x64):
+    x = np.linspace(-9, 9, 1001)
+    if isinstance(torchs, str):
+        torchs = getattr(torch.nn.functional, torchs)
+    expected = torchs(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(FUNCTIONS[name](x), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_a_gain_makes_up_for_torchs_activation(gate):
+    """Of a torch layer whose weights have gain² / fan_in, E f² is 1 / gain² again."""
+    name = GATES[gate]
+    torch.manual_seed(0)
+    x = torch.randn(1_000_000, dtype=torch.float64)
+    function = {
+        "linear": torch.nn.Identity(),
+        **{n: getattr(torch.nn.functional, n) for n in GATES.values() if n != "linear"},
+    }[name]
+    f = function(x).numpy()
+    kurtosis = np.mean(f**4) / np.mean(f**2) ** 2
+    check_std(f, 1 / jinit.gain(name), kurtosis=kurtosis)
