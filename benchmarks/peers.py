@@ -164,6 +164,11 @@ ROWS: dict[str, tuple[Callable | None, Callable | None, Callable | None]] = {
         lambda: peers.glorot_normal()(KEY, (0, 4)).shape,
         lambda: filled("xavier_normal_", (4, 0), "float32").shape,
     ),
+    "gain of GELU": (
+        lambda: f"{jinit.gain('gelu'):.6f}",
+        None,
+        lambda: torch.nn.init.calculate_gain("gelu"),
+    ),
     "two Dense layers with rebuilt initializers": (
         lambda: alike(jinit.kaiming_normal),
         lambda: alike(peers.he_normal),
