@@ -23,12 +23,14 @@ _ROUNDS, _PANELS = 64, 1 << 16  # a panel is as narrow as rounding then; 2 M poi
 def _lobatto(n: int) -> Rule:
     """Nodes and weights on [-1, 1]: the ends, and where P' is zero, P of degree n - 1.
 
-    Abramowitz and Stegun (1964), 25.4.32. The ends are moved in by four roundings, so
-    that they belong to the panel where the function jumps at its end, or is infinite.
+    Abramowitz and Stegun (1964), 25.4.32; P' is a Jacobi polynomial, whose zeros are
+    the eigenvalues of its recurrence. The ends are moved in by four roundings, so that
+    they belong to the panel where the function jumps at its end, or is infinite.
     """
-    legendre = np.polynomial.Legendre.basis(n - 1)
-    nodes = np.concatenate([[-1], legendre.deriv().roots(), [1]])
-    weights = 2 / (n * (n - 1) * legendre(nodes) ** 2)
+    k = np.arange(1.0, n - 2)
+    recurrence = np.diag(np.sqrt(k * (k + 2) / ((2 * k + 1) * (2 * k + 3))), -1)
+    nodes = np.concatenate([[-1], np.linalg.eigvalsh(recurrence), [1]])
+    weights = 2 / (n * (n - 1) * np.polynomial.Legendre.basis(n - 1)(nodes) ** 2)
     return np.clip(nodes, 2.0**-50 - 1, 1 - 2.0**-50), weights
 
 
