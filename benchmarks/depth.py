@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from itertools import accumulate, repeat
 from typing import Any
 
 import jax
@@ -48,7 +47,7 @@ def draw(axes: Any, name: str, measured: np.ndarray) -> None:
     layers = range(1, DEPTH + 1)
     axes.semilogy(layers, measured.T, color="#0072b2", linewidth=0.8, alpha=0.6)
     for start in STARTS:
-        predicted = [*accumulate(repeat(start, DEPTH), lambda q, _: step(q))]
+        predicted = step.trajectory(DEPTH, start)
         axes.semilogy(layers, predicted, color="black", linestyle="--", linewidth=1.5)
     axes.set_title(f"{name}: slope {step.slope(1.0):.2f}")
     axes.set_ylim(*EXTREMES)

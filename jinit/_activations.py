@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
 
@@ -56,6 +57,23 @@ GATES = {
 """Gated units x · g(y), of two linear maps x and y: the name of g."""
 
 
+class Refused(Exception):
+    """Why a function is no activation: the kind of error, the rule and what to do."""
+
+    def __init__(self, kind: type[Exception], rule: str, remedy: str = "") -> None:
+        super().__init__(kind, rule, remedy)
+
+
+@contextmanager
+def refusing(name: str, activation: Activation) -> Iterator[None]:
+    """Says of which option a refusal is, and what was given."""
+    try:
+        yield
+    except Refused as refused:
+        kind, rule, remedy = refused.args
+        raise kind(f"{name} {rule}, got {activation!r}{remedy}.") from refused.__cause__
+
+
 def check_activation(name: str, value: Any) -> Activation:
     """Returns an activation in its normal form: by name where it has one.
 
@@ -78,28 +96,26 @@ def check_activation(name: str, value: Any) -> Activation:
             return known
     try:
         hash(value)
-    except TypeError:
+    except Exception as error:
         raise TypeError(
             f"{name} must be hashable, for its gain is kept, got {value!r}; wrap it in "
             "a function."
-        ) from None
+        ) from error
     return value
 
 
-def resolve_activation(activation: Activation) -> tuple[Function, bool]:
-    """The function of an activation, or that of the gate of a gated unit, and which."""
+def resolve_activation(activation: Activation) -> Function:
+    """The function of an activation that is none of the gated units."""
     if callable(activation):
-        return activation, False
+        return activation
     return _named(*((activation,) if isinstance(activation, str) else activation))
 
 
 @lru_cache(maxsize=1024)  # one object for one activation, so it is compiled once
-def _named(name: str, *parameters: float) -> tuple[Function, bool]:
-    if name in GATES:
-        return FUNCTIONS[GATES[name]], True
+def _named(name: str, *parameters: float) -> Function:
     if not parameters:
-        return FUNCTIONS[name], False
-    return partial(FUNCTIONS[name], **{PARAMETERS[name]: parameters[0]}), False
+        return FUNCTIONS[name]
+    return partial(FUNCTIONS[name], **{PARAMETERS[name]: parameters[0]})
 
 
 def _known(name: str, value: str) -> str:
@@ -107,8 +123,8 @@ def _known(name: str, value: str) -> str:
     if value in known:
         return str(value)
     raise ValueError(
-        f"{name} must be the name of an activation, got {value!r}"
-        f"{_options.nearest(value, known)} Give another as a function."
+        f"{name} must be the name of an activation, got {value[:50]!r}"
+        f"{_options.nearest(value, known)}"
     )
 
 

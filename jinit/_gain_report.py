@@ -80,7 +80,7 @@ def _critical(activation: Activation) -> str:
 def _depths(step: variance_map, q: float) -> list[str]:
     """The variance at each of the layers."""
     variances = [q]
-    for _ in range(max(_LAYERS)):
+    for _ in range(max(_LAYERS)):  # until it overflows
         q = step(q) if q < 1e12 else q
         variances.append(q)
     return [

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from jinit import _moments, _options
-from jinit._activations import Activation, check_activation
+from jinit._activations import Activation, Refused, check_activation, refusing
 from jinit._options import Number, sqrt
 
 _CONVOLUTIONS = [f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)]
@@ -88,8 +88,9 @@ def gain(activation: Activation, mode: str = "forward") -> float:
     matter more. Whether small deviations grow with depth is another question:
     `jinit.variance_map` answers it.
 
-    A gated unit x · g(y) of two linear maps has the gain of its gate, E f² being E g²;
-    backward, E f'² is E g² + E g'², that of both maps together.
+    A gated unit x · g(y) of two linear maps has the gain of its gate, for E f² is E g²;
+    backward, E f'² is E g² + E g'², that of both maps together, each a kernel of its
+    own (of one that holds both, fan_out is that of half).
 
     Args:
       activation: A name of `jax.nn`, `flax.linen` or torch, such as "silu"; a name with
@@ -100,13 +101,16 @@ def gain(activation: Activation, mode: str = "forward") -> float:
       mode: "forward", "centered" or "backward".
 
     Returns:
-      The gain, a factor of the standard deviation of the weights, to ten digits. It is
-      integrated in double precision on the host, also under `jax.jit`, and kept.
+      The gain, a factor of the standard deviation of the weights, to ten digits: f is
+      integrated in double precision on the host, also under `jax.jit`. A function is
+      taken to be pure, and its gain is kept. It may bend and jump anywhere, and be as
+      steep as it likes, but a feature narrower than 0.01 may be overlooked.
 
     Raises:
       TypeError: `activation` is not a function of one array, or returns another dtype.
       ValueError: An unknown name or mode; a function that is not elementwise, or is
-        NaN, constant, or of infinite moment; a derivative that is zero.
+        NaN, constant, unbounded at a point, or of infinite moment; a derivative that
+        is zero.
 
     Example:
       >>> import jax, jinit
@@ -122,20 +126,30 @@ def gain(activation: Activation, mode: str = "forward") -> float:
       torch has no counterpart, and for tanh (5/3), selu (3/4) and sigmoid (1) other
       numbers by convention: `jinit.calculate_gain`.
     """
-    activation = check_activation("activation", activation)
     _options.choice("mode", mode, GAIN_MODES)
-    square, mean = _moments.square(activation), _moments.mean(activation)
-    variance = _moments.square(activation, 1.0, mean)
-    if variance <= 1e-20 * square:
-        raise ValueError(f"activation must not be constant, got {activation!r}.")
-    if mode == "backward":
-        square = _moments.gradient(activation)
-        if square == 0:
-            raise ValueError(
-                "activation must have a derivative for a backward gain, got "
-                f"{activation!r}, whose derivative is 0; use mode='forward'."
-            )
-    return 1 / math.sqrt(variance if mode == "centered" else square)
+    return _gain("activation", check_activation("activation", activation), mode)
+
+
+def _gain(name: str, activation: Activation, mode: str = "forward") -> float:
+    with refusing(name, activation):
+        mean, square = _moments.mean_and_square(activation)
+        if not square > 1e-280:
+            raise Refused(ValueError, "must not be zero")
+        spread = square - mean * mean
+        if mode == "centered" or spread < 1e-3 * square:
+            spread = _moments.variance(activation)
+        if spread <= 1e-20 * square:
+            raise Refused(ValueError, "must not be constant")
+        if mode == "centered":
+            return 1 / math.sqrt(spread)
+        if mode == "forward":
+            return 1 / math.sqrt(square)
+        gradient = _moments.gradient(activation)
+        if gradient == 0:
+            rule = "must have a derivative for a backward gain"
+            remedy = ", whose derivative is 0; use mode='forward'"
+            raise Refused(ValueError, rule, remedy)
+        return 1 / math.sqrt(gradient)
 
 
 # Where torch's number and the forward gain are one.
@@ -153,8 +167,8 @@ def check_gain(name: str, value: Any, *, at_least: float | None = 0) -> Gain:
     if not (isinstance(value, str | tuple | list) or callable(value)):
         return _options.number(name, value, at_least=at_least)
     activation = check_activation(name, value)
-    if callable(activation):
-        gain(activation)  # refuses it here, rather than at the first draw
+    if not isinstance(activation, str):
+        _gain(name, activation)  # refuses it here, rather than at the first draw
     own = activation in NONLINEARITIES and activation not in _SAME
     return (activation,) if own else activation
 
@@ -170,4 +184,7 @@ def resolve_gain(value: Gain) -> Any:
 
 def squared_gain(value: Gain) -> Any:
     """The square, which for ReLU is 2 to the last bit."""
-    return 2.0 if value == "relu" else resolve_gain(value) ** 2
+    if value == "relu":
+        return 2.0
+    number = resolve_gain(value)
+    return number * number

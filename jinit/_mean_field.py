@@ -11,15 +11,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import pairwise
+from functools import cached_property, partial
+from itertools import accumulate, repeat
 from typing import Any, NamedTuple, cast
 
 from jinit import _moments, _options
-from jinit._activations import Activation, check_activation
+from jinit._activations import Activation, Refused, check_activation, refusing
 from jinit._gains import Gain, check_gain, gain, squared_gain
+from jinit._moments import Infinite
 
-_EQUAL = 1e-9  # of two variances, relative to them; each is known to 1e-12
+_NOISE = 1e-11  # in a comparison of two moments; each is known to 1e-13, or better
+# Powers of two at which a root is looked for, denser where it is likely.
+_STEPS = (*range(1, 17), *(16 * 1.25**k for k in range(1, 11)))
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class variance_map:
         `jinit.gain(activation)`, which keeps a variance of 1. An activation stands for
         its gain, as in an initializer.
       bias_var: The variance of the biases.
+
+    It has the methods `trajectory(depth, q)`, `slope(q)` and `chi_1(q)`.
 
     Attributes:
       fixed_point: The variance that the map leads to from 1; 0 and infinity count.
@@ -79,32 +84,44 @@ class variance_map:
 
     def __call__(self, q: float) -> float:
         """Returns the variance of the next layer's pre-activations."""
-        square = _moments.square(self.activation, _variance("q", q))
-        return self._weight_var * square + self.bias_var
+        return self._finite(_moments.square, _variance("q", q)) + self.bias_var
+
+    def trajectory(self, depth: int, q: float = 1.0) -> list[float]:
+        """The variance at `depth` layers, the first of which has q."""
+        first, depth = _variance("q", q), _options.count("depth", depth)
+        return [*accumulate(repeat(first, depth), lambda q, _: self(q))]
 
     @cached_property
     def fixed_point(self) -> float:
-        away = self._excess(1.0)
-        if abs(away) < _EQUAL:
+        away = _sign(self._excess(1.0))
+        if away == 0:
             return 1.0
-        for near, far in pairwise(2.0 ** math.copysign(k, away) for k in range(41)):
+        last = near = 1.0  # the last at which the excess is more than rounding
+        for far in (2.0 ** (away * step) for step in _STEPS):
             try:
                 excess, turns = self._excess(far), self._turn(near) * self._turn(far)
-            except ValueError:  # infinite
+            except Infinite:
                 break
             if turns < 0:  # it may touch the diagonal, and turn back
                 closest = _root(self._turn, near, far)
-                if abs(self._excess(closest)) < _EQUAL:
+                if _sign(self._excess(closest)) == 0:
                     return closest
-                if self._excess(closest) * away < 0:
-                    return _root(self._excess, near, closest)
-            if excess * away <= 0:
-                return _root(self._excess, near, far)
+                if _sign(self._excess(closest)) == -away:
+                    return _root(self._excess, last, closest)
+            if _sign(excess) == -away:
+                return _root(self._excess, last, far)
+            near, last = far, far if _sign(excess) == away else last
         return math.inf if away > 0 else 0.0
 
     def slope(self, q: float | None = None) -> float:
         """The derivative of the map, at the fixed point or another variance."""
-        return self._weight_var * _moments.growth(self.activation, self._at(q))
+        q = self._at(q)
+        if q == 0 and _moments.square(self.activation, 0.0) > 0:
+            raise ValueError(
+                "q must be greater than 0 for an activation that is not 0 at 0, got "
+                f"{q!r} for {self.activation!r}."
+            )
+        return self._finite(_moments.growth, q)
 
     def chi_1(self, q: float | None = None) -> float:
         """gain² · E f'(sqrt(q) z)², at the fixed point or another variance.
@@ -112,11 +129,19 @@ class variance_map:
         By this factor the second moment of the gradients changes from layer to layer,
         and so does the squared distance of two inputs that are close.
         """
-        return self._weight_var * _moments.gradient(self.activation, self._at(q))
+        return self._finite(_moments.gradient, self._at(q))
 
-    @property
-    def _weight_var(self) -> float:
-        return squared_gain(cast(Gain, self.gain))  # given or not, it is there by now
+    def _finite(self, moment: Callable[[Activation, float], float], q: float) -> float:
+        """gain² times a moment for inputs of variance q."""
+        with refusing("activation", self.activation):
+            average = moment(self.activation, q)
+        product = squared_gain(cast(Gain, self.gain)) * average
+        if not math.isfinite(product):
+            raise Infinite(
+                f"gain must be small enough for a finite variance, got {self.gain!r} "
+                f"for inputs of variance {q:g}; use a smaller one."
+            )
+        return product
 
     def _at(self, q: float | None) -> float:
         if q is None and self.fixed_point == math.inf:
@@ -131,8 +156,12 @@ class variance_map:
         return self(q) / q - 1
 
     def _turn(self, q: float) -> float:
-        """Of the sign of the derivative of the excess."""
-        return q * self.slope(q) - self(q)
+        """Of the sign of the derivative of the excess; 0 where that is not known."""
+        try:
+            turn = q * self.slope(q) / self(q) - 1
+        except (ValueError, ZeroDivisionError):
+            return 0.0
+        return turn * abs(_sign(turn))
 
 
 class CriticalPoint(NamedTuple):
@@ -152,9 +181,10 @@ def critical_point(
 
     With the variance of the biases given, this is the point of the line between order,
     where inputs become alike, and chaos. Without, it is the point of that line where
-    deviations of the variance neither fade nor grow exponentially either: at q = 0 for
-    activations such as tanh and ReLU; for GELU and SiLU at a q greater than 0, half
-    stable, and with biases.
+    deviations of the variance neither fade nor grow exponentially: for tanh and ReLU at
+    q = 0; for GELU and SiLU at a q greater than 0, with biases, and half stable. With
+    biases of smaller variance than that these have points too, but not stable ones: the
+    slope of `jinit.variance_map` says so.
 
     Args:
       activation: f, as `jinit.gain` takes it.
@@ -185,26 +215,22 @@ def critical_point(
     """
     gain(activation)  # refuses what has none
     activation = check_activation("activation", activation)
-    if bias_var is not None:
-        bias_var = _variance("bias_var", bias_var)
-    square, gradient = (
-        f(activation, 0.0) for f in (_moments.square, _moments.gradient)
-    )
-    if square == 0 < gradient and (
-        bias_var == 0 or (bias_var is None and _fades(activation))
-    ):
-        return CriticalPoint(1 / gradient, 0.0)
-
-    def mismatch(q: float) -> float:
-        if bias_var is None:
-            return _moments.growth(activation, q) - _moments.gradient(activation, q)
-        return _line(activation, q).bias_var - bias_var
-
-    for near, far in pairwise(_sweep(activation)):
-        if mismatch(near) * mismatch(far) < 0:
-            point = _line(activation, _root(mismatch, near, far))
-            if point.bias_var >= 0:
-                return point
+    bias_var = bias_var if bias_var is None else _variance("bias_var", bias_var)
+    with refusing("activation", activation):
+        weight_var = _at_zero(activation)
+        if weight_var and (bias_var == 0 or (bias_var is None and _fades(activation))):
+            return CriticalPoint(weight_var, 0.0)
+        mismatch = partial(_mismatch, activation, bias_var)
+        last, side = 0.0, 0.0
+        for q, now in _computable(mismatch, activation):
+            if now * side < 0:
+                q = _root(mismatch, last, q)
+                found = _line(activation, q)
+                if bias_var is not None:
+                    return CriticalPoint(found.weight_var, bias_var)
+                if found.bias_var >= 0:
+                    return found
+            last, side = (q, now) if now else (last, side)
     wanted = "" if bias_var is None else f" with bias_var={bias_var!r}"
     raise ValueError(
         f"activation {activation!r} has no critical point{wanted}: no variances of "
@@ -213,11 +239,25 @@ def critical_point(
     )
 
 
+def _at_zero(activation: Activation) -> float | None:
+    """The variance of the weights that keeps gradients at q = 0, if that is fixed."""
+    gradient = _moments.gradient(activation, 0.0)
+    fixed = _moments.square(activation, 0.0) == 0 < gradient
+    return 1 / gradient if fixed else None
+
+
 def _fades(activation: Activation) -> bool:
     """Whether a small variance does not grow where that of the gradients is kept."""
     q = 1e-4
-    most = q * _moments.gradient(activation, 0.0)
-    return _moments.square(activation, q) <= most * (1 + _EQUAL)
+    kept = q * _moments.gradient(activation, 0.0)
+    return _sign(_moments.square(activation, q) / kept - 1) <= 0
+
+
+def _mismatch(activation: Activation, bias_var: float | None, q: float) -> float:
+    """What is zero at the point: of the biases, or of slope and chi_1; as a share."""
+    if bias_var is None:
+        return _moments.growth(activation, q) / _moments.gradient(activation, q) - 1
+    return (_line(activation, q).bias_var - bias_var) / q
 
 
 def _line(activation: Activation, q: float) -> CriticalPoint:
@@ -226,17 +266,27 @@ def _line(activation: Activation, q: float) -> CriticalPoint:
     return CriticalPoint(weight_var, q - weight_var * _moments.square(activation, q))
 
 
-def _sweep(activation: Activation) -> Iterator[float]:
-    """Variances at which the moments are neither zero nor infinite."""
-    for q in (2.0**k for k in range(-13, 21)):
+def _computable(
+    share: Callable[[float], float], activation: Activation
+) -> Iterator[tuple[float, float]]:
+    """Variances from small to large, and the sign of a share there.
+
+    Of an activation that is not 0 at 0 small ones are left out: it is all but constant
+    there, and has no critical point.
+    """
+    start = -13 if _moments.square(activation, 0.0) else -40
+    for q in (2.0**k for k in range(start, 41)):
         try:
-            if (
-                _moments.gradient(activation, q) > 1e-20
-                and _moments.square(activation, q) > 0
-            ):
-                yield q
-        except ValueError:
+            yield q, _sign(share(q))
+        except ZeroDivisionError:  # it is flat there
+            continue
+        except Refused:  # infinite, or too steep
             return
+
+
+def _sign(share: float) -> float:
+    """1 or -1, or 0 where the two that were compared are equal but for rounding."""
+    return 0.0 if abs(share) < _NOISE else math.copysign(1.0, share)
 
 
 def _root(function: Callable[[float], float], a: float, b: float) -> float:

@@ -15,11 +15,12 @@ import jax
 import numpy as np
 
 from jinit import _elementwise
-from jinit._activations import Activation, Function, resolve_activation
-from jinit._elementwise import Curve
+from jinit._activations import GATES, Activation, Refused, resolve_activation
 from jinit._quadrature import normal_average
 
-Moment = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+class Infinite(ValueError):
+    """The error of an average that is infinite, or too large to compute."""
 
 
 def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,10 +31,11 @@ def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def in_double(*args: Any) -> Any:
-        with jax.enable_x64(True), jax.default_device(_host()):
+        host = jax.default_device(_host())
+        with jax.enable_x64(True), jax.debug_nans(False), host:
             return function(*args)
 
-    @lru_cache(maxsize=4096)
+    @lru_cache(maxsize=1024)
     @wraps(function)
     def call(*args: Any) -> Any:
         with ThreadPoolExecutor(1) as thread:
@@ -51,31 +53,40 @@ def _host() -> jax.Device | None:
 
 
 @_alone
-def mean(activation: Activation, q: float = 1.0) -> float:
-    """E f for inputs of variance q; 0 of a gated unit, whose factor has mean 0."""
-    function, gated = resolve_activation(activation)
-    if gated:
-        return 0.0
-    return _average("E f", function, _elementwise.value(function), q, lambda z, f: f)
+def mean_and_square(activation: Activation, q: float = 1.0) -> tuple[float, float]:
+    """E f and E f² for inputs of variance q."""
+    if activation in GATES:  # x · g(y)
+        return 0.0, q * square(GATES[activation], q)
+    f = _elementwise.value(resolve_activation(activation))
+    mean, second = _averages("E f²", q, lambda z, x: _powers(f(x)))
+    return mean, second
+
+
+def square(activation: Activation, q: float = 1.0) -> float:
+    """E f² for inputs of variance q."""
+    return mean_and_square(activation, q)[1]
 
 
 @_alone
-def square(activation: Activation, q: float = 1.0, about: float = 0.0) -> float:
-    """E (f - about)² for inputs of variance q; q E g² of a gated unit."""
-    function, gated = resolve_activation(activation)
-    curve, factor = _elementwise.value(function), q if gated else 1.0
-    return factor * _average("E f²", function, curve, q, lambda z, f: (f - about) ** 2)
+def variance(activation: Activation) -> float:
+    """E (f - E f)²: E f² less the square of E f loses digits where that is large."""
+    mean, second = mean_and_square(activation)
+    if mean == 0:
+        return second
+    f = _elementwise.value(resolve_activation(activation))
+    return _averages("E f²", 1.0, lambda z, x: _powers(f(x) - mean))[1]
 
 
 @_alone
 def gradient(activation: Activation, q: float = 1.0) -> float:
-    """E f'² for inputs of variance q; E g² + q E g'² of a gated unit."""
-    function, gated = resolve_activation(activation)
-    curve, slope = _elementwise.value(function), _elementwise.derivative(function)
-    slopes = _average("E f'²", function, slope, q, lambda z, df: df**2)
-    if not gated:
-        return slopes
-    return q * slopes + _average("E g²", function, curve, q, lambda z, g: g**2)
+    """E f'² for inputs of variance q; of a gated unit that of both its maps."""
+    if activation in GATES:
+        gate = GATES[activation]
+        return square(gate, q) + q * gradient(gate, q)
+    function = resolve_activation(activation)
+    f, slope = _elementwise.value(function), _elementwise.derivative(function)
+    # f shows where it is steep, which points beside the step do not see in f'.
+    return _averages("E f'²", q, lambda z, x: (slope(x) ** 2, f(x)))[0]
 
 
 @_alone
@@ -85,35 +96,48 @@ def growth(activation: Activation, q: float = 1.0) -> float:
     By parts d/dq E g(sqrt(q) z) = E g(sqrt(q) z) (z² - 1) / 2q, which takes no
     derivative of the activation, and so counts its jumps.
     """
-    if q == 0:
+    if activation in GATES:
+        gate = GATES[activation]
+        return square(gate, q) + q * growth(gate, q)
+    if q == 0:  # of an activation that is 0 there
         return gradient(activation, q)
-    function, gated = resolve_activation(activation)
-    sign, factor = (1, 1.0) if gated else (-1, 1 / q)
-    curve = _elementwise.value(function)
-    return factor * _average(
-        "E f²", function, curve, q, lambda z, f: f**2 * (z**2 + sign) / 2
-    )
+    f = _elementwise.value(resolve_activation(activation))
+    start = square(activation, 0.0)  # subtracted, for its average is 0: E z² is 1
+    return _averages(
+        "E f²", q, lambda z, x: ((f(x) ** 2 - start) * (z**2 - 1) / (2 * q), f(x))
+    )[0]
 
 
-def _average(
-    what: str, function: Function, curve: Curve, q: float, moment: Moment
-) -> float:
-    """E moment(z, curve(sqrt(q) z)); where q is 0, its limit."""
+def _powers(f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return f, f**2
+
+
+def _averages(
+    what: str,
+    q: float,
+    functions: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]],
+) -> tuple[float, ...]:
+    """E of each of functions(z, sqrt(q) z); where q is 0, its limit."""
     scale = math.sqrt(q)
-    if scale == 0:  # the activation may bend at 0, or jump
+    if scale == 0:  # from both sides, for the activation may bend at 0, or jump
         sides = np.array([-1e-30, 1e-30])
-        limit = float(moment(sides, curve(sides)).mean())
-        return limit if abs(limit) > 1e-20 else 0.0
+        limits = [float(values.mean()) for values in functions(sides, sides)]
+        sizes = _averages(what, 1.0, functions)
+        pairs = zip(limits, sizes, strict=True)
+        return tuple(at if abs(at) > 1e-20 * abs(size) else 0.0 for at, size in pairs)
     try:
-        return normal_average(lambda z: moment(z, curve(scale * z)), 1 / scale)
+        averages = normal_average(
+            lambda z: np.stack(functions(z, scale * z)), 1 / scale
+        )
     except OverflowError:
-        raise ValueError(
-            f"activation must have a finite {what} for inputs of variance {q:g}, got "
-            f"{function!r}, for which it is infinite or too large to compute."
-        ) from None
+        rule = f"must have a finite {what} for inputs of variance {q:g}"
+        remedy = ", for which it is infinite, or too large to compute"
+        raise Refused(Infinite, rule, remedy) from None
     except ArithmeticError:
-        raise ValueError(
-            f"activation must have an {what} that can be computed to ten digits, got "
-            f"{function!r}; it is infinite, or not computed in the dtype of its input: "
-            "give the gain as a number."
-        ) from None
+        rule = f"must have an {what} that can be computed to ten digits"
+        remedy = (
+            ", which is unbounded at a point, or does not compute in the dtype of its "
+            "input; choose the gain as a number"
+        )
+        raise Refused(ValueError, rule, remedy) from None
+    return tuple(map(float, averages))

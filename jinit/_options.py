@@ -114,7 +114,7 @@ def choice(name: str, value: Any, choices: Sequence[str]) -> str:
 
 def nearest(value: Any, known: Iterable[str]) -> str:
     """The end of an error about a name that is not known: those that are like it."""
-    near = difflib.get_close_matches(str(value), known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(value)[:50].lower(), known, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else "."
 
 

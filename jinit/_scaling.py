@@ -161,7 +161,8 @@ class kaiming_uniform(_Kaiming):
       mode: "fan_in" keeps the activations, "fan_out" the gradients, "fan_avg" and
         "fan_geo_avg" (arithmetic and geometric mean) compromise.
       nonlinearity: The activation, as `jinit.gain` takes it, or its gain as a number;
-        "tanh", "sigmoid" and "selu" mean torch's numbers.
+        "tanh", "sigmoid" and "selu" mean torch's numbers, and "leaky_relu" one of
+        slope `a`; the function and `("leaky_relu", 0.2)` have their own.
       in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
         see `jinit.fans`.
       fan_in, fan_out: The fans as numbers, instead of counting them.
@@ -204,7 +205,8 @@ class kaiming_normal(_Kaiming):
       mode: "fan_in" keeps the activations, "fan_out" the gradients, "fan_avg" and
         "fan_geo_avg" (arithmetic and geometric mean) compromise.
       nonlinearity: The activation, as `jinit.gain` takes it, or its gain as a number;
-        "tanh", "sigmoid" and "selu" mean torch's numbers.
+        "tanh", "sigmoid" and "selu" mean torch's numbers, and "leaky_relu" one of
+        slope `a`; the function and `("leaky_relu", 0.2)` have their own.
       in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
         see `jinit.fans`.
       fan_in, fan_out: The fans as numbers, instead of counting them.

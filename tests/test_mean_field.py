@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import STANDARD_ERRORS, check_mean
-from scipy import special
+from scipy import optimize, special
 
 import jinit
 
@@ -113,6 +113,8 @@ FIXED_POINTS = [
     (("relu", 1.5), math.inf),
     (("bilinear", 2.0), math.inf),
     (("relu", math.sqrt(2)), 1.0),
+    (("tanh", 1e8), 1e16),  # 1e16 · E tanh², which is 1 but for 8e-9
+    (("sigmoid", 1e-8), 0.25e-16),
 ]
 
 
@@ -154,6 +156,23 @@ def test_the_activations_of_torchs_gains_have_the_variance_that_was_measured():
     assert selu.chi_1() == pytest.approx(1.003670, abs=6e-7)
 
 
+@pytest.mark.parametrize("bias_var", [1e-3, 1e-5, 1e-9])
+def test_biases_add_up_without_end_where_the_map_is_marginal(bias_var):
+    assert jinit.variance_map("relu", bias_var=bias_var).fixed_point == math.inf
+
+
+@pytest.mark.parametrize("bias_var", [1e-14, 1e-3, 1e6])
+def test_biases_are_all_that_is_left_where_weights_shrink(bias_var):
+    step = jinit.variance_map("relu", gain=1.0, bias_var=bias_var)
+    assert step.fixed_point == pytest.approx(2 * bias_var, rel=1e-9)
+
+
+def test_a_trajectory_repeats_the_map():
+    step = jinit.variance_map("gelu", bias_var=0.1)
+    assert step.trajectory(3, 0.5) == [0.5, step(0.5), step(step(0.5))]
+    assert step.trajectory(1) == [1.0]
+
+
 def test_a_map_that_overflows_has_no_finite_fixed_point():
     assert jinit.variance_map(jnp.exp, gain=1.0).fixed_point == math.inf
 
@@ -187,6 +206,8 @@ POINTS = [
     (jnp.sin, None, 1.0, 0.0),
     ("gelu", None, 1.98305825744, 0.172922390756),
     ("silu", None, 1.98800467827, 0.555143170722),
+    (lambda x: 1e-11 * jnp.tanh(x), None, 1e22, 0.0),
+    ("gelu", 0.0, 4.0, 0.0),
 ]
 
 
@@ -212,7 +233,7 @@ def test_gelu_and_silu_are_half_stable_at_the_published_variance(activation, q):
     assert step.chi_1(q) == pytest.approx(1, abs=1e-10)
 
 
-@pytest.mark.parametrize("bias_var", [1e-4, 0.05, 1.0])
+@pytest.mark.parametrize("bias_var", [1e-9, 1e-4, 0.05, 1.0, 1e5])
 @pytest.mark.parametrize("activation", ["tanh", "hard_tanh", "elu", "softsign"])
 def test_the_critical_line_keeps_variance_and_gradients(activation, bias_var):
     weight_var, same = jinit.critical_point(activation, bias_var)
@@ -238,9 +259,29 @@ def test_where_there_is_no_critical_point_it_is_said(activation):
         jinit.critical_point(activation)
 
 
-def test_relu_has_no_critical_point_with_biases():
-    with pytest.raises(ValueError, match=r"no critical point with bias_var=0\.1"):
-        jinit.critical_point("relu", bias_var=0.1)
+@pytest.mark.parametrize("bias_var", [0.1, 1e-13])
+def test_relu_has_no_critical_point_with_biases(bias_var):
+    with pytest.raises(ValueError, match=f"no critical point with bias_var={bias_var}"):
+        jinit.critical_point("relu", bias_var=bias_var)
+
+
+@pytest.mark.parametrize(
+    ("bias_var", "stable"), [(0.05, False), (0.15, False), (0.2, True), (1.0, True)]
+)
+def test_the_critical_line_of_gelu_is_stable_beyond_its_critical_point(
+    bias_var, stable
+):
+    weight_var, _ = jinit.critical_point("gelu", bias_var)
+    step = jinit.variance_map("gelu", gain=weight_var**0.5, bias_var=bias_var)
+    # chi_1 rises to above 1 and falls again: it is 1 twice, and one is a fixed point.
+    ends = itertools.pairwise(2.0 ** np.arange(-6, 9))
+    roots = [
+        optimize.brentq(lambda q: step.chi_1(q) - 1, low, high)
+        for low, high in ends
+        if (step.chi_1(low) - 1) * (step.chi_1(high) - 1) < 0
+    ]
+    (critical,) = (q for q in roots if abs(step(q) / q - 1) < 1e-9)
+    assert (step.slope(critical) < 1) == stable
 
 
 @pytest.mark.parametrize("function", [jinit.variance_map, jinit.critical_point])
@@ -249,7 +290,7 @@ def test_relu_has_no_critical_point_with_biases():
     [
         ({"activation": "swich"}, ValueError, "'swich'; did you mean swish"),
         ({"activation": jax.nn.softmax}, ValueError, "must be elementwise"),
-        ({"activation": lambda x: 0 * x}, ValueError, "must not be constant"),
+        ({"activation": lambda x: 0 * x}, ValueError, "must not be zero"),
         ({"activation": "tanh", "bias_var": -1}, ValueError, "bias_var must be at"),
         ({"activation": "tanh", "bias_var": "1"}, TypeError, "bias_var must be a real"),
         ({"activation": "tanh", "bias_var": math.inf}, ValueError, "must be finite"),
@@ -266,12 +307,20 @@ def test_what_a_map_cannot_take_is_refused():
         jinit.variance_map("tanh", gain=-1)
     with pytest.raises(ValueError, match="q must be at least 0, got -1"):
         jinit.variance_map("tanh")(-1)
+    with pytest.raises(TypeError, match="depth must be an integer"):
+        jinit.variance_map("tanh").trajectory(2.0)
     with pytest.raises(TypeError, match="q must be a real number"):
         jinit.variance_map("tanh").slope("1")
     with pytest.raises(ValueError, match="q must be given where the variance grows"):
         jinit.variance_map("relu", gain=2.0).slope()
     with pytest.raises(ValueError, match="finite E f² for inputs of variance 100"):
         jinit.variance_map(lambda x: jnp.exp(x**2 / 50))(100)
+    with pytest.raises(ValueError, match=r"gain must be small enough.*1e\+200"):
+        jinit.variance_map("tanh", gain=1e200)(1.0)
+    with pytest.raises(ValueError, match=r"q must be greater than 0 for .*'softplus'"):
+        jinit.variance_map("softplus").slope(0)
+    with pytest.raises(ValueError, match="E f'²"):
+        jinit.critical_point(lambda x: jnp.sqrt(jnp.abs(x)))
 
 
 @pytest.mark.parametrize(
