@@ -41,5 +41,6 @@ from jinit._variance_scaling import he_uniform as he_uniform
 from jinit._variance_scaling import lecun_normal as lecun_normal
 from jinit._variance_scaling import lecun_uniform as lecun_uniform
 from jinit._variance_scaling import variance_scaling as variance_scaling
+from jinit.model import jit_init as jit_init
 
 __version__ = "0.1.0"

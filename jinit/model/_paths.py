@@ -1,0 +1,195 @@
+"""Paths: the names of the leaves of a tree, patterns over them, and their keys."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.tree_util import GetAttrKey
+
+Pattern = str | re.Pattern[str]
+
+
+def named_leaves(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
+    """Flattens a tree into its leaves and their paths.
+
+    Args:
+      tree: Any pytree: the variables of a Flax or Haiku model, an `nnx.State`, a
+        registered dataclass, or one within another.
+
+    Returns:
+      The paths with their leaves, in the order of the tree, and its treedef.
+
+    Raises:
+      TypeError: A key of a dict is neither a string nor an integer.
+      ValueError: Two leaves have one path.
+
+    Example:
+      >>> from jinit.model._paths import named_leaves
+      >>> leaves, _ = named_leaves({"params": {"dense": [1.0, 2.0]}, "step": 3})
+      >>> leaves
+      [('params/dense/0', 1.0), ('params/dense/1', 2.0), ('step', 3)]
+    """
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
+    named = {}
+    for keypath, leaf in leaves:
+        path = path_of(keypath)
+        if path in named:
+            raise ValueError(
+                f"tree must give every leaf a path of its own, but two are {path!r}; "
+                "rename one, or its module."
+            )
+        named[path] = leaf
+    return list(named.items()), treedef
+
+
+def path_of(keypath: Sequence[Any]) -> str:
+    """Joins the keys on the way to a leaf: "params/h_0/attn/kernel".
+
+    The box that a value may come in is not part of its name: an attribute `value` at
+    the end, which `flax.linen.Partitioned` and `nnx.Variable` have, is left out. A key
+    that has slashes of its own, as the module names of Haiku have, is kept as it is.
+
+    Args:
+      keypath: What `jax.tree_util.tree_flatten_with_path` calls the path of a leaf.
+
+    Returns:
+      The path; of a tree that is a leaf the empty string.
+
+    Raises:
+      TypeError: A key of a dict is neither a string nor an integer. What another prints
+        as may differ from one run to the next, and weights follow from their paths.
+
+    Example:
+      >>> import jax
+      >>> from jinit.model._paths import path_of
+      >>> ((keypath, _),) = jax.tree_util.tree_leaves_with_path({"mlp/~/linear": [1.0]})
+      >>> path_of(keypath)
+      'mlp/~/linear/0'
+    """
+    if keypath and keypath[-1] == GetAttrKey("value"):
+        keypath = keypath[:-1]
+    return "/".join(map(_segment, keypath))
+
+
+def _segment(key: Any) -> str:
+    # Each of JAX's kinds of keys has one of these attributes.
+    names = (getattr(key, name, None) for name in ("key", "name", "idx"))
+    name = next((name for name in names if name is not None), None)
+    if not isinstance(name, str | int | np.integer):
+        raise TypeError(
+            f"keys of tree must be strings or integers, got {key!r}; rename it."
+        )
+    return str(name)
+
+
+def matcher(pattern: Pattern) -> Callable[[str], bool]:
+    """Makes the test whether a path matches a pattern as a whole.
+
+        *       any characters within a segment
+        ?       one character, not a slash
+        [a-c]   one of these; [!a-c] one of the others
+        **      any number of segments, also none
+
+    Args:
+      pattern: A glob of segments separated by slashes, or a compiled regular
+        expression, which must match the whole path (`fullmatch`).
+
+    Returns:
+      A function of a path.
+
+    Raises:
+      TypeError: The pattern is neither.
+      ValueError: It is empty or has an empty segment, a bracket that is not closed or
+        holds no characters, or `**` beside other characters.
+
+    Example:
+      >>> from jinit.model._paths import matcher
+      >>> match = matcher("params/**/kernel")
+      >>> match("params/kernel"), match("params/h_0/attn/kernel"), match("kernel")
+      (True, True, False)
+    """
+    if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
+        return lambda path: pattern.fullmatch(path) is not None
+    if not isinstance(pattern, str):
+        raise TypeError(
+            "a pattern must be a string, such as '**/kernel', or a regular expression "
+            f"compiled of one, got {pattern!r}."
+        )
+    glob = re.compile("".join(_translated(s, pattern) for s in pattern.split("/")))
+    return lambda path: glob.fullmatch(path + "/") is not None
+
+
+# What a segment of a glob is made of; a bracket that is not closed is none of it.
+_TOKEN = re.compile(r"(?P<any>\*)|(?P<one>\?)|\[(?P<of>!?[^\]]+)\]|(?P<plain>[^*?[])")
+
+
+def _translated(segment: str, pattern: str) -> str:
+    """The regular expression of one segment, and of the slash that ends it."""
+    if segment == "**":
+        return "(?:[^/]*/)*"
+    try:
+        if not segment or "**" in segment or _TOKEN.sub("", segment):
+            raise ValueError
+        translated = _TOKEN.sub(_translated_token, segment) + "/"
+        re.compile(translated)
+    except (ValueError, re.error):
+        raise ValueError(
+            f"pattern {pattern!r} must be segments between slashes, none of them "
+            "empty, with * and ? for characters, [...] closed and from low to high, "
+            f"and ** alone in its segment, got the segment {segment!r}."
+        ) from None
+    return translated
+
+
+def _translated_token(token: re.Match[str]) -> str:
+    if token["any"]:
+        return "[^/]*"
+    if token["one"]:
+        return "[^/]"
+    if token["plain"]:
+        return re.escape(token["plain"])
+    inverted = token["of"].startswith("!") and token["of"] != "!"
+    ranges = re.sub(
+        r"(.)-(.)|(.)",
+        lambda m: re.escape(m[3]) if m[3] else f"{re.escape(m[1])}-{re.escape(m[2])}",
+        token["of"].removeprefix("!") if inverted else token["of"],
+        flags=re.DOTALL,
+    )
+    return f"[^/{ranges}]" if inverted else f"(?!/)[{ranges}]"
+
+
+def fold_path(key: Any, path: str) -> jax.Array:
+    """The key of the leaf at a path: the path's hash, folded into a key.
+
+        h = SHA-256(path in UTF-8)
+        key of the leaf = fold_in(fold_in(key, h[0:4]), h[4:8])
+
+    So it follows from the path alone: another leaf, another order or another machine
+    changes nothing. The bytes are big-endian words of 32 bits.
+
+    Args:
+      key: A JAX key; of several, map with `jax.vmap`.
+      path: The path of a leaf.
+
+    Returns:
+      A key.
+
+    Example:
+      >>> import jax
+      >>> from jinit.model._paths import fold_path
+      >>> key = fold_path(jax.random.key(0), "params/dense/kernel")
+      >>> print(jax.random.key_data(key))
+      [3212227211 2432513382]
+
+    References:
+      `flax.linen` hashes the path likewise, by SHA-1 to 32 bits, and a count of keys.
+    """
+    digest = hashlib.sha256(path.encode()).digest()
+    for word in np.frombuffer(digest[:8], ">u4").astype(np.uint32):
+        key = jax.random.fold_in(key, word)
+    return key

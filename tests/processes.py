@@ -1,0 +1,41 @@
+"""One of two processes that initialize a global array: see `test_jit_init.py`."""
+
+import os
+import sys
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+import jinit
+
+
+def init(key):
+    return {
+        "w": jinit.normal()(key, (16, 32)),
+        "zeros": jnp.zeros((8, 4)),
+        "u": jinit.uniform()(jax.random.fold_in(key, 1), (4, 8, 6)),
+    }
+
+
+def main(port, process):
+    jax.distributed.initialize(f"localhost:{port}", 2, int(process))
+    mesh = jax.make_mesh((4, 2), ("x", "y"))
+    specs = {"w": ("x", "y"), "zeros": (), "u": (None, "x", "y")}
+    places = {
+        name: NamedSharding(mesh, PartitionSpec(*axes)) for name, axes in specs.items()
+    }
+    ours = jinit.jit_init(init, out_shardings=places)(jax.random.key(0))
+    alone = jinit.jit_init(init)(jax.random.key(0))
+    for name, whole in alone.items():
+        assert ours[name].sharding == places[name]
+        for shard in ours[name].addressable_shards:
+            np.testing.assert_array_equal(shard.data, whole[shard.index])
+    print(jax.process_count(), len(jax.devices()))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,461 @@
+"""`jit_init` returns what `jax.jit` returns, and compiles each distinct draw once."""
+
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import jinit
+from jinit.model import _jit_init
+
+KEY = jax.random.key(0)
+IMAGES = jnp.ones((2, 8, 8, 3))
+SEQUENCES = jnp.ones((2, 5, 16))
+
+
+def numbers(x):
+    """An array as NumPy has it; of keys their data."""
+    key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(x) if key else x)
+
+
+def check_equal(ours, jaxs):
+    """Asserts the same pytree: bits, dtypes, weak types and shardings."""
+    assert jax.tree.structure(ours) == jax.tree.structure(jaxs)
+    for (path, x), (_, y) in zip(
+        jax.tree_util.tree_leaves_with_path(ours),
+        jax.tree_util.tree_leaves_with_path(jaxs),
+        strict=True,
+    ):
+        where = jax.tree_util.keystr(path)
+        assert (x.shape, x.dtype) == (y.shape, y.dtype), where
+        assert getattr(x, "weak_type", None) == getattr(y, "weak_type", None), where
+        assert x.sharding.is_equivalent_to(y.sharding, x.ndim), where
+        np.testing.assert_array_equal(numbers(x), numbers(y), err_msg=where)
+
+
+def check_same(fn, *args, options=None, **kwargs):
+    options = options or {}
+    ours = jinit.jit_init(fn, **options)(*args, **kwargs)
+    check_equal(ours, jax.jit(fn, **options)(*args, **kwargs))
+    return ours
+
+
+class CNN(nn.Module):
+    """Parameters, batch statistics and dropout; kernels of jinit and of Flax."""
+
+    @nn.compact
+    def __call__(self, x, train=True):
+        for _ in range(2):
+            x = nn.Conv(8, (3, 3), kernel_init=jinit.kaiming_normal())(x)
+            x = nn.relu(nn.BatchNorm(use_running_average=not train)(x))
+        x = nn.Dropout(0.5, deterministic=not train)(x.mean((1, 2)))
+        return nn.Dense(10)(x)
+
+
+class Step(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return nn.Dense(16, kernel_init=jinit.normal(std=0.1))(x), None
+
+
+class Scanned(nn.Module):
+    """Layers that are scanned, rematerialized and partitioned."""
+
+    @nn.compact
+    def __call__(self, x):
+        scan = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+        x, _ = nn.scan(Step, length=3, **scan)()(x, None)
+        x, _ = nn.scan(nn.remat(Step), length=2, **scan)()(x, None)
+        init = nn.with_partitioning(jinit.he_normal(), ("a", "b"))
+        return nn.Dense(16, kernel_init=init)(nn.remat(nn.Dense)(16)(x))
+
+
+def nnx_state(key):
+    rngs = nnx.Rngs(key)
+    layers = [
+        nnx.Linear(8, 16, rngs=rngs),
+        nnx.BatchNorm(16, rngs=rngs),
+        nnx.Dropout(0.1, rngs=rngs),
+        nnx.LSTMCell(16, 8, rngs=rngs),
+    ]
+    return nnx.state(nnx.Sequential(*layers))
+
+
+def nested(key):
+    """Jitted functions in jitted functions, with several results."""
+
+    @jax.jit
+    def pair(key):
+        return jinit.ones()(key, (2,)), jinit.normal()(key, (2,))
+
+    @jax.jit
+    def outer(key):
+        return {
+            "a": jinit.uniform()(key, (3, 4)),
+            "b": pair(jax.random.fold_in(key, 1)),
+        }
+
+    return outer(key)
+
+
+def derived(key, x):
+    """Arrays that are made of one another, and of the data."""
+    w = jinit.normal()(key, (3, 4))
+    y = x.reshape(-1, 3) @ w + jnp.arange(24.0).reshape(6, 4)[:1]
+    return {"w": w / 2, "copy": w, "mean": y.mean(0), "u": jinit.uniform()(key, (4,))}
+
+
+def given(key, x, seed):
+    """Results that nothing draws."""
+    literals = {"f": jnp.float32(3), "weak": 2.0, "i": 5, "zeros": jnp.zeros((2, 3))}
+    keys = jax.random.split(key, 3)
+    return {"key": key, "x": x, "again": x, "keys": keys, "s": seed * 2, **literals}
+
+
+def table(key):
+    big = np.arange(5000, dtype=np.float32)
+    init = jinit.constant(big)
+    return {
+        "c": init(key, (5000,)),
+        "e": jnp.asarray(big) + jinit.normal()(key, (5000,)),
+    }
+
+
+def branch(key):
+    draws = [lambda k: jinit.normal()(k, (3,)), lambda k: jinit.uniform()(k, (3,))]
+    return jax.lax.cond(jax.random.bits(key) > 5, *draws, key)
+
+
+def foreign(key):
+    inits = jax.nn.initializers
+    keys = jax.random.split(key, 3)
+    return [
+        inits.he_normal()(keys[0], (8, 8)),
+        inits.uniform()(keys[1], (8, 8)),
+        inits.orthogonal()(keys[2], (8, 8)),
+    ]
+
+
+def narrow(key):
+    names = ("bfloat16", "float16", "complex64", "float8_e4m3fn")
+    return {name: jinit.normal()(key, (5,), name) for name in names}
+
+
+CALLS = {
+    "linen": (CNN().init, {"params": KEY, "dropout": jax.random.PRNGKey(1)}, IMAGES),
+    "linen with output": (
+        CNN().init_with_output,
+        {"params": KEY, "dropout": KEY},
+        IMAGES,
+    ),
+    "linen scan": (Scanned().init, KEY, SEQUENCES),
+    "linen vmap": (
+        nn.vmap(nn.Dense, variable_axes={"params": 0}, split_rngs={"params": True})(
+            5
+        ).init,
+        KEY,
+        SEQUENCES,
+    ),
+    "linen rnn": (nn.RNN(nn.LSTMCell(8)).init, KEY, SEQUENCES),
+    "linen attention": (nn.MultiHeadDotProductAttention(4).init, KEY, SEQUENCES),
+    "nnx": (nnx_state, KEY),
+    "nested jit": (nested, KEY),
+    "data": (derived, KEY, IMAGES),
+    "given": (given, KEY, IMAGES, 3),
+    "constants": (table, KEY),
+    "branch": (branch, KEY),
+    "initializers of JAX": (foreign, KEY),
+    "dtypes": (narrow, KEY),
+    "a raw key": (lambda key: jinit.normal()(key, (3,)), jax.random.PRNGKey(3)),
+    "another generator": (
+        lambda key: jinit.normal()(key, (3,)),
+        jax.random.key(3, impl="rbg"),
+    ),
+    "nothing": (lambda key: {}, KEY),
+    "an empty array": (lambda key: jinit.normal()(key, (0, 3)), KEY),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_it_returns_what_jit_returns(name):
+    fn, *args = CALLS[name]
+    check_same(fn, *args)
+
+
+def test_it_returns_what_jit_returns_in_double_precision(x64):
+    check_same(lambda key: jinit.normal()(key, (3, 4)), KEY)
+
+
+def init_cnn(key, x, train):
+    return CNN().init({"params": key, "dropout": key}, x, train)
+
+
+@pytest.mark.parametrize(
+    ("options", "args", "kwargs"),
+    [
+        ({"static_argnums": 2}, (KEY, IMAGES, True), {}),
+        ({"static_argnums": (-1,)}, (KEY, IMAGES, True), {}),
+        ({"static_argnums": 2}, (KEY, IMAGES), {"train": True}),
+        ({"static_argnames": "train"}, (KEY, IMAGES, False), {}),
+        ({"static_argnames": ["train"]}, (KEY,), {"train": False, "x": IMAGES}),
+    ],
+    ids=range(5),
+)
+def test_static_arguments_are_those_of_jit(options, args, kwargs):
+    check_same(init_cnn, *args, options=options, **kwargs)
+
+
+def test_effects_happen_once_and_the_rest_is_still_taken_apart():
+    seen = []
+
+    def init(key):
+        jax.debug.callback(seen.append, jax.random.bits(key))
+        number = jax.pure_callback(
+            lambda: np.float32(2), jax.ShapeDtypeStruct((), np.float32)
+        )
+        return {"w": jinit.normal()(key, (3,)), "number": number}
+
+    ours = jinit.jit_init(init)(KEY)
+    jax.effects_barrier()
+    assert len(seen) == 1
+    check_equal(ours, jax.jit(init)(KEY))
+
+
+# What is compiled
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """How many programs have been compiled, by a list that grows."""
+    events = []
+
+    def listen(event, duration, **_):
+        if event.endswith("backend_compile_duration"):
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+class Deep(nn.Module):
+    """Many layers of few shapes."""
+
+    layers: int = 6
+
+    @nn.compact
+    def __call__(self, x):
+        for _ in range(self.layers):
+            x = nn.Dense(24, kernel_init=jinit.normal(std=0.3))(nn.LayerNorm()(x))
+            x = nn.Dense(16, kernel_init=jinit.normal(std=0.5))(x)
+        return x
+
+
+def test_each_distinct_draw_is_compiled_once(compilations):
+    init = jinit.jit_init(Deep(layers=6).init)
+    jax.block_until_ready(init(KEY, SEQUENCES))
+    # Two kernels, ones and zeros of two sizes, the folding of keys.
+    assert 1 <= len(compilations) <= 8
+    first = len(compilations)
+    jax.block_until_ready(jinit.jit_init(Deep(layers=12).init)(KEY, SEQUENCES))
+    assert len(compilations) <= 2 * first
+
+
+def test_a_second_call_neither_traces_nor_compiles(compilations):
+    traces = []
+
+    def traced(key, x):
+        traces.append(x)
+        return Deep().init(key, x)
+
+    init = jinit.jit_init(traced)
+    first = init(KEY, SEQUENCES)
+    compiled = len(compilations)
+    second = init(jax.random.key(1), 2 * SEQUENCES)
+    assert len(traces) == 1
+    assert len(compilations) - compiled <= 1  # the doubling
+    assert not np.array_equal(*(jax.tree.leaves(p)[1] for p in (first, second)))
+    check_equal(second, jax.jit(Deep().init)(jax.random.key(1), SEQUENCES))
+
+
+def test_arguments_of_another_kind_are_traced_anew():
+    init = jinit.jit_init(lambda key, x: jinit.normal()(key, x.shape))
+    assert init(KEY, jnp.ones(3)).shape == (3,)
+    assert init(KEY, jnp.ones((4, 5))).shape == (4, 5)
+    with jax.enable_x64(True):
+        assert init(KEY, jnp.ones(3)).dtype == jnp.float64
+
+
+def test_what_the_parameters_do_not_depend_on_is_not_computed():
+    def init(key, x):
+        params = Deep().init(key, x)
+        jax.pure_callback(fail, jax.ShapeDtypeStruct((), np.float32))
+        return params
+
+    def fail():
+        raise AssertionError("this has no bearing on the parameters")
+
+    jax.block_until_ready(jinit.jit_init(init)(KEY, SEQUENCES))
+
+
+# Batches
+
+
+def test_under_vmap_each_member_is_the_single_one():
+    init = jinit.jit_init(CNN().init)
+    keys = jax.random.split(KEY, 3)
+    rngs = {"params": keys, "dropout": keys}
+    members = jax.vmap(lambda rngs: init(rngs, IMAGES))(rngs)
+    for i, key in enumerate(keys):
+        one = init({"params": key, "dropout": key}, IMAGES)
+        member = jax.tree.map(lambda leaf: leaf[i], members)  # noqa: B023
+        jax.tree.map(np.testing.assert_array_equal, member["params"], one["params"])
+
+
+def test_it_may_be_called_within_jit():
+    init = jinit.jit_init(nested)
+    check_equal(jax.jit(lambda key: init(key))(KEY), jax.jit(nested)(KEY))
+
+
+# Meshes
+
+
+def tree(key):
+    keys = jax.random.split(key, 3)
+    return {
+        "w": jinit.normal()(keys[0], (16, 32)),
+        "zeros": jnp.zeros((16,)),
+        "key": key,
+        "pair": [jinit.uniform()(keys[1], (8,)), jinit.he_normal()(keys[2], (8, 8))],
+    }
+
+
+@pytest.fixture(params=[AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+def mesh(request):
+    return jax.make_mesh((4, 2), ("x", "y"), axis_types=(request.param,) * 2)
+
+
+SPECS = [
+    {"w": ("x", "y"), "zeros": ("x",), "key": (), "pair": ("y",)},
+    {"w": (None, ("x", "y")), "zeros": (), "key": (), "pair": [("x",), (None, "x")]},
+]
+
+
+def is_spec(value):
+    return isinstance(value, tuple)
+
+
+@pytest.mark.parametrize("specs", SPECS, ids=range(2))
+def test_bits_do_not_depend_on_the_mesh(specs, mesh):
+    shardings = jax.tree.map(
+        lambda spec: NamedSharding(mesh, PartitionSpec(*spec)), specs, is_leaf=is_spec
+    )
+    sharded = jinit.jit_init(tree, out_shardings=shardings)(KEY)
+    assert sharded["w"].sharding == shardings["w"]
+    plain = jinit.jit_init(tree)(KEY)
+    for x, y in zip(jax.tree.leaves(sharded), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_array_equal(numbers(x), numbers(y))
+
+
+def test_a_sharding_may_follow_from_the_path(mesh):
+    def place(path, leaf):
+        assert isinstance(leaf, jax.ShapeDtypeStruct)
+        specs = {"w": ("x", "y"), "pair/0": ("y",)}
+        return NamedSharding(mesh, PartitionSpec(*specs.get(path, ())))
+
+    by_path = jinit.jit_init(tree, out_shardings=place)(KEY)
+    assert by_path["w"].sharding.spec == PartitionSpec("x", "y")
+    assert by_path["pair"][0].sharding.spec == PartitionSpec("y")
+    np.testing.assert_array_equal(by_path["w"], jinit.jit_init(tree)(KEY)["w"])
+    members = jax.vmap(jinit.jit_init(tree, out_shardings=place))(
+        jax.random.split(KEY, 2)
+    )
+    assert members["w"].shape == (2, 16, 32)
+
+
+def test_specs_are_shardings_under_a_mesh(mesh):
+    specs = jax.tree.map(lambda spec: PartitionSpec(*spec), SPECS[0], is_leaf=is_spec)
+    with jax.set_mesh(mesh):
+        check_same(tree, jax.random.key(0), options={"out_shardings": specs})
+        check_same(tree, jax.random.key(0))
+
+
+@pytest.mark.parametrize("where", ["device", "mesh"])
+def test_arguments_that_are_on_devices_keep_the_results_there(where, mesh):
+    replicated = NamedSharding(mesh, PartitionSpec())
+    place = jax.devices()[3] if where == "device" else replicated
+    check_same(tree, jax.device_put(KEY, place))
+
+
+COLLECTIVES = re.compile(r"all-(gather|reduce|to-all)|collective|reduce-scatter")
+
+
+def test_each_device_draws_its_part_alone(mesh, monkeypatch):
+    builds = []
+    build = _jit_init._Build
+    monkeypatch.setattr(
+        _jit_init, "_Build", lambda *fields: builds.append(build(*fields)) or builds[-1]
+    )
+    sharding = NamedSharding(mesh, PartitionSpec("x", "y"))
+    init = jinit.jit_init(
+        lambda key: jinit.normal()(key, (512, 512)), out_shardings=sharding
+    )
+    init(KEY)
+    programs = [future.result() for future in builds[0].compiled.values()]
+    assert not any(COLLECTIVES.search(program.as_text()) for program in programs)
+    whole = 512 * 512 * 4
+    for program in programs:
+        memory = program.memory_analysis()
+        assert memory.output_size_in_bytes + memory.temp_size_in_bytes < whole / 2
+
+
+def test_processes_initialize_one_array_that_is_that_of_a_single_one():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    script = pathlib.Path(__file__).parent / "processes.py"
+    both = [
+        subprocess.Popen(
+            [sys.executable, script, str(port), str(process)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for process in (0, 1)
+    ]
+    for process in both:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert out.split() == ["2", "8"]
+
+
+# Mistakes
+
+
+def test_what_is_no_function_is_refused():
+    with pytest.raises(TypeError, match=r"fn must be a function, such as model\.init"):
+        jinit.jit_init({"params": 1})
+
+
+def test_shardings_that_do_not_fit_the_result_are_refused(mesh):
+    sharding = NamedSharding(mesh, PartitionSpec("x"))
+    with pytest.raises(ValueError, match="out_shardings"):
+        jinit.jit_init(tree, out_shardings={"v": sharding})(KEY)
+    with pytest.raises(ValueError, match="4"):
+        jinit.jit_init(lambda key: jinit.normal()(key, (7,)), sharding)(KEY)
+    with pytest.raises(
+        TypeError, match=r"Sharding, a PartitionSpec or None for w, got"
+    ):
+        jinit.jit_init(tree, lambda path, leaf: "x" if path == "w" else None)(KEY)
+    with pytest.raises(TypeError, match=r"must give a jax\.sharding\.Sharding"):
+        jinit.jit_init(tree, out_shardings="x")(KEY)
