@@ -327,6 +327,12 @@ def test_it_may_be_called_within_jit():
     check_equal(jax.jit(lambda key: init(key))(KEY), jax.jit(nested)(KEY))
 
 
+def test_it_runs_where_compilation_is_disabled():
+    with jax.disable_jit():
+        params = jinit.jit_init(Deep(layers=1).init)(KEY, SEQUENCES)
+    assert params["params"]["Dense_0"]["kernel"].shape == (16, 24)
+
+
 # Meshes
 
 

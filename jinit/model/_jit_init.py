@@ -80,7 +80,8 @@ def jit_init(
 
     @wraps(fn)
     def init(*args: Any, **kwargs: Any) -> Any:
-        if any(map(is_traced, jax.tree.leaves((args, kwargs)))):
+        traced = any(map(is_traced, jax.tree.leaves((args, kwargs))))
+        if traced or jax.config.jax_disable_jit:
             shapes = jitted.eval_shape(*args, **kwargs)
             places = jax.tree.structure(shapes).unflatten(
                 _spread(out_shardings, shapes)
@@ -161,7 +162,7 @@ class _Recipe:
         anchor = next(filter(None, map(_placement, values.values())), None)
         if isinstance(anchor, jax.sharding.NamedSharding):
             anchor = jax.sharding.NamedSharding(anchor.mesh, jax.P())
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
             build = _Build(threads, compiled, anchor)
             if anchor is None:  # then the kinds of the inputs are enough
                 for program in (*self.seeds, *self.draws):

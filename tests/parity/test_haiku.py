@@ -259,3 +259,16 @@ def test_every_initializer_of_haiku_has_a_counterpart():
     classes = [each for each in vars(hk).values() if inspect.isclass(each)]
     tested = {type(case[0]) for case in [*RANDOM.values(), *DETERMINISTIC.values()]}
     assert set(classes) - {hk.Initializer} == tested | {hk.Orthogonal}
+
+
+def test_a_model_of_haiku_is_initialized_as_by_jit():
+    def network(x):
+        init = haiku.initializers.VarianceScaling(2.0)
+        return haiku.Sequential(
+            [haiku.Linear(5), jax.nn.relu, haiku.Linear(3, w_init=init)]
+        )(x)
+
+    init, x = haiku.transform(network).init, np.ones((2, 4), np.float32)
+    ours = jinit.jit_init(init)(jax.random.PRNGKey(0), x)
+    theirs = jax.jit(init)(jax.random.PRNGKey(0), x)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
