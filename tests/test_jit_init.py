@@ -15,7 +15,6 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jinit
-from jinit.model import _jit_init
 
 KEY = jax.random.key(0)
 IMAGES = jnp.ones((2, 8, 8, 3))
@@ -406,23 +405,32 @@ def test_arguments_that_are_on_devices_keep_the_results_there(where, mesh):
 COLLECTIVES = re.compile(r"all-(gather|reduce|to-all)|collective|reduce-scatter")
 
 
-def test_each_device_draws_its_part_alone(mesh, monkeypatch):
-    builds = []
-    build = _jit_init._Build
-    monkeypatch.setattr(
-        _jit_init, "_Build", lambda *fields: builds.append(build(*fields)) or builds[-1]
-    )
+def test_each_device_draws_its_part_alone(mesh):
     sharding = NamedSharding(mesh, PartitionSpec("x", "y"))
-    init = jinit.jit_init(
-        lambda key: jinit.normal()(key, (512, 512)), out_shardings=sharding
-    )
-    init(KEY)
-    programs = [future.result() for future in builds[0].compiled.values()]
-    assert not any(COLLECTIVES.search(program.as_text()) for program in programs)
+
+    def init(key):
+        return [
+            jinit.normal()(key, (512, 512)),
+            jinit.blocks(jinit.xavier_uniform(), 2)(key, (512, 512)),
+            jinit.lecun_normal()(key, (512, 512), "bfloat16"),
+            jnp.zeros((512, 512)),
+        ]
+
+    programs = jinit.jit_init(init, out_shardings=sharding).compile(KEY)
+    assert len(programs) >= 4
     whole = 512 * 512 * 4
     for program in programs:
+        assert not COLLECTIVES.search(program.as_text())
         memory = program.memory_analysis()
         assert memory.output_size_in_bytes + memory.temp_size_in_bytes < whole / 2
+
+
+def test_it_compiles_without_drawing_for_kinds_of_arrays(compilations):
+    init = jinit.jit_init(Deep().init)
+    init.compile(jax.eval_shape(lambda: KEY), jax.ShapeDtypeStruct((2, 16), "float32"))
+    before = len(compilations)
+    jax.block_until_ready(init(KEY, jnp.ones((2, 16))))
+    assert len(compilations) <= before + 1  # the ones
 
 
 def test_processes_initialize_one_array_that_is_that_of_a_single_one():

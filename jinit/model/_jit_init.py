@@ -52,6 +52,8 @@ def jit_init(
       for bit where jinit's elementwise initializers draw, and up to rounding elsewhere.
       Called again with arguments of the same kinds it compiles nothing. Where an
       argument is traced, as under `jax.vmap`, it is `jax.jit(fn)`.
+      Its method `compile`, called like it or with a `jax.ShapeDtypeStruct` for each
+      array, draws nothing, and returns the compiled programs.
 
     Raises:
       TypeError: `fn` is not callable. At the call: a sharding is none.
@@ -81,18 +83,28 @@ def jit_init(
     @wraps(fn)
     def init(*args: Any, **kwargs: Any) -> Any:
         traced = any(map(is_traced, jax.tree.leaves((args, kwargs))))
-        if traced or jax.config.jax_disable_jit:
+        if traced or jax.config.jax_disable_jit:  # pyrefly: ignore[missing-attribute]
             shapes = jitted.eval_shape(*args, **kwargs)
             places = jax.tree.structure(shapes).unflatten(
                 _spread(out_shardings, shapes)
             )
             return jax.jit(fn, out_shardings=places, **given)(*args, **kwargs)
+        recipe = recipe_of(*args, **kwargs)
+        return recipe.run(_dynamic(fn, args, kwargs, **options), compiled)
+
+    def recipe_of(*args: Any, **kwargs: Any) -> _Recipe:
         trace = jitted.trace(*args, **kwargs)
         if id(trace.jaxpr) not in recipes:
             recipes[id(trace.jaxpr)] = trace.jaxpr, _Recipe(trace, out_shardings)
-        _, recipe = recipes[id(trace.jaxpr)]
-        return recipe.run(_dynamic(fn, args, kwargs, **options), compiled)
+        return recipes[id(trace.jaxpr)][1]
 
+    def compile(*args: Any, **kwargs: Any) -> list[jax.stages.Compiled]:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            build = _Build(threads, compiled, None)
+            programs = recipe_of(*args, **kwargs).compile(build)
+        return [program.result() for program in programs]
+
+    init.compile = compile  # pyrefly: ignore[missing-attribute]
     return init
 
 
@@ -106,7 +118,7 @@ class _Program:
     key: Hashable  # equal for programs that compute alike
     shardings: Any = None  # of the outputs
 
-    def compile(self, inputs: Sequence[Any], build: _Build) -> None:
+    def compile(self, inputs: Sequence[Any], build: _Build) -> Future[Any]:
         """Starts to compile it for arrays, or kinds of arrays."""
         key = self.key, build.anchor, *map(_placement, inputs)
         if key not in build.compiled:
@@ -115,6 +127,7 @@ class _Program:
                 shardings = [at or build.anchor for at in shardings]
             program = jax.jit(self.function, out_shardings=shardings).lower(*inputs)
             build.compiled[key] = build.threads.submit(program.compile)
+        return build.compiled[key]
 
     def run(self, values: dict[Any, Any], build: _Build) -> None:
         """Reads its inputs from the values, and adds its outputs."""
@@ -157,6 +170,14 @@ class _Recipe:
         wanted = {v for draw in self.draws for v in _variables(draw.inputs)}
         self.seeds = [_equation(jaxpr, eqn) for eqn in _needed(seeds, wanted)]
 
+    def compile(self, build: _Build) -> list[Future[Any]]:
+        """Starts to compile all, for inputs of their kinds on JAX's default device."""
+        programs = [
+            program.compile([_kind(atom.aval) for atom in program.inputs], build)
+            for program in (*self.seeds, *self.draws)
+        ]
+        return list(dict.fromkeys(programs))
+
     def run(self, arguments: Sequence[Any], compiled: dict[Hashable, Any]) -> Any:
         values = dict(zip(self.given, [*self.consts, *arguments], strict=True))
         anchor = next(filter(None, map(_placement, values.values())), None)
@@ -165,10 +186,7 @@ class _Recipe:
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             build = _Build(threads, compiled, anchor)
             if anchor is None:  # then the kinds of the inputs are enough
-                for program in (*self.seeds, *self.draws):
-                    program.compile(
-                        [_kind(atom.aval) for atom in program.inputs], build
-                    )
+                self.compile(build)
             for seed in self.seeds:
                 seed.compile(_read(seed.inputs, values), build)
                 seed.run(values, build)
