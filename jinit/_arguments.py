@@ -70,8 +70,8 @@ def dtype_name(dtype: Any, inexact: bool) -> str:
     return name
 
 
-def check_key(key: Any) -> jax.Array:
-    """Returns one typed key; a raw key is one of JAX's default implementation."""
+def check_keys(key: Any) -> jax.Array:
+    """Returns typed keys; raw ones are of JAX's default implementation."""
     try:
         if isinstance(key, np.ndarray):
             key = jnp.asarray(key)
@@ -84,6 +84,12 @@ def check_key(key: Any) -> jax.Array:
             f"key must be a JAX random key, got {key!r}; make one with "
             "jax.random.key(0)."
         ) from None
+    return key
+
+
+def check_key(key: Any) -> jax.Array:
+    """Returns one typed key."""
+    key = check_keys(key)
     if key.shape != ():
         raise ValueError(
             f"key must be one key, got an array of keys of shape {key.shape}; draw for "

@@ -68,6 +68,9 @@ class constant(Initializer):
             check_range("value", float(abs(value).max(initial=0)), dtype)
         check_exact("value", self.value, dtype)
 
+    def _std(self, shape: Shape) -> Any:
+        return None if isinstance(self.value, tuple) else 0.0
+
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         return jnp.broadcast_to(_sample.cast(self.value, dtype), shape)
 
@@ -97,6 +100,9 @@ class Uncalled(Initializer):
     def __new__(cls, *args: Any, **call: Any) -> Any:
         init = super().__new__(cls)
         return init(*args, **call) if args or call else init
+
+    def _std(self, shape: Shape) -> Any:
+        return 0.0
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -187,6 +193,9 @@ class uniform(Initializer):
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         check_range("b - a", self.b - self.a, dtype)
 
+    def _std(self, shape: Shape) -> Any:
+        return (self.b - self.a) / math.sqrt(12)
+
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         return _sample.uniform(key, shape, dtype, self.a, self.b)
 
@@ -222,6 +231,9 @@ class normal(Initializer):
     def __post_init__(self) -> None:
         self._set(mean=_options.number("mean", self.mean))
         self._set(std=_options.number("std", self.std, at_least=0))
+
+    def _std(self, shape: Shape) -> Any:
+        return self.std
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         return _sample.normal(key, shape, dtype, self.mean, self.std)
@@ -275,8 +287,15 @@ class trunc_normal(Initializer):
         self._set(a=_options.number("a", self.a), b=_options.number("b", self.b))
         _options.ordered("a", self.a, "b", self.b)
 
+    def _bounds(self) -> tuple[Number, Number]:
+        """The bounds in standard deviations."""
+        return (self.a - self.mean) / self.std, (self.b - self.mean) / self.std
+
+    def _std(self, shape: Shape) -> Any:
+        return self.std * float(truncated_std(*self._bounds()))
+
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        low, high = ((bound - self.mean) / self.std for bound in (self.a, self.b))
+        low, high = self._bounds()
         return _sample.truncated_normal(
             key, shape, dtype, self.mean, self.std, low, high, (self.a, self.b)
         )
@@ -349,6 +368,11 @@ class truncated_normal(Initializer):
                 f"in which dtype {dtype.name} tells numbers apart; move them towards 0 "
                 "or apart, or leave out corrected=True."
             )
+
+    def _std(self, shape: Shape) -> Any:
+        if self.corrected:
+            return self.std
+        return self.std * float(truncated_std(self.lower, self.upper))
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         std = self.std

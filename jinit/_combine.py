@@ -22,6 +22,21 @@ from jinit._initializer import Initializer
 from jinit._orthogonal import orthogonal
 
 
+def check_init(name: str, init: Any, usage: str = "{}") -> Callable[..., jax.Array]:
+    """Returns an initializer, jinit's or another, refusing factories and the rest."""
+    if isinstance(init, type) and issubclass(init, Uncalled):
+        return init()
+    if isinstance(init, type) or not callable(init):
+        ours = isinstance(init, type) and issubclass(init, Initializer)
+        factory = init.__name__ if ours else "lecun_normal"
+        example = usage.format(f"jinit.{factory}()")
+        raise TypeError(
+            f"{name} must be an initializer, got {init!r}; call a factory, as in "
+            f"{example}."
+        )
+    return init
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Combinator(Initializer):
     """An initializer that draws by another."""
@@ -29,16 +44,8 @@ class _Combinator(Initializer):
     init: Callable[..., jax.Array] = field(kw_only=False)
 
     def __post_init__(self) -> None:
-        init: Any = self.init
-        if isinstance(init, type) and issubclass(init, Uncalled):
-            init = init()
-        if isinstance(init, type) or not callable(init):
-            ours = isinstance(init, type) and issubclass(init, Initializer)
-            name = init.__name__ if ours else "lecun_normal"
-            raise TypeError(
-                f"init must be an initializer, got {self.init!r}; call a factory, as "
-                f"in jinit.{type(self).__name__}(jinit.{name}(), ...)."
-            )
+        usage = f"jinit.{type(self).__name__}({{}}, ...)"
+        init: Any = check_init("init", self.init, usage)
         # Whether it needs a key, and which dtype it has, is for init to say.
         self._set(init=init, _random=getattr(init, "_random", True))
         self._set(_dtype=getattr(init, "_dtype", None))
@@ -47,6 +54,15 @@ class _Combinator(Initializer):
         """Refuses what the initializer within refuses."""
         if isinstance(self.init, Initializer):
             self.init._check_all(shape, dtype)
+
+    def _within(self, shape: Shape) -> tuple[Any, Shape]:
+        """Where the kernels within lie, and the shape of one."""
+        return None, shape
+
+    def _std(self, shape: Shape) -> Any:
+        if isinstance(self.init, Initializer):
+            return self.init.expected_std(self._within(shape)[1])
+        return None
 
     def _draw_each(
         self, key: Any, n: int, within: Shape, dtype: np.dtype, axis: int, shape: Shape
@@ -246,6 +262,9 @@ class looks_linear(_Combinator):
                 )
             sizes.append(shape[axis] // 2 if mirrored else shape[axis])
         return (*spatial, in_axis, out_axis), tuple(sizes)
+
+    def _std(self, shape: Shape) -> Any:
+        return None  # a mean of W, which has two signs here, adds to its deviation
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         axes, within = self._within(shape)

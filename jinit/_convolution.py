@@ -6,6 +6,7 @@ make its convolution orthogonal, for the outputs overlap.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -67,6 +68,11 @@ class _ConvolutionIsometry(Initializer):
         )
         spatial = [a for a in range(len(shape)) if a not in (in_axis, out_axis)]
         return *spatial, in_axis, out_axis
+
+    def _std(self, shape: Shape) -> Any:
+        # The squares of all weights sum to those of one frequency: gain² · inputs.
+        *spatial, _, outputs = (shape[axis] for axis in self._axes(shape))
+        return resolve_gain(self.gain) / math.sqrt(math.prod(spatial) * outputs)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         gain = resolve_gain(self.gain)

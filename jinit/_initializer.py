@@ -91,6 +91,30 @@ class Initializer:
         program = _sharded_draw.__wrapped__ if self._is_traced() else _sharded_draw
         return program(self, shape, dtype, out_sharding, explicit)(key)
 
+    def expected_std(self, shape: Any) -> float | None:
+        """The standard deviation that the weights of a kernel are drawn with.
+
+        Args:
+          shape: The shape of the kernel.
+
+        Returns:
+          The standard deviation about the mean of the distribution, over all weights of
+          the kernel and all keys. None where it is not known: of an empty shape, of
+          traced options, and of kernels with a pattern, such as `eye` and `sparse`.
+
+        Raises:
+          TypeError: The shape is not integers.
+          ValueError: The shape lacks an axis that the options name.
+
+        Example:
+          >>> import jinit
+          >>> std = jinit.he_normal().expected_std((784, 256))
+          >>> print(f"{std:.4f}")  # sqrt(2 / 784)
+          0.0505
+        """
+        shape = _arguments.check_shape(shape)
+        return None if 0 in shape or self._is_traced() else self._std(shape)
+
     def __repr__(self) -> str:
         options = []
         for field in sorted(fields(self), key=lambda field: bool(field.kw_only)):
@@ -125,6 +149,10 @@ class Initializer:
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         """Refuses a shape or dtype that the options do not fit."""
+
+    def _std(self, shape: Shape) -> Any:
+        """The standard deviation of the weights, or None; `shape` has no zero."""
+        return None
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         """Returns the array; `shape` has no zero, `key` is typed."""

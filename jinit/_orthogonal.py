@@ -58,12 +58,22 @@ class _Orthogonal(Initializer):
         """What the shape multiplies the gain by."""
         return 1.0
 
+    def _size(self, shape: Shape) -> tuple[int, int]:
+        """The numbers of rows and of columns."""
+        _, rows, columns = self._axes(shape)
+        return math.prod(shape[a] for a in rows), math.prod(shape[a] for a in columns)
+
+    def _singular_value(self, shape: Shape) -> Any:
+        return resolve_gain(self.gain) * self._factor(*self._size(shape))
+
+    def _std(self, shape: Shape) -> Any:
+        # The squares of the min(rows, columns) singular values sum to the weights'.
+        return self._singular_value(shape) / math.sqrt(max(self._size(shape)))
+
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        axes = self._axes(shape)
-        _, rows, columns = (math.prod(shape[axis] for axis in side) for side in axes)
-        gain = resolve_gain(self.gain) * self._factor(rows, columns)
+        gain = self._singular_value(shape)
         check_range("the largest singular value", gain, dtype)
-        return _kernel(key, shape, dtype, axes, gain)
+        return _kernel(key, shape, dtype, self._axes(shape), gain)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -54,9 +54,14 @@ class _VarianceScaling(FanInitializer):
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         self._fan(shape, self.mode)
 
+    def _variance(self, shape: Shape) -> Any:
+        return self.scale * squared_gain(self.gain) / self._fan(shape, self.mode)
+
+    def _std(self, shape: Shape) -> Any:
+        return math.sqrt(self._variance(shape))
+
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        scale = self.scale * squared_gain(self.gain)
-        variance = scale / self._fan(shape, self.mode)
+        variance = self._variance(shape)
         check_range("3 · scale · gain² / fan", 3 * variance, dtype)
         # In the dtype of the draw and in JAX's steps, which decide on the last bit.
         real = _sample.real_dtype(dtype)

@@ -468,8 +468,8 @@ def test_shardings_that_do_not_fit_the_result_are_refused(mesh):
     with pytest.raises(ValueError, match="4"):
         jinit.jit_init(lambda key: jinit.normal()(key, (7,)), sharding)(KEY)
     with pytest.raises(
-        TypeError, match=r"Sharding, a PartitionSpec or None for w, got"
+        TypeError, match=r"Shardings, PartitionSpecs or None, got 'x' for 'w'"
     ):
         jinit.jit_init(tree, lambda path, leaf: "x" if path == "w" else None)(KEY)
-    with pytest.raises(TypeError, match=r"must give a jax\.sharding\.Sharding"):
+    with pytest.raises(TypeError, match=r"must give jax\.sharding\.Shardings"):
         jinit.jit_init(tree, out_shardings="x")(KEY)

@@ -22,7 +22,7 @@ import numpy as np
 from jax.extend import core
 
 from jinit._options import is_traced
-from jinit.model._paths import named_leaves
+from jinit.model._shardings import spread
 
 _SEEDS = 256  # the most elements of what is worked out by single equations
 
@@ -85,9 +85,7 @@ def jit_init(
         traced = any(map(is_traced, jax.tree.leaves((args, kwargs))))
         if traced or jax.config.jax_disable_jit:  # pyrefly: ignore[missing-attribute]
             shapes = jitted.eval_shape(*args, **kwargs)
-            places = jax.tree.structure(shapes).unflatten(
-                _spread(out_shardings, shapes)
-            )
+            places = jax.tree.structure(shapes).unflatten(spread(out_shardings, shapes))
             return jax.jit(fn, out_shardings=places, **given)(*args, **kwargs)
         recipe = recipe_of(*args, **kwargs)
         return recipe.run(_dynamic(fn, args, kwargs, **options), compiled)
@@ -153,7 +151,7 @@ class _Recipe:
         jaxpr, self.consts = closed.jaxpr, closed.consts
         self.tree = jax.tree.structure(trace.out_info)
         self.given = [*jaxpr.constvars, *jaxpr.invars]
-        shardings = _spread(out_shardings, trace.out_info)
+        shardings = spread(out_shardings, trace.out_info)
         seeds, others = _seeds(jaxpr)
         atoms, self.size = jaxpr.outvars, len(jaxpr.outvars)
         results = {n: a for n, a in enumerate(atoms) if not isinstance(a, core.Literal)}
@@ -282,13 +280,17 @@ def _components(jaxpr: core.Jaxpr, eqns: Sequence[Any]) -> list[list[Any]]:
     for n in effects:
         group[root(n)] = root(effects[0])
     ends = {made_by[v] for v in _variables(jaxpr.outvars) if v in made_by}
-    components = []
+    components, constants = [], []
     for first in dict.fromkeys(root(n) for n in sorted(ends.union(effects))):
         mine = [n for n in range(len(eqns)) if root(n) == first]
         others = [eqn for n, eqn in enumerate(eqns) if n in mine or not eqn.effects]
         outputs = {var for n in mine for var in eqns[n].outvars}
-        components.append(_needed(others, outputs))
-    return components
+        component = _needed(others, outputs)
+        if _read_by(component):
+            components.append(component)
+        else:  # zeros and ones, which are compiled together in no time
+            constants += component
+    return [*components, constants] if constants else components
 
 
 def _draw(
@@ -300,11 +302,16 @@ def _draw(
     if len(eqns) == 1 and eqns[0].primitive.name == "jit" and len(wanted) == 1:
         alone = _equation(jaxpr, eqns[0])
         return replace(alone, outputs=places, key=(alone.key, *at), shardings=at)
+    inputs = _read_by(eqns, wanted)
+    program = _jaxpr(jaxpr, eqns, inputs, wanted)
+    return _Program(_function(program), inputs, places, (_key(program), *at), at)
+
+
+def _read_by(eqns: Sequence[Any], wanted: Sequence[Any] = ()) -> list[Any]:
+    """The variables that equations, or their results, have from elsewhere."""
     made = {var for eqn in eqns for var in eqn.outvars}
-    read = _variables(atom for eqn in eqns for atom in eqn.invars)
-    inputs = dict.fromkeys(v for v in (*read, *_variables(wanted)) if v not in made)
-    program = _jaxpr(jaxpr, eqns, [*inputs], wanted)
-    return _Program(_function(program), [*inputs], places, (_key(program), *at), at)
+    read = _variables((*(atom for eqn in eqns for atom in eqn.invars), *wanted))
+    return [var for var in dict.fromkeys(read) if var not in made]
 
 
 def _equation(jaxpr: core.Jaxpr, eqn: Any) -> _Program:
@@ -401,45 +408,6 @@ def _run(closed: core.ClosedJaxpr, inputs: Sequence[Any]) -> list[Any]:
             outputs = function(*(values[var] for var in read))
         values.update(zip(eqn.outvars, outputs, strict=True))
     return _read(jaxpr.outvars, values)
-
-
-# Arguments and results, as jax.jit has them.
-
-
-def _spread(out_shardings: Any, results: Any) -> list[Any]:
-    """One sharding, or None, for each of the results."""
-    if callable(out_shardings):
-        named, _ = named_leaves(results)
-        return [_checked(out_shardings(path, leaf), path) for path, leaf in named]
-    try:
-        parts = jax.tree.map(
-            lambda at, part: jax.tree.map(lambda _: [at], part),
-            out_shardings,
-            results,
-            is_leaf=_is_sharding,
-        )
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            "out_shardings must be a sharding, or a pytree of them that is a prefix of "
-            f"the result, got {out_shardings!r} for a result of the structure "
-            f"{jax.tree.structure(results)}."
-        ) from error
-    spread = jax.tree.leaves(parts, is_leaf=_is_sharding)
-    return [_checked(sharding, "the result") for sharding in spread]
-
-
-def _is_sharding(value: Any) -> bool:
-    kinds = jax.sharding.Sharding | jax.sharding.PartitionSpec
-    return value is None or isinstance(value, kinds)
-
-
-def _checked(sharding: Any, path: str) -> Any:
-    if not _is_sharding(sharding):
-        raise TypeError(
-            f"out_shardings must give a jax.sharding.Sharding, a PartitionSpec or None "
-            f"for {path}, got {sharding!r}."
-        )
-    return sharding
 
 
 def _dynamic(

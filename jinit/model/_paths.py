@@ -131,11 +131,12 @@ _TOKEN = re.compile(r"(?P<any>\*)|(?P<one>\?)|\[(?P<of>!?[^\]]+)\]|(?P<plain>[^*
 def _translated(segment: str, pattern: str) -> str:
     """The regular expression of one segment, and of the slash that ends it."""
     if segment == "**":
-        return "(?:[^/]*/)*"
+        return "(?:[^/]*+/)*"
     try:
         if not segment or "**" in segment or _TOKEN.sub("", segment):
             raise ValueError
-        translated = _TOKEN.sub(_translated_token, segment) + "/"
+        # Atomic: it ends at the slash, however its stars share what is before.
+        translated = f"(?>{_TOKEN.sub(_translated_token, segment)}/)"
         re.compile(translated)
     except (ValueError, re.error):
         raise ValueError(

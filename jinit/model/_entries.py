@@ -1,0 +1,196 @@
+"""Entries: what is to become of each leaf, checked, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import _config
+from jinit._arguments import Shape, check_shape
+from jinit._combine import _Combinator
+from jinit._fans import FanInitializer
+from jinit._initializer import Initializer
+
+VERSION = 1
+"""The form of a plan in JSON; it rises when the meaning of one changes."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is to become of one leaf.
+
+    Attributes:
+      path: Its path in the tree, such as "params/dense/kernel".
+      shape: Its shape.
+      dtype: Its dtype.
+      rule: The pattern that decided; None where the default did.
+      init: The initializer that draws it; None where it is left as it is.
+    """
+
+    path: str
+    shape: Shape
+    dtype: Any
+    rule: str | None
+    init: Callable[..., jax.Array] | None
+
+
+def check_fit(entries: Iterable[Entry]) -> None:
+    """Refuses initializers that do not fit their leaves; nothing is drawn."""
+    checked = set()
+    for entry in entries:
+        kind = id(entry.init), entry.shape, entry.dtype
+        if entry.init is not None and kind not in checked:
+            _check_fit(entry)
+            checked.add(kind)
+
+
+def _check_fit(entry: Entry) -> None:
+    draw: Any = entry.init
+    rule = "default" if entry.rule is None else f"rule {entry.rule!r}"
+    where = (
+        f"leaf {entry.path!r} has shape {entry.shape} and dtype {entry.dtype.name}, "
+        f"which {_name(draw)}, given by {rule},"
+    )
+    key = jax.eval_shape(jax.random.key, 0)
+    try:
+        drawn = jax.eval_shape(lambda key: draw(key, entry.shape, entry.dtype), key)
+    except Exception as error:  # a function of the user's may raise anything
+        raise ValueError(f"{where} refuses: {error}") from error
+    got = getattr(drawn, "shape", None), getattr(drawn, "dtype", None)
+    if got != (entry.shape, entry.dtype):
+        raise ValueError(f"{where} does not draw: it returns {drawn!r}.")
+
+
+def table(entries: Iterable[Entry]) -> str:
+    """One line for each entry, under a heading, in aligned columns."""
+    heading = ("path", "shape", "dtype", "rule", "initializer", "fans", "std")
+    rows = [heading, *map(_row, entries)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    init = entry.init
+    std = init.expected_std(entry.shape) if isinstance(init, Initializer) else None
+    return (
+        entry.path,
+        str(entry.shape),
+        entry.dtype.name,
+        "default" if entry.rule is None else entry.rule,
+        "(left as it is)" if init is None else _name(init),
+        _fans(init, entry.shape),
+        "" if std is None else f"{std:.4g}",
+    )
+
+
+def _name(init: Any) -> str:
+    """How an initializer prints; another's by its name, without an address."""
+    if isinstance(init, Initializer):
+        return repr(init)
+    return getattr(init, "__qualname__", type(init).__qualname__)
+
+
+def _fans(init: Any, shape: Shape) -> str:
+    """Both fans, as far as they are known, of an initializer that scales by them."""
+    if isinstance(init, _Combinator):
+        return _fans(init.init, init._within(shape)[1])
+    if not isinstance(init, FanInitializer) or init._is_traced():
+        return ""
+    sides = []
+    for side in ("fan_in", "fan_out"):
+        try:
+            sides.append(f"{init._side(shape, side):.10g}")
+        except ValueError:  # of a vector, of which the other alone is given
+            sides.append("-")
+    return ", ".join(sides)
+
+
+def to_json(entries: Iterable[Entry]) -> str:
+    """Writes entries down; `Plan.to_json` says what is refused."""
+    leaves = list(map(_leaf, entries))
+    return json.dumps({"jinit_plan": VERSION, "leaves": leaves}, indent=2)
+
+
+def _leaf(entry: Entry) -> dict[str, Any]:
+    try:
+        if not isinstance(entry.dtype, np.dtype):
+            raise TypeError(f"dtype must be a numeric dtype, got {entry.dtype.name}.")
+        init = None if entry.init is None else _config.serialize(entry.init)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"leaf {entry.path!r}: {error}") from None
+    return {**vars(entry), "dtype": entry.dtype.name, "init": init}
+
+
+def from_json(text: str) -> tuple[Entry, ...]:
+    """Reads what `to_json` wrote; `Plan.from_json` says what is refused."""
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a string of JSON, got {text!r}.")
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"text must be the JSON of a plan: {error}.") from None
+    if not isinstance(config, dict) or set(config) != {"jinit_plan", "leaves"}:
+        raise ValueError(
+            "text must be an object with the entries 'jinit_plan' and 'leaves', as "
+            f"Plan.to_json writes it, got {text[:80]!r}."
+        )
+    version, leaves = config["jinit_plan"], config["leaves"]
+    if type(version) is not int or version != VERSION:
+        raise ValueError(
+            f"text must be a plan of version {VERSION}, got {version!r}; read it with "
+            "the version of jinit that wrote it."
+        )
+    if not isinstance(leaves, list):
+        raise ValueError(f"leaves of the plan must be a list, got {leaves!r}.")
+    entries = tuple(map(_entry, leaves))
+    _refuse_repeated([entry.path for entry in entries])
+    return entries
+
+
+def _entry(leaf: Any) -> Entry:
+    names = ("path", "shape", "dtype", "rule", "init")
+    if not isinstance(leaf, dict) or set(leaf) != set(names):
+        raise ValueError(
+            f"leaves of the plan must be objects with {', '.join(names)}, got {leaf!r}."
+        )
+    path, shape, dtype, rule, init = (leaf[name] for name in names)
+    if not isinstance(path, str) or not isinstance(rule, str | None):
+        raise ValueError(
+            f"path must be a string, and rule one or null, got {path!r} and {rule!r}."
+        )
+    try:
+        init = None if init is None else _config.deserialize(init)
+        return Entry(path, check_shape(shape), _dtype(dtype), rule, init)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"leaf {path!r}: {error}") from None
+
+
+def _dtype(name: Any) -> np.dtype:
+    try:
+        dtype = jnp.dtype(name)
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses what it is given
+        dtype = None
+    if dtype is None or dtype.name != name:
+        raise ValueError(f"dtype must be the name of a dtype, got {name!r}.")
+    return dtype
+
+
+def _refuse_repeated(paths: Sequence[str]) -> None:
+    repeated = [path for path in dict.fromkeys(paths) if paths.count(path) > 1]
+    if repeated:
+        raise ValueError(
+            f"leaves of the plan must have a path each, but {some(repeated)} repeats."
+        )
+
+
+def some(names: Iterable[Any], most: int = 5) -> str:
+    """The first few of a list, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more

@@ -1,0 +1,529 @@
+"""Plans: which initializer draws each leaf of a model, decided before any is drawn.
+
+A plan is made of a tree of shapes and of rules over the paths of its leaves. All that
+can be wrong is refused then: leaves without a rule, rules without a leaf, initializers
+that do not fit. It draws each leaf from a key that follows from its path alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jinit._arguments import Shape, check_keys
+from jinit._combine import check_init
+from jinit._initializer import Initializer
+from jinit._options import is_traced
+from jinit.model._entries import Entry, check_fit, from_json, some, table, to_json
+from jinit.model._jit_init import jit_init
+from jinit.model._paths import Pattern, fold_path, matcher, named_leaves
+from jinit.model._shardings import spread
+
+
+def plan(
+    tree: Any, rules: Any, default: Any = None, *, allow_unused: bool = False
+) -> Plan:
+    """Decides which initializer draws each leaf of a tree, and checks that it can.
+
+    Args:
+      tree: Arrays, or their shapes as `jax.eval_shape(model.init, ...)` returns them,
+        in any pytree: the variables of a Flax or Haiku model, an `nnx.State`, or other.
+      rules: A mapping, or a sequence of pairs, from patterns to what they give. Of the
+        patterns that match the path of a leaf the first holds. A pattern is a glob over
+        the whole path, in which `*` stays within a segment and `**` is any number of
+        them, such as "**/attn/kernel"; or a compiled regular expression for all of it.
+        It gives an initializer, jinit's or any function `(key, shape, dtype)`; None, to
+        leave the leaf as it is; or a function `(path, shape)`, its first parameter of
+        that name, that returns one or the other.
+      default: The initializer of leaves that no pattern matches; by default there must
+        be none.
+      allow_unused: Whether a pattern may be the first to match no leaf at all.
+
+    Returns:
+      A `Plan`, to print and to run: `plan.init(key)`.
+
+    Raises:
+      TypeError: A leaf is not an array, a pattern not a pattern, or what it gives not
+        an initializer.
+      ValueError: A malformed pattern, leaves without a rule, rules without a leaf, or
+        an initializer that refuses the shape or the dtype of a leaf.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> import flax.linen as nn
+      >>> model = nn.Sequential([nn.Dense(256), nn.relu, nn.Dense(10)])
+      >>> tree = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 784)))
+      >>> decided = jinit.plan(
+      ...     tree,
+      ...     {
+      ...         "params/layers_2/kernel": jinit.zeros(),
+      ...         "**/kernel": jinit.he_normal(),
+      ...         "**/bias": jinit.zeros(),
+      ...     },
+      ... )
+      >>> print([entry.path for entry in decided if entry.init == jinit.he_normal()])
+      ['params/layers_0/kernel']
+      >>> params = decided.init(jax.random.key(0))
+      >>> print(f"{params['params']['layers_0']['kernel'].std():.3f}")  # sqrt(2 / 784)
+      0.051
+
+    References:
+      `flax.linen` makes the keys of its parameters from their paths too. `nnx.Rngs` and
+      Haiku count draws, so that a layer that is added changes those after it.
+    """
+    leaves, treedef = _array_leaves(tree)
+    checked = _rules(rules)
+    last = [] if default is None else [_default(default)]
+    first = {
+        path: next((rule for rule in (*checked, *last) if rule.matches(path)), None)
+        for path, _ in leaves
+    }
+    _refuse_unmatched([path for path, rule in first.items() if rule is None])
+    if not allow_unused:
+        used = set(first.values())
+        _refuse_unused([rule.text for rule in checked if rule not in used], first)
+    entries = tuple(_entry(first[path], path, leaf) for path, leaf in leaves)
+    check_fit(entries)
+    return Plan(entries, _tree(leaves, treedef, entries))
+
+
+def reinit(
+    key: Any,
+    params: Any,
+    rules: Any,
+    default: Any = None,
+    *,
+    allow_unused: bool = False,
+    donate: bool = False,
+) -> Any:
+    """Draws parameters anew, each in the dtype and the sharding that it has.
+
+        reinit(key, params, rules) = plan(params, rules).init(key)
+
+    Args:
+      key: A JAX key, or an array of keys: see `Plan.init`.
+      params: Arrays in any pytree.
+      rules: Patterns and what they give, as `jinit.plan` takes them; None leaves the
+        parameter as it is.
+      default: The initializer of parameters that no pattern matches.
+      allow_unused: Whether a pattern may be the first to match no parameter at all.
+      donate: Whether to give up the old arrays, but for those left as they are: the new
+        ones take their memory, and they cannot be used any more.
+
+    Returns:
+      A tree like `params`.
+
+    Raises:
+      TypeError: As `jinit.plan` does, and where the key is none.
+      ValueError: Likewise, and with `donate=True` for several keys, whose arrays do not
+        fit into the memory of the old ones.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> old = {"kernel": jnp.ones((64, 64), "bfloat16"), "scale": jnp.full(64, 2.0)}
+      >>> rules = {"kernel": jinit.orthogonal(), "scale": None}
+      >>> new = jinit.reinit(jax.random.key(0), old, rules)
+      >>> print(new["kernel"].dtype, new["scale"].mean())
+      bfloat16 2.0
+    """
+    decided = plan(params, rules, default, allow_unused=allow_unused)
+    if not donate:
+        return decided.init(key)
+    keep = {id(array) for array in decided._tree.arrays.values()}
+    given_up = {
+        id(leaf): leaf  # tied parameters are one array, which is given up once
+        for leaf in jax.tree.leaves(params)
+        if isinstance(leaf, jax.Array) and not is_traced(leaf) and id(leaf) not in keep
+    }
+    return decided._init(key, None, list(given_up.values()))
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """Which initializer draws each leaf of a tree: what `jinit.plan` returns.
+
+    It prints as a table of paths, shapes, dtypes, rules, initializers, the fans that
+    they scale by and the standard deviation that they give. Plans are equal if all of
+    their entries are. `len(plan)` counts these, and a loop over it runs through them.
+
+    Attributes:
+      entries: One `Entry` for each leaf, in the order of the tree.
+    """
+
+    entries: tuple[Entry, ...]
+    _tree: _Tree = field(compare=False)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __repr__(self) -> str:
+        return table(self.entries)
+
+    def init(self, key: Any, out_shardings: Any = None) -> Any:
+        """Draws the tree.
+
+            leaf at path = init(key of the path, shape, dtype)
+
+        The key of a path follows from `key` and the path alone: SHA-256 of the path is
+        folded into it. So weights do not depend on other leaves, nor do those of jinit
+        on `jit` or the mesh (orthogonal ones up to rounding).
+
+        Args:
+          key: A JAX key, typed or raw. An array of n keys gives leaves with an axis of
+            n members in front, each what its key gives, those left as they are
+            included.
+          out_shardings: Where the leaves are to lie: a sharding for all; a pytree of
+            them, of which a prefix of the tree is enough; or a function of the path and
+            the `jax.ShapeDtypeStruct` of a leaf. Where it gives None, and by default, a
+            leaf has the `NamedSharding` that it had when the plan was made, if any.
+
+        Returns:
+          A tree like the one that the plan was made of.
+
+        Raises:
+          TypeError: The key is none, or a sharding is none.
+          ValueError: A key array of several axes, a sharding that does not fit, or a
+            leaf that is left as it is in a plan that was made of shapes.
+
+        Example:
+          >>> import jax, jinit
+          >>> tree = {"w": jax.ShapeDtypeStruct((8, 4), "float32")}
+          >>> decided = jinit.plan(tree, {"*": jinit.normal()})
+          >>> decided.init(jax.random.split(jax.random.key(0), 3))["w"].shape
+          (3, 8, 4)
+        """
+        return self._init(key, out_shardings)
+
+    def _init(self, key: Any, out_shardings: Any, given_up: Any = ()) -> Any:
+        """Draws the tree, into the memory of the arrays that are given up."""
+        key = check_keys(key)
+        if key.ndim > 1 or (key.ndim and given_up):
+            allowed = "one key" if given_up else "one key, or an array of one axis"
+            raise ValueError(f"key must be {allowed}, got keys of shape {key.shape}.")
+        asked = self._asked(out_shardings, key.shape)
+        leaves = {
+            entry.path: self._kept(entry, key.shape, asked[entry.path])
+            for entry in self.entries
+            if entry.init is None
+        }
+        drawn = tuple(entry for entry in self.entries if entry.init is not None)
+        if drawn:
+            layout = tuple(
+                self._own(entry.path, key.ndim)
+                if asked[entry.path] is None
+                else asked[entry.path]
+                for entry in drawn
+            )
+            arrays = _run(drawn, layout, key, given_up)
+            leaves |= zip((entry.path for entry in drawn), arrays, strict=True)
+        return self._tree.filled(leaves)
+
+    def _asked(self, out_shardings: Any, stack: Shape) -> dict[str, Any]:
+        """The sharding that is asked for by path, or None."""
+        kinds = {
+            entry.path: jax.ShapeDtypeStruct((*stack, *entry.shape), entry.dtype)
+            for entry in self.entries
+        }
+        asked = spread(out_shardings, self._tree.filled(kinds))
+        return dict(zip(self._tree.paths, asked, strict=True))
+
+    def _own(self, path: str, stacked: int) -> NamedSharding | None:
+        """The sharding that a leaf had, for a stack of them if there are several."""
+        own = self._tree.shardings.get(path)
+        if own is None or not stacked:
+            return own
+        return NamedSharding(own.mesh, PartitionSpec(None, *own.spec))
+
+    def _kept(self, entry: Entry, stack: Shape, sharding: Any) -> Any:
+        """The array of a leaf that is left as it is."""
+        if entry.path not in self._tree.arrays:
+            raise ValueError(
+                f"rule {entry.rule!r} leaves {entry.path!r} as it is, but the plan was "
+                "made of shapes; make it of arrays, or give an initializer."
+            )
+        array = self._tree.arrays[entry.path]
+        if stack:
+            array = jnp.broadcast_to(array, (*stack, *entry.shape))
+        return array if sharding is None else jax.device_put(array, sharding)
+
+    def to_json(self) -> str:
+        """Writes the plan down, but for the arrays that are left as they are.
+
+        Returns:
+          JSON, with one object for each leaf.
+
+        Raises:
+          TypeError: An initializer that is not one of jinit's, or a dtype that is not
+            one of numbers: neither has a name to be found by.
+          ValueError: An option that is traced, or given as a function.
+
+        Example:
+          >>> import jax, jinit
+          >>> tree = {"w": jax.ShapeDtypeStruct((8, 4), "bfloat16")}
+          >>> text = jinit.plan(tree, {"*": jinit.he_normal()}).to_json()
+          >>> print(jinit.Plan.from_json(text))
+          path  shape   dtype     rule  initializer  fans  std
+          w     (8, 4)  bfloat16  *     he_normal()  8, 4  0.5
+        """
+        return to_json(self.entries)
+
+    @classmethod
+    def from_json(cls, text: str, tree: Any = None) -> Self:
+        """Reads what `to_json` wrote.
+
+        Args:
+          text: The JSON.
+          tree: A tree that has the paths, shapes and dtypes of the plan, which will
+            initialize one like it, and leave its arrays where a rule says so; without
+            it the plan initializes nested dicts, with a key for each segment of a path.
+
+        Returns:
+          A plan equal to the one that was written down.
+
+        Raises:
+          TypeError: `text` is not a string.
+          ValueError: It is not JSON, or not that of a plan of this version; or the tree
+            has other leaves.
+
+        Example:
+          >>> import jax, jinit
+          >>> tree = ({"w": jax.ShapeDtypeStruct((2, 3), "float32")},)
+          >>> text = jinit.plan(tree, {"**": jinit.ones()}).to_json()
+          >>> nested = jinit.Plan.from_json(text)
+          >>> jax.tree.map(jax.numpy.shape, nested.init(jax.random.key(0)))
+          {'0': {'w': (2, 3)}}
+          >>> alike = jinit.Plan.from_json(text, tree)
+          >>> jax.tree.map(jax.numpy.shape, alike.init(jax.random.key(0)))
+          ({'w': (2, 3)},)
+        """
+        entries = from_json(text)
+        check_fit(entries)
+        if tree is None:
+            paths, treedef = jax.tree.flatten(_nested(entry.path for entry in entries))
+            return cls(entries, _Tree(treedef, paths, {}, {}))
+        leaves, treedef = _array_leaves(tree)
+        _check_same(entries, leaves)
+        return cls(entries, _tree(leaves, treedef, entries))
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """What the leaves are put into, and what is known of those it had."""
+
+    treedef: Any
+    paths: Sequence[str]
+    arrays: Mapping[str, Any]  # that are left as they are
+    shardings: Mapping[str, NamedSharding]
+
+    def filled(self, leaves: Mapping[str, Any]) -> Any:
+        return self.treedef.unflatten([leaves[path] for path in self.paths])
+
+
+@dataclass(frozen=True, eq=False)
+class _Rule:
+    """A pattern, as text and as a test, and what it gives."""
+
+    text: str | None
+    matches: Callable[[str], bool]
+    gives: Any
+
+
+def _rules(rules: Any) -> list[_Rule]:
+    try:
+        if isinstance(rules, str):
+            raise TypeError
+        pairs = list(rules.items() if isinstance(rules, Mapping) else rules)
+        if any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
+            raise TypeError
+    except TypeError:
+        raise TypeError(
+            "rules must be a mapping from patterns to initializers, or a sequence of "
+            f"such pairs, got {rules!r}."
+        ) from None
+    return [_rule(pattern, gives) for pattern, gives in pairs]
+
+
+def _rule(pattern: Any, gives: Any) -> _Rule:
+    matches, text = matcher(pattern), _text(pattern)
+    if gives is not None and not _takes_path(gives):
+        gives = check_init(f"rules[{text!r}]", gives)
+    return _Rule(text, matches, gives)
+
+
+def _default(init: Any) -> _Rule:
+    return _Rule(None, lambda path: True, check_init("default", init))
+
+
+def _text(pattern: Pattern) -> str:
+    if isinstance(pattern, re.Pattern):
+        return f"re.compile({pattern.pattern!r})"
+    return pattern
+
+
+def _takes_path(function: Any) -> bool:
+    """Whether a rule gives a function of the path, rather than an initializer."""
+    if isinstance(function, Initializer | type) or not callable(function):
+        return False
+    try:
+        return next(iter(inspect.signature(function).parameters), None) == "path"
+    except (TypeError, ValueError):  # it has no signature
+        return False
+
+
+def _refuse_unmatched(paths: Sequence[str]) -> None:
+    if paths:
+        raise ValueError(
+            f"rules must match every leaf, but none matches {some(paths)}; add a rule "
+            "for them, or give default=, an initializer."
+        )
+
+
+def _refuse_unused(patterns: Sequence[Any], paths: Iterable[str]) -> None:
+    if patterns:
+        raise ValueError(
+            "rules must each be the first to match a leaf, but there is none for "
+            f"{some(patterns)} among {some(paths)}; correct the pattern, move it "
+            "before wider ones, or pass allow_unused=True."
+        )
+
+
+def _entry(rule: Any, path: str, leaf: Any) -> Entry:
+    """What a rule makes of a leaf."""
+    init = rule.gives
+    if rule.text is not None and _takes_path(init):
+        init = init(path, leaf.shape)
+        if init is not None:
+            init = check_init(f"what rule {rule.text!r} gives for {path!r}", init)
+    return Entry(path, tuple(leaf.shape), leaf.dtype, rule.text, init)
+
+
+def _array_leaves(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
+    """The leaves with their paths, each of them an array or the shape of one."""
+    leaves, treedef = named_leaves(tree)
+    kinds = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
+    for path, leaf in leaves:
+        if not isinstance(leaf, kinds):
+            raise TypeError(
+                f"leaves of tree must be arrays or jax.ShapeDtypeStructs, got {leaf!r} "
+                f"at {path!r}; make it an array, or leave it out of the tree."
+            )
+    return leaves, treedef
+
+
+def _tree(
+    named: Iterable[tuple[str, Any]], treedef: Any, entries: Iterable[Entry]
+) -> _Tree:
+    leaves = dict(named)
+    kept = {entry.path: leaves[entry.path] for entry in entries if entry.init is None}
+    shardings = {path: getattr(leaf, "sharding", None) for path, leaf in leaves.items()}
+    return _Tree(
+        treedef,
+        list(leaves),
+        {
+            path: leaf
+            for path, leaf in kept.items()
+            if not isinstance(leaf, jax.ShapeDtypeStruct)
+        },
+        {
+            path: sharding
+            for path, sharding in shardings.items()
+            # The shapes of what is only traced have a mesh without devices.
+            if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh)
+        },
+    )
+
+
+@lru_cache(maxsize=32)
+def _program(
+    entries: tuple[Entry, ...],
+    layout: tuple[Any, ...],
+    batched: bool,
+    donate: bool,
+    jit: Callable[..., Any],
+    mesh: Any,  # on which a PartitionSpec depends
+) -> Callable[..., list[jax.Array]]:
+    """The compiled draws of a plan, which equal plans share."""
+    draw = _draw_each if batched else _draw
+    shardings = list(layout)
+    if donate:
+        return jax.jit(
+            lambda key, given_up: draw(entries, key),
+            out_shardings=shardings,
+            donate_argnums=1,
+            keep_unused=True,
+        )
+    return jit(lambda key: draw(entries, key), out_shardings=shardings)
+
+
+def _run(
+    entries: tuple[Entry, ...], layout: tuple[Any, ...], key: Any, given_up: Any
+) -> list[jax.Array]:
+    try:
+        hash(entries)
+        make, jit = _program, jit_init
+    except TypeError:  # a traced option has none, nor have some functions of others
+        make, jit = _program.__wrapped__, jax.jit
+    mesh = jax.sharding.get_abstract_mesh()
+    program = make(entries, layout, bool(key.ndim), bool(given_up), jit, mesh)
+    return program(key, given_up) if given_up else program(key)
+
+
+def _draw(entries: Iterable[Any], key: jax.Array) -> list[jax.Array]:
+    return [
+        entry.init(fold_path(key, entry.path), entry.shape, entry.dtype)
+        for entry in entries
+    ]
+
+
+def _draw_each(entries: Iterable[Any], keys: jax.Array) -> list[jax.Array]:
+    if jax.random.key_impl(keys) == "threefry2x32":
+        return jax.vmap(lambda key: _draw(entries, key))(keys)
+    # Mapped over keys, other generators draw other numbers than for each key alone.
+    return lax.map(lambda key: _draw(entries, key), keys)
+
+
+def _nested(paths: Iterable[str]) -> dict[str, Any]:
+    """Nested dicts that hold each path at its own place."""
+    tree: dict[str, Any] = {}
+    for path in paths:
+        *parents, name = path.split("/")
+        node: Any = tree
+        for parent in parents:
+            node = node.setdefault(parent, {}) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or name in node:
+            raise ValueError(
+                f"nested dicts cannot hold {path!r} and a leaf within or above it; "
+                "give the tree that the plan was made of: tree=."
+            )
+        node[name] = path
+    return tree
+
+
+def _check_same(entries: Iterable[Entry], leaves: Iterable[tuple[str, Any]]) -> None:
+    """Refuses a tree whose leaves are not those of the plan."""
+    planned = {entry.path: (entry.shape, entry.dtype.name) for entry in entries}
+    found = {path: (tuple(leaf.shape), leaf.dtype.name) for path, leaf in leaves}
+    different = {
+        path: f"{planned.get(path)} planned, {found.get(path)} found"
+        for path in planned | found
+        if planned.get(path) != found.get(path)
+    }
+    if different:
+        path, first = next(iter(different.items()))
+        raise ValueError(
+            f"tree must have the leaves of the plan, but {some(different)} differ: "
+            f"{path!r} has {first}."
+        )

@@ -1,0 +1,67 @@
+"""Shardings of the leaves of a tree, however they are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
+
+from jinit._arguments import Shape, check_sharding
+from jinit.model._paths import path_of
+
+
+def spread(out_shardings: Any, tree: Any) -> list[Any]:
+    """One sharding, or None, for each leaf of a tree of `jax.ShapeDtypeStruct`s.
+
+    Args:
+      out_shardings: One for all; a pytree of them that is a prefix of the tree; or a
+        function of the path and the `jax.ShapeDtypeStruct` of a leaf.
+      tree: The shapes and dtypes.
+
+    Returns:
+      Shardings in the order of the leaves.
+
+    Raises:
+      TypeError: What is given is no sharding.
+      ValueError: It is no prefix of the tree, or does not fit the shape of a leaf.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    if callable(out_shardings) and jax.tree_util.all_leaves([out_shardings]):
+        asked = [out_shardings(path_of(keypath), leaf) for keypath, leaf in leaves]
+    else:
+        asked = _broadcast(out_shardings, tree)
+    for (keypath, leaf), sharding in zip(leaves, asked, strict=True):
+        _check(keypath, sharding, leaf.shape)
+    return asked
+
+
+def _broadcast(out_shardings: Any, tree: Any) -> list[Any]:
+    def is_leaf(value: Any) -> bool:
+        return value is None or isinstance(value, PartitionSpec)
+
+    try:
+        each = jax.tree.broadcast(out_shardings, tree, is_leaf=is_leaf)
+    except ValueError as error:
+        raise ValueError(
+            "out_shardings must be a sharding, a function of path and shape, or a "
+            f"prefix of the tree: {error}"
+        ) from None
+    return jax.tree.leaves(each, is_leaf=is_leaf)
+
+
+def _check(keypath: Any, sharding: Any, shape: Shape) -> None:
+    try:
+        where = repr(path_of(keypath))
+    except TypeError:  # it has a key that makes no path
+        where = jax.tree_util.keystr(keypath)
+    try:
+        if isinstance(sharding, NamedSharding | PartitionSpec):
+            check_sharding(sharding, shape)
+    except ValueError as error:
+        raise ValueError(f"out_shardings does not fit {where}: {error}") from None
+    if not (sharding is None or isinstance(sharding, Sharding | PartitionSpec)):
+        raise TypeError(
+            "out_shardings must give jax.sharding.Shardings, PartitionSpecs or None, "
+            f"got {sharding!r} for {where}."
+        )
