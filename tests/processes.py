@@ -1,9 +1,6 @@
 """One of two processes that initialize a global array: see `test_jit_init.py`."""
 
-import os
 import sys
-
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 
 import jax
 import jax.numpy as jnp

@@ -1,5 +1,6 @@
 """`jit_init` returns what `jax.jit` returns, and compiles each distinct draw once."""
 
+import os
 import pathlib
 import re
 import socket
@@ -438,12 +439,14 @@ def test_processes_initialize_one_array_that_is_that_of_a_single_one():
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     script = pathlib.Path(__file__).parent / "processes.py"
+    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     both = [
         subprocess.Popen(
             [sys.executable, script, str(port), str(process)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, **devices},
         )
         for process in (0, 1)
     ]
