@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.experimental import io_callback
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jinit
@@ -207,9 +208,14 @@ def init_cnn(key, x, train):
         ({"static_argnums": (-1,)}, (KEY, IMAGES, True), {}),
         ({"static_argnums": 2}, (KEY, IMAGES), {"train": True}),
         ({"static_argnames": "train"}, (KEY, IMAGES, False), {}),
+        (
+            {"static_argnums": None, "static_argnames": "train"},
+            (KEY, IMAGES, False),
+            {},
+        ),
         ({"static_argnames": ["train"]}, (KEY,), {"train": False, "x": IMAGES}),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_static_arguments_are_those_of_jit(options, args, kwargs):
     check_same(init_cnn, *args, options=options, **kwargs)
@@ -229,6 +235,102 @@ def test_effects_happen_once_and_the_rest_is_still_taken_apart():
     jax.effects_barrier()
     assert len(seen) == 1
     check_equal(ours, jax.jit(init)(KEY))
+
+
+def test_none_is_no_result():
+    check_same(lambda key: {"w": jinit.normal()(key, (3,)), "b": None}, KEY)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_number_from_a_callback_is_asked_for_once(ordered):
+    def init(key):
+        number = io_callback(
+            lambda: next(numbers), jax.ShapeDtypeStruct((), "float32"), ordered=ordered
+        )
+        scaled = [
+            jinit.normal()(jax.random.fold_in(key, i), (i + 2,)) for i in range(3)
+        ]
+        return [w * number for w in scaled], number, 2 * number
+
+    numbers = iter(np.float32(range(1, 9)))
+    kernels, number, twice = jinit.jit_init(init)(KEY)
+    assert (number, twice) == (1, 2)
+    assert next(numbers) == 2
+    drawn = jinit.normal()(jax.random.fold_in(KEY, 0), (2,))
+    np.testing.assert_array_equal(kernels[0], drawn)
+
+
+def test_what_results_share_is_worked_out_once():
+    calls = []
+
+    def norm(x):
+        calls.append(x)
+        return np.float32(np.linalg.norm(x))
+
+    def init(key):
+        w = jinit.normal()(key, (5, 5))
+        size = jax.pure_callback(norm, jax.ShapeDtypeStruct((), "float32"), w)
+        return [w / size, jnp.ones(3) * size, jinit.uniform()(key, (2,)) / size]
+
+    jax.block_until_ready(jinit.jit_init(init)(KEY))
+    assert len(calls) == 1
+
+
+def test_an_array_that_was_closed_over_may_change_afterwards():
+    table = np.arange(400, dtype=np.float32)
+    init = jinit.jit_init(lambda key: table + jinit.zeros()(key, (400,)))
+    init(KEY)
+    table[:] = -1
+    assert init(KEY)[1] == 1
+
+
+def test_the_sign_and_the_payload_of_a_nan_are_kept():
+    def init(key):
+        bits = [np.uint32(0x7FC00000), np.uint32(0xFFC00001)]
+        return [
+            jax.lax.select(
+                jnp.zeros(4, bool), jnp.ones(4), jnp.full(4, b.view("float32"))
+            )
+            for b in bits
+        ]
+
+    ours, jaxs = jinit.jit_init(init)(KEY), jax.jit(init)(KEY)
+    for x, y in zip(ours, jaxs, strict=True):
+        np.testing.assert_array_equal(*(np.asarray(z).view("uint32") for z in (x, y)))
+
+
+def mixed(key):
+    """Draws of JAX under two settings of its generator."""
+    first = jax.random.bits(key, (300,)), jax.random.split(key, 3)
+    with jax.threefry_partitionable(False):
+        return first, jax.random.bits(key, (300,)), jax.random.split(key, 3)
+
+
+def test_the_settings_of_the_generator_are_those_of_each_draw():
+    check_same(mixed, KEY)
+
+
+def test_settings_may_change_between_calls():
+    init = jinit.jit_init(nested_keys)
+    check_equal(init(KEY), jax.jit(nested_keys)(KEY))
+    with jax.threefry_partitionable(False):
+        check_equal(init(KEY), jax.jit(nested_keys)(KEY))
+    with jax.default_device(jax.devices()[1]):
+        check_equal(init(KEY), jax.jit(nested_keys)(KEY))
+
+
+def nested_keys(key):
+    return jax.random.split(key, 3), jax.random.bits(key, (6,)), jnp.zeros(2)
+
+
+def test_shardings_within_the_function_are_kept(mesh):
+    at = NamedSharding(mesh, PartitionSpec("x"))
+
+    def init(key):
+        draw = jax.jit(lambda key: jinit.normal()(key, (8, 4)), out_shardings=at)
+        return draw(key)
+
+    assert jinit.jit_init(init)(KEY).sharding.is_equivalent_to(at, 2)
 
 
 # What is compiled
@@ -308,6 +410,19 @@ def test_what_the_parameters_do_not_depend_on_is_not_computed():
     jax.block_until_ready(jinit.jit_init(init)(KEY, SEQUENCES))
 
 
+def test_a_compilation_that_failed_may_be_tried_again(monkeypatch):
+    init = jinit.jit_init(lambda key: jinit.normal()(key, (3,)))
+    with monkeypatch.context() as patch:
+        patch.setattr(jax.stages.Lowered, "compile", no_memory)
+        with pytest.raises(MemoryError):
+            init(KEY)
+    assert init(KEY).shape == (3,)
+
+
+def no_memory(*_):
+    raise MemoryError
+
+
 # Batches
 
 
@@ -325,6 +440,19 @@ def test_under_vmap_each_member_is_the_single_one():
 def test_it_may_be_called_within_jit():
     init = jinit.jit_init(nested)
     check_equal(jax.jit(lambda key: init(key))(KEY), jax.jit(nested)(KEY))
+
+
+def test_a_traced_value_may_be_closed_over():
+    def scaled(scale):
+        return jinit.jit_init(lambda key: scale * jinit.normal()(key, (3,)))(KEY)
+
+    np.testing.assert_array_equal(jax.jit(scaled)(2.0), 2 * jinit.normal()(KEY, (3,)))
+    np.testing.assert_array_equal(jax.vmap(scaled)(jnp.ones(2))[1], scaled(1.0))
+
+
+def test_nan_is_found_as_by_jit():
+    with jax.debug_nans(True), pytest.raises(FloatingPointError):
+        jinit.jit_init(lambda key: jnp.log(-jnp.ones(3)))(KEY)
 
 
 def test_it_runs_where_compilation_is_disabled():

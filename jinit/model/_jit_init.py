@@ -12,6 +12,7 @@ import inspect
 import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from jinit._options import is_traced
 from jinit.model._shardings import spread
 
 _SEEDS = 256  # the most elements of what is worked out by single equations
+_RECIPES = 64  # that one function keeps, for arguments of different kinds
 
 
 def jit_init(
@@ -72,38 +74,51 @@ def jit_init(
     """
     if not callable(fn):
         raise TypeError(f"fn must be a function, such as model.init, got {fn!r}.")
-    # Each of these two stands for the other, if that is not given.
-    options = {"static_argnums": static_argnums, "static_argnames": static_argnames}
-    given: Any = {name: value for name, value in options.items() if value != ()}
-    jitted = jax.jit(fn, **given)
-    # By trace, which JAX keeps by the kinds of the arguments; and by kind of program.
-    recipes: dict[int, tuple[Any, _Recipe]] = {}
-    compiled: dict[Hashable, Future[Any]] = {}
+    numbers = () if static_argnums is None else static_argnums
+    names = () if static_argnames is None else static_argnames
+    # jax.jit deduces the one from the other, if it is given the other alone.
+    static: Any = {"static_argnums": numbers, "static_argnames": names}
+    static = {option: value for option, value in static.items() if value != ()}
+    jitted = jax.jit(fn, **static)
+    recipes: dict[int, tuple[Any, _Recipe]] = {}  # by trace, which JAX keeps
 
-    @wraps(fn)
-    def init(*args: Any, **kwargs: Any) -> Any:
-        traced = any(map(is_traced, jax.tree.leaves((args, kwargs))))
-        if traced or jax.config.jax_disable_jit:  # pyrefly: ignore[missing-attribute]
-            shapes = jitted.eval_shape(*args, **kwargs)
-            places = jax.tree.structure(shapes).unflatten(spread(out_shardings, shapes))
-            return jax.jit(fn, out_shardings=places, **given)(*args, **kwargs)
-        recipe = recipe_of(*args, **kwargs)
-        return recipe.run(_dynamic(fn, args, kwargs, **options), compiled)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        shapes = jitted.eval_shape(*args, **kwargs)
+        places = jax.tree.structure(shapes).unflatten(spread(out_shardings, shapes))
+        return jax.jit(fn, out_shardings=places, **static)(*args, **kwargs)
 
-    def recipe_of(*args: Any, **kwargs: Any) -> _Recipe:
-        trace = jitted.trace(*args, **kwargs)
+    def recipe_of(trace: Any) -> _Recipe:
         if id(trace.jaxpr) not in recipes:
+            if len(recipes) >= _RECIPES:
+                recipes.pop(next(iter(recipes)))
             recipes[id(trace.jaxpr)] = trace.jaxpr, _Recipe(trace, out_shardings)
         return recipes[id(trace.jaxpr)][1]
 
-    def compile(*args: Any, **kwargs: Any) -> list[jax.stages.Compiled]:
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            build = _Build(threads, compiled, None)
-            programs = recipe_of(*args, **kwargs).compile(build)
-        return [program.result() for program in programs]
+    @wraps(fn)
+    def init(*args: Any, **kwargs: Any) -> Any:
+        if _is_plain(jax.tree.leaves((args, kwargs))):
+            return plain(*args, **kwargs)
+        trace = jitted.trace(*args, **kwargs)
+        arrays = _dynamic(fn, args, kwargs, numbers, names)
+        # A traced array that the function has closed over is no argument.
+        closed_over = len(arrays) != len(trace.jaxpr.jaxpr.invars)
+        if closed_over or any(map(is_traced, trace.jaxpr.consts)):
+            return plain(*args, **kwargs)
+        return recipe_of(trace).run(arrays)
 
-    init.compile = compile  # pyrefly: ignore[missing-attribute]
+    def compiled(*args: Any, **kwargs: Any) -> list[jax.stages.Compiled]:
+        return recipe_of(jitted.trace(*args, **kwargs)).compiled_programs()
+
+    init.compile = compiled  # pyrefly: ignore[missing-attribute]
     return init
+
+
+def _is_plain(arguments: Iterable[Any]) -> bool:
+    """Whether `jax.jit` has to do it: under a trace, and to find a NaN."""
+    options = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs")
+    return any(map(is_traced, arguments)) or any(
+        getattr(jax.config, option) for option in options
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,22 +131,22 @@ class _Program:
     key: Hashable  # equal for programs that compute alike
     shardings: Any = None  # of the outputs
 
-    def compile(self, inputs: Sequence[Any], build: _Build) -> Future[Any]:
-        """Starts to compile it for arrays, or kinds of arrays."""
-        key = self.key, build.anchor, *map(_placement, inputs)
+    def start(self, inputs: Sequence[Any], build: _Build) -> Hashable:
+        """Starts to compile it for arrays, or kinds of arrays; returns its key."""
+        device = getattr(jax.config, "jax_default_device")  # noqa: B009
+        key = self.key, build.anchor, device, *map(_placement, inputs)
         if key not in build.compiled:
             shardings = self.shardings
             if shardings and not any(map(_placement, inputs)):
                 shardings = [at or build.anchor for at in shardings]
             program = jax.jit(self.function, out_shardings=shardings).lower(*inputs)
             build.compiled[key] = build.threads.submit(program.compile)
-        return build.compiled[key]
+        return key
 
     def run(self, values: dict[Any, Any], build: _Build) -> None:
         """Reads its inputs from the values, and adds its outputs."""
         inputs = _read(self.inputs, values)
-        key = self.key, build.anchor, *map(_placement, inputs)
-        outputs = build.compiled[key].result()(*inputs)
+        outputs = build.result(self.start(inputs, build))(*inputs)
         values.update(zip(self.outputs, outputs, strict=True))
 
 
@@ -140,7 +155,14 @@ class _Build(NamedTuple):
 
     threads: ThreadPoolExecutor
     compiled: dict[Hashable, Future[Any]]
-    anchor: Any  # the devices of the arguments, if these say so
+    anchor: Any  # the devices of the arguments or results, if these say so
+
+    def result(self, key: Hashable) -> Any:
+        try:
+            return self.compiled[key].result()
+        except BaseException:  # such as too little memory: it may work another time
+            self.compiled.clear()
+            raise
 
 
 class _Recipe:
@@ -148,10 +170,19 @@ class _Recipe:
 
     def __init__(self, trace: Any, out_shardings: Any) -> None:
         closed = _flat(trace.jaxpr)
-        jaxpr, self.consts = closed.jaxpr, closed.consts
+        jaxpr, self.compiled = closed.jaxpr, dict[Hashable, Future[Any]]()
+        consts = zip(jaxpr.constvars, closed.consts, strict=True)
+        # A NumPy array may be written to later; a copy is not.
+        self.consts = [
+            jnp.array(value, _kind(var.aval).dtype)
+            if isinstance(value, np.ndarray)
+            else value
+            for var, value in consts
+        ]
         self.tree = jax.tree.structure(trace.out_info)
         self.given = [*jaxpr.constvars, *jaxpr.invars]
         shardings = spread(out_shardings, trace.out_info)
+        self.anchor = next(filter(None, map(_everywhere, shardings)), None)
         seeds, others = _seeds(jaxpr)
         atoms, self.size = jaxpr.outvars, len(jaxpr.outvars)
         results = {n: a for n, a in enumerate(atoms) if not isinstance(a, core.Literal)}
@@ -168,28 +199,30 @@ class _Recipe:
         wanted = {v for draw in self.draws for v in _variables(draw.inputs)}
         self.seeds = [_equation(jaxpr, eqn) for eqn in _needed(seeds, wanted)]
 
-    def compile(self, build: _Build) -> list[Future[Any]]:
+    def start(self, build: _Build) -> list[Hashable]:
         """Starts to compile all, for inputs of their kinds on JAX's default device."""
-        programs = [
-            program.compile([_kind(atom.aval) for atom in program.inputs], build)
-            for program in (*self.seeds, *self.draws)
+        programs = *self.seeds, *self.draws
+        return [
+            p.start([_kind(atom.aval) for atom in p.inputs], build) for p in programs
         ]
-        return list(dict.fromkeys(programs))
 
-    def run(self, arguments: Sequence[Any], compiled: dict[Hashable, Any]) -> Any:
-        values = dict(zip(self.given, [*self.consts, *arguments], strict=True))
-        anchor = next(filter(None, map(_placement, values.values())), None)
-        if isinstance(anchor, jax.sharding.NamedSharding):
-            anchor = jax.sharding.NamedSharding(anchor.mesh, jax.P())
+    def compiled_programs(self) -> list[Any]:
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            build = _Build(threads, compiled, anchor)
-            if anchor is None:  # then the kinds of the inputs are enough
-                self.compile(build)
+            build = _Build(threads, self.compiled, self.anchor)
+            return [build.result(key) for key in dict.fromkeys(self.start(build))]
+
+    def run(self, arguments: Sequence[Any]) -> Any:
+        values = dict(zip(self.given, [*self.consts, *arguments], strict=True))
+        committed = next(filter(None, map(_placement, values.values())), None)
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            anchor = _everywhere(committed) or self.anchor
+            build = _Build(threads, self.compiled, anchor)
+            if committed is None:  # then the kinds of the inputs are enough
+                self.start(build)
             for seed in self.seeds:
-                seed.compile(_read(seed.inputs, values), build)
                 seed.run(values, build)
             for draw in self.draws:
-                draw.compile(_read(draw.inputs, values), build)
+                draw.start(_read(draw.inputs, values), build)
             for draw in self.draws:
                 draw.run(values, build)
         return jax.tree.unflatten(self.tree, [values[n] for n in range(self.size)])
@@ -220,6 +253,13 @@ def _kind(aval: Any) -> jax.ShapeDtypeStruct:
 def _placement(value: Any) -> Any:
     """The devices that a program must be compiled for, if an input says so."""
     return value.sharding if isinstance(value, jax.Array) and value.committed else None
+
+
+def _everywhere(sharding: Any) -> Any:
+    """All that an array of this sharding may lie on, for one that has none."""
+    if isinstance(sharding, jax.sharding.NamedSharding):
+        return jax.sharding.NamedSharding(sharding.mesh, jax.P())
+    return sharding if isinstance(sharding, jax.sharding.Sharding) else None
 
 
 # The trace, taken apart.
@@ -259,38 +299,59 @@ def _needed(eqns: Sequence[Any], wanted: set[Any]) -> list[Any]:
 
 
 def _components(jaxpr: core.Jaxpr, eqns: Sequence[Any]) -> list[list[Any]]:
-    """The needed equations in groups that share no array.
+    """The needed equations in groups that share nothing but a few scalars.
 
-    A scalar may be worked out in several; equations with effects all go together.
+    Those that have effects, and all that depends on them, go together; so do those
+    that need nothing, as zeros and ones do.
     """
     eqns = _needed(eqns, {*_variables(jaxpr.outvars)})
     made_by = {var: n for n, eqn in enumerate(eqns) for var in eqn.outvars}
+    before = [
+        {made_by[v] for v in _variables(eqn.invars) if v in made_by} for eqn in eqns
+    ]
+    scalar, tainted = set[int](), set[int]()
+    for n, eqn in enumerate(eqns):
+        if _is_scalar(eqn) and before[n] <= scalar:
+            scalar.add(n)
+        if eqn.effects or before[n] & tainted:
+            tainted.add(n)
     group = list(range(len(eqns)))
 
     def root(n: int) -> int:
         while group[n] != n:
-            n = group[n]
+            group[n] = n = group[group[n]]
         return n
 
-    effects = [n for n, eqn in enumerate(eqns) if eqn.effects]
-    for n, eqn in enumerate(eqns):
-        for var in _variables(eqn.invars):
-            if var in made_by and var.aval.size > 1:
-                group[root(n)] = root(made_by[var])
-    for n in effects:
-        group[root(n)] = root(effects[0])
-    ends = {made_by[v] for v in _variables(jaxpr.outvars) if v in made_by}
+    for n in range(len(eqns)):
+        for other in before[n] - scalar:
+            group[root(n)] = root(other)
+    for n in tainted:
+        group[root(n)] = root(min(tainted))
+    members: dict[int, set[int]] = {}
+    ends = {made_by[v] for v in _variables(jaxpr.outvars) if v in made_by} | tainted
+    for n in sorted(ends):
+        members.setdefault(root(n), set()).add(n)
     components, constants = [], []
-    for first in dict.fromkeys(root(n) for n in sorted(ends.union(effects))):
-        mine = [n for n in range(len(eqns)) if root(n) == first]
-        others = [eqn for n, eqn in enumerate(eqns) if n in mine or not eqn.effects]
-        outputs = {var for n in mine for var in eqns[n].outvars}
-        component = _needed(others, outputs)
+    for needed in members.values():
+        open_ = set(needed)
+        while open_:
+            open_ = set().union(*(before[n] for n in open_)) - needed
+            needed |= open_
+        component = [eqns[n] for n in sorted(needed)]
         if _read_by(component):
             components.append(component)
-        else:  # zeros and ones, which are compiled together in no time
+        else:
             constants += component
     return [*components, constants] if constants else components
+
+
+def _is_scalar(eqn: Any) -> bool:
+    """Whether it is next to nothing to work it out again: a number of numbers."""
+    atoms = (*eqn.invars, *eqn.outvars)
+    functions = (core.Jaxpr, core.ClosedJaxpr, tuple)
+    calls = any(isinstance(value, functions) and value for value in eqn.params.values())
+    calls = calls or "callback" in eqn.primitive.name
+    return all(atom.aval.size <= 1 for atom in atoms) and not calls and not eqn.effects
 
 
 def _draw(
@@ -299,7 +360,7 @@ def _draw(
     """The equations as a program of what they read and do not make."""
     wanted = [jaxpr.outvars[n] for n in places]
     at = [shardings[n] for n in places]
-    if len(eqns) == 1 and eqns[0].primitive.name == "jit" and len(wanted) == 1:
+    if len(eqns) == 1 and _is_call(eqns[0]) and len(wanted) == 1:
         alone = _equation(jaxpr, eqns[0])
         return replace(alone, outputs=places, key=(alone.key, *at), shardings=at)
     inputs = _read_by(eqns, wanted)
@@ -316,8 +377,8 @@ def _read_by(eqns: Sequence[Any], wanted: Sequence[Any] = ()) -> list[Any]:
 
 def _equation(jaxpr: core.Jaxpr, eqn: Any) -> _Program:
     """One equation, of which the numbers are read like variables."""
-    key = eqn.primitive, _params(eqn), *(str(atom.aval) for atom in eqn.invars)
-    if eqn.primitive.name == "jit":
+    key = _kind_of(eqn), *(str(atom.aval) for atom in eqn.invars)
+    if _is_call(eqn):
         function = core.jaxpr_as_fun(eqn.params["jaxpr"])
     else:
         inputs = [core.Var(atom.aval) for atom in eqn.invars]
@@ -352,23 +413,28 @@ def _key(program: core.Jaxpr) -> Hashable:
     steps = []
     for eqn in program.eqns:
         inputs = tuple(
-            repr(atom.val) if isinstance(atom, core.Literal) else names[atom]
+            _bytes(atom) if isinstance(atom, core.Literal) else names[atom]
             for atom in eqn.invars
         )
         for var in eqn.outvars:
             names[var] = len(names)
         kinds = tuple(str(atom.aval) for atom in (*eqn.invars, *eqn.outvars))
-        steps.append((eqn.primitive, _params(eqn), inputs, kinds))
+        steps.append((_kind_of(eqn), inputs, kinds))
     kinds = tuple(str(var.aval) for var in program.invars)
     outputs = tuple(
-        repr(atom) if isinstance(atom, core.Literal) else names[atom]
+        (_bytes(atom), str(atom.aval))
+        if isinstance(atom, core.Literal)
+        else names[atom]
         for atom in program.outvars
     )
     return tuple(steps), kinds, outputs
 
 
-def _params(eqn: Any) -> Hashable:
-    """The parameters of an equation; one that has no hash by its identity."""
+def _kind_of(eqn: Any) -> Hashable:
+    """What an equation does: the primitive, its parameters and its context.
+
+    A parameter that has no hash is known by its identity.
+    """
     params = []
     for name, value in sorted(eqn.params.items()):
         try:
@@ -376,7 +442,11 @@ def _params(eqn: Any) -> Hashable:
         except TypeError:
             value = id(value)
         params.append((name, value))
-    return tuple(params)
+    return eqn.primitive, tuple(params), repr(eqn.ctx)
+
+
+def _bytes(literal: Any) -> bytes:
+    return np.asarray(literal.val, _kind(literal.aval).dtype).tobytes()
 
 
 # Functions within the function.
@@ -391,7 +461,15 @@ def _flat(closed: core.ClosedJaxpr) -> core.ClosedJaxpr:
 
 
 def _has_parts(eqn: Any) -> bool:
-    return eqn.primitive.name == "jit" and len(eqn.outvars) > 1
+    return _is_call(eqn) and len(eqn.outvars) > 1
+
+
+def _is_call(eqn: Any) -> bool:
+    """Whether it calls a jitted function that may as well be called by itself."""
+    if eqn.primitive.name != "jit":
+        return False
+    places = (*eqn.params["in_shardings"], *eqn.params["out_shardings"])
+    return not any(isinstance(place, jax.sharding.Sharding) for place in places)
 
 
 def _run(closed: core.ClosedJaxpr, inputs: Sequence[Any]) -> list[Any]:
@@ -422,7 +500,10 @@ def _dynamic(
     names = (
         {static_argnames} if isinstance(static_argnames, str) else {*static_argnames}
     )
-    known = list(inspect.signature(fn).parameters) if numbers or names else []
+    known: list[str] = []
+    if numbers or names:
+        with suppress(TypeError, ValueError):  # there are functions without one
+            known = list(inspect.signature(fn).parameters)
     if not numbers:
         numbers = {known.index(name) for name in names if name in known}
     elif not names:

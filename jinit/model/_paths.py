@@ -190,7 +190,7 @@ def fold_path(key: Any, path: str) -> jax.Array:
     References:
       `flax.linen` hashes the path likewise, by SHA-1 to 32 bits, and a count of keys.
     """
-    digest = hashlib.sha256(path.encode()).digest()
+    digest = hashlib.sha256(path.encode(errors="surrogatepass")).digest()
     for word in np.frombuffer(digest[:8], ">u4").astype(np.uint32):
         key = jax.random.fold_in(key, word)
     return key

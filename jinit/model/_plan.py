@@ -139,7 +139,7 @@ def reinit(
     decided = plan(params, rules, default, allow_unused=allow_unused)
     if not donate:
         return decided.init(key)
-    keep = {id(array) for array in decided._tree.arrays.values()}
+    keep = {id(key), *map(id, decided._tree.arrays.values())}
     given_up = {
         id(leaf): leaf  # tied parameters are one array, which is given up once
         for leaf in jax.tree.leaves(params)
@@ -404,7 +404,14 @@ def _entry(rule: Any, path: str, leaf: Any) -> Entry:
     """What a rule makes of a leaf."""
     init = rule.gives
     if rule.text is not None and _takes_path(init):
-        init = init(path, leaf.shape)
+        try:
+            init = init(path, leaf.shape)
+        except Exception as error:  # a function of the user's may raise anything
+            raise ValueError(
+                f"rule {rule.text!r} must be a function of path and shape that returns "
+                f"an initializer or None, but raised {type(error).__name__} for "
+                f"{path!r}: {error}."
+            ) from error
         if init is not None:
             init = check_init(f"what rule {rule.text!r} gives for {path!r}", init)
     return Entry(path, tuple(leaf.shape), leaf.dtype, rule.text, init)

@@ -37,17 +37,26 @@ def spread(out_shardings: Any, tree: Any) -> list[Any]:
 
 
 def _broadcast(out_shardings: Any, tree: Any) -> list[Any]:
+    # None is a leaf of the shardings, where it leaves the choice, but not of the tree.
+    free = object()
+
     def is_leaf(value: Any) -> bool:
-        return value is None or isinstance(value, PartitionSpec)
+        return value is None or value is free or isinstance(value, PartitionSpec)
 
     try:
-        each = jax.tree.broadcast(out_shardings, tree, is_leaf=is_leaf)
+        asked = jax.tree.map(
+            lambda at: free if at is None else at, out_shardings, is_leaf=is_leaf
+        )
+        each = jax.tree.broadcast(asked, tree, is_leaf=is_leaf)
     except ValueError as error:
         raise ValueError(
             "out_shardings must be a sharding, a function of path and shape, or a "
             f"prefix of the tree: {error}"
         ) from None
-    return jax.tree.leaves(each, is_leaf=is_leaf)
+    leaves = jax.tree.leaves(
+        each, is_leaf=lambda value: isinstance(value, PartitionSpec)
+    )
+    return [None if leaf is free else leaf for leaf in leaves]
 
 
 def _check(keypath: Any, sharding: Any, shape: Shape) -> None:
