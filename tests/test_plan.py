@@ -579,6 +579,26 @@ def test_donated_arrays_are_given_up_and_the_new_ones_equal(key):
     assert new["embed"].sharding.is_equivalent_to(expected["embed"].sharding, 2)
 
 
+def test_an_array_that_was_given_up_is_refused(key):
+    old = {"w": jnp.ones((3, 4))}
+    reinit(key, old, {"w": jinit.normal()}, donate=True)
+    with pytest.raises(ValueError, match=r"'w' was given up \(donated\)"):
+        reinit(key, old, {"w": jinit.normal()})
+
+
+def test_the_key_itself_is_not_given_up(key):
+    old = {"w": jnp.ones(3), "key": key}
+    rules = {"w": jinit.normal(), "key": lambda key, shape, dtype: key}
+    new = reinit(key, old, rules, donate=True)
+    assert new["key"].dtype == key.dtype
+    assert not key.is_deleted()
+
+
+def test_a_rule_that_raises_is_named_with_the_leaf():
+    with pytest.raises(ValueError, match=r"rule '\*\*' .*ZeroDivisionError for 'w'"):
+        plan(shapes(w=(3,)), {"**": lambda path, shape: 1 / 0})
+
+
 def test_what_is_left_as_it_is_or_tied_to_it_is_not_donated(key):
     kept, tied = jnp.ones(3), jnp.zeros(3)
     old = {"a": kept, "b": kept, "c": tied, "d": tied, "e": np.ones(3, "float32")}

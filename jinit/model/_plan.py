@@ -427,6 +427,11 @@ def _array_leaves(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
                 f"leaves of tree must be arrays or jax.ShapeDtypeStructs, got {leaf!r} "
                 f"at {path!r}; make it an array, or leave it out of the tree."
             )
+        if isinstance(leaf, jax.Array) and not is_traced(leaf) and leaf.is_deleted():
+            raise ValueError(
+                f"leaves of tree must be arrays that are there, but that at {path!r} "
+                "was given up (donated); keep it, or use what was made of it."
+            )
     return leaves, treedef
 
 
