@@ -174,9 +174,9 @@ class _Recipe:
         consts = zip(jaxpr.constvars, closed.consts, strict=True)
         # A NumPy array may be written to later; a copy is not.
         self.consts = [
-            jnp.array(value, _kind(var.aval).dtype)
-            if isinstance(value, np.ndarray)
-            else value
+            value
+            if isinstance(value, jax.Array)
+            else jnp.array(np.array(value), _kind(var.aval).dtype)
             for var, value in consts
         ]
         self.tree = jax.tree.structure(trace.out_info)
