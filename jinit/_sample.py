@@ -253,15 +253,22 @@ def _multiply(a: Any, b: Any) -> Words:
 def _threefry(key: Words, block: Words) -> Words:
     """Threefry-2x32 with 20 rounds (Salmon et al. 2011)."""
     schedule = (*key, key[0] ^ key[1] ^ np.uint32(_PARITY))
-    x, y = block[0] + schedule[0], block[1] + schedule[1]
+    x, y = (lax.add(word, add) for word, add in zip(block, schedule[:2], strict=True))
     for group in range(5):
-        for rotation in _ROTATIONS[group % 2]:
-            x = x + y
-            y = (y << np.uint32(rotation)) | (y >> np.uint32(32 - rotation))
-            y = y ^ x
-        x = x + schedule[(group + 1) % 3]
-        y = y + (schedule[(group + 2) % 3] + np.uint32(group + 1))
+        add = schedule[(group + 1) % 3], schedule[(group + 2) % 3] + np.uint32(group + 1)
+        rotations = [*map(np.uint32, _ROTATIONS[group % 2])]
+        x, y = _four_rounds(x, y, rotations, add)
     return x, y
+
+
+@jax.jit  # traced and lowered once, and called five times
+def _four_rounds(x: Any, y: Any, rotations: Any, add: Words) -> Words:
+    for rotation in rotations:
+        x = lax.add(x, y)
+        left = lax.shift_left(y, rotation)
+        right = lax.shift_right_logical(y, lax.sub(np.uint32(32), rotation))
+        y = lax.bitwise_xor(lax.bitwise_or(left, right), x)
+    return lax.add(x, add[0]), lax.add(y, add[1])
 
 
 def _unit(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
@@ -303,7 +310,7 @@ def _erf(bound: Number, dtype: np.dtype) -> jax.Array:
 @lru_cache
 def _known_erf(bound: float, dtype: np.dtype) -> np.ndarray:
     with jax.ensure_compile_time_eval():
-        return np.asarray(_erf(bound, dtype))
+        return np.asarray(_erf(bound, dtype))[()]
 
 
 def _central_normal(

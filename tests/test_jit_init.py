@@ -147,6 +147,25 @@ def foreign(key):
     ]
 
 
+def random_functions(key):
+    """What JAX draws its random bits for, of all widths and of several keys."""
+    draws = {
+        "uniform": jax.random.uniform(key, (3, 4), minval=-1.0, maxval=2.0),
+        "truncated": jax.random.truncated_normal(key, -1.0, 2.0, (3, 4)),
+        "complex": jax.random.normal(key, (5,), "complex64"),
+        "half": jax.random.normal(key, (5,), "bfloat16"),
+        "integers": jax.random.randint(key, (5,), -3, 100),
+        "bool": jax.random.bernoulli(key, 0.3, (5,)),
+        "permutation": jax.random.permutation(key, 7),
+        "gamma": jax.random.gamma(key, 2.0, (3,)),
+        "categorical": jax.random.categorical(key, jnp.arange(5.0), shape=(3,)),
+        "empty": jax.random.normal(key, (0, 3)),
+        "members": jax.vmap(jax.random.normal)(jax.random.split(key, 3)),
+    }
+    bits = {n: jax.random.bits(key, (5,), f"uint{n}") for n in (8, 16, 32)}
+    return draws | {"bits": bits}
+
+
 def narrow(key):
     names = ("bfloat16", "float16", "complex64", "float8_e4m3fn")
     return {name: jinit.normal()(key, (5,), name) for name in names}
@@ -176,6 +195,8 @@ CALLS = {
     "constants": (table, KEY),
     "branch": (branch, KEY),
     "initializers of JAX": (foreign, KEY),
+    "random functions of JAX": (random_functions, KEY),
+    "those of another generator": (random_functions, jax.random.key(3, impl="rbg")),
     "dtypes": (narrow, KEY),
     "a raw key": (lambda key: jinit.normal()(key, (3,)), jax.random.PRNGKey(3)),
     "another generator": (
@@ -195,6 +216,15 @@ def test_it_returns_what_jit_returns(name):
 
 def test_it_returns_what_jit_returns_in_double_precision(x64):
     check_same(lambda key: jinit.normal()(key, (3, 4)), KEY)
+    check_same(lambda key: jax.random.normal(key, (3, 4)), KEY)
+
+
+def test_random_bits_of_jax_are_drawn_without_its_loop():
+    fn = jax.nn.initializers.normal(0.1)
+    init = jinit.jit_init(lambda key: fn(key, (30, 40)))
+    (program,) = init.compile(KEY)
+    assert "while" not in program.as_text()
+    assert "while" in jax.jit(lambda key: fn(key, (30, 40))).lower(KEY).as_text()
 
 
 def init_cnn(key, x, train):

@@ -8,11 +8,12 @@ programs that are alike are compiled once.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from jinit import _sample
 from jinit._options import is_traced
 from jinit.model._shardings import spread
 
@@ -98,19 +100,36 @@ def jit_init(
     def init(*args: Any, **kwargs: Any) -> Any:
         if _is_plain(jax.tree.leaves((args, kwargs))):
             return plain(*args, **kwargs)
-        trace = jitted.trace(*args, **kwargs)
-        arrays = _dynamic(fn, args, kwargs, numbers, names)
-        # A traced array that the function has closed over is no argument.
-        closed_over = len(arrays) != len(trace.jaxpr.jaxpr.invars)
-        if closed_over or any(map(is_traced, trace.jaxpr.consts)):
-            return plain(*args, **kwargs)
-        return recipe_of(trace).run(arrays)
+        with _no_collection():
+            trace = jitted.trace(*args, **kwargs)
+            arrays = _dynamic(fn, args, kwargs, numbers, names)
+            # A traced array that the function has closed over is no argument.
+            closed_over = len(arrays) != len(trace.jaxpr.jaxpr.invars)
+            if closed_over or any(map(is_traced, trace.jaxpr.consts)):
+                return plain(*args, **kwargs)
+            return recipe_of(trace).run(arrays)
 
     def compiled(*args: Any, **kwargs: Any) -> list[jax.stages.Compiled]:
-        return recipe_of(jitted.trace(*args, **kwargs)).compiled_programs()
+        with _no_collection():
+            return recipe_of(jitted.trace(*args, **kwargs)).compiled_programs()
 
     init.compile = compiled  # pyrefly: ignore[missing-attribute]
     return init
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Leaves garbage for later: a trace is many objects, and none of it is garbage.
+
+    To look for it among them takes a fifth of a large model's trace.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _is_plain(arguments: Iterable[Any]) -> bool:
@@ -192,8 +211,8 @@ class _Recipe:
             places = [n for n in sorted(left) if results.get(n) in made]
             self.draws.append(_draw(jaxpr, eqns, places, shardings))
             left.difference_update(places)
-        # Arguments, keys and numbers that are results themselves.
-        self.draws.append(_draw(jaxpr, [], sorted(left), shardings))
+        if left:  # arguments, keys and numbers that are results themselves
+            self.draws.append(_draw(jaxpr, [], sorted(left), shardings))
         sizes = [atom.aval.size for atom in jaxpr.outvars]
         self.draws.sort(key=lambda draw: -sum(sizes[n] for n in draw.outputs))
         wanted = {v for draw in self.draws for v in _variables(draw.inputs)}
@@ -379,7 +398,7 @@ def _equation(jaxpr: core.Jaxpr, eqn: Any) -> _Program:
     """One equation, of which the numbers are read like variables."""
     key = _kind_of(eqn), *(str(atom.aval) for atom in eqn.invars)
     if _is_call(eqn):
-        function = core.jaxpr_as_fun(eqn.params["jaxpr"])
+        function = _function(eqn.params["jaxpr"].jaxpr, eqn.params["jaxpr"].consts)
     else:
         inputs = [core.Var(atom.aval) for atom in eqn.invars]
         eqn_of_inputs = eqn.replace(invars=inputs)
@@ -403,8 +422,12 @@ def _jaxpr(
     )
 
 
-def _function(jaxpr: core.Jaxpr) -> Callable[..., Any]:
-    return core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, ()))
+def _function(jaxpr: core.Jaxpr, consts: Sequence[Any] = ()) -> Callable[..., Any]:
+    """What it computes, with random bits that are the same but quicker on the CPU."""
+    closed = core.ClosedJaxpr(jaxpr, consts)
+    if any(map(_draws_bits, jaxpr.eqns)):
+        return lambda *inputs: _run(closed, inputs, _draws_bits)
+    return core.jaxpr_as_fun(closed)
 
 
 def _key(program: core.Jaxpr) -> Hashable:
@@ -457,11 +480,19 @@ def _flat(closed: core.ClosedJaxpr) -> core.ClosedJaxpr:
     if not any(map(_has_parts, closed.jaxpr.eqns)):
         return closed
     kinds = [_kind(var.aval) for var in closed.jaxpr.invars]
-    return jax.make_jaxpr(lambda *inputs: _run(closed, inputs))(*kinds)
+    return jax.make_jaxpr(lambda *inputs: _run(closed, inputs, _has_parts))(*kinds)
 
 
 def _has_parts(eqn: Any) -> bool:
     return _is_call(eqn) and len(eqn.outvars) > 1
+
+
+def _draws_bits(eqn: Any) -> bool:
+    """Whether it draws JAX's random bits, or calls a jitted function that does."""
+    if _is_call(eqn):
+        return any(map(_draws_bits, eqn.params["jaxpr"].jaxpr.eqns))
+    is_ours = eqn.primitive.name == "random_bits" and eqn.params["bit_width"] >= 32
+    return is_ours and not eqn.invars[0].aval.shape
 
 
 def _is_call(eqn: Any) -> bool:
@@ -472,18 +503,27 @@ def _is_call(eqn: Any) -> bool:
     return not any(isinstance(place, jax.sharding.Sharding) for place in places)
 
 
-def _run(closed: core.ClosedJaxpr, inputs: Sequence[Any]) -> list[Any]:
-    """Runs a trace, and what is in its jitted functions that have several results."""
+def _random_bits(eqn: Any, key: Any) -> jax.Array:
+    return _sample.bits(key, eqn.params["shape"], eqn.outvars[0].aval.dtype)
+
+
+def _run(
+    closed: core.ClosedJaxpr, inputs: Sequence[Any], opens: Callable[[Any], bool]
+) -> list[Any]:
+    """Runs a trace, and what is in its jitted functions that are to be opened."""
     jaxpr = closed.jaxpr
     variables = [*jaxpr.constvars, *jaxpr.invars]
     values = dict(zip(variables, [*closed.consts, *inputs], strict=True))
     for eqn in jaxpr.eqns:
-        if _has_parts(eqn):
-            outputs = _run(eqn.params["jaxpr"], _read(eqn.invars, values))
+        if opens(eqn) and _is_call(eqn):
+            outputs = _run(eqn.params["jaxpr"], _read(eqn.invars, values), opens)
+        elif opens(eqn):
+            with eqn.ctx.manager:  # it has the settings of the generator
+                outputs = [_random_bits(eqn, values[eqn.invars[0]])]
         else:
             read = list(dict.fromkeys(_variables(eqn.invars)))
-            function = _function(_jaxpr(jaxpr, [eqn], read, eqn.outvars))
-            outputs = function(*(values[var] for var in read))
+            alone = core.ClosedJaxpr(_jaxpr(jaxpr, [eqn], read, eqn.outvars), ())
+            outputs = core.jaxpr_as_fun(alone)(*(values[var] for var in read))
         values.update(zip(eqn.outvars, outputs, strict=True))
     return _read(jaxpr.outvars, values)
 
