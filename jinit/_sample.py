@@ -255,9 +255,9 @@ def _threefry(key: Words, block: Words) -> Words:
     schedule = (*key, key[0] ^ key[1] ^ np.uint32(_PARITY))
     x, y = (lax.add(word, add) for word, add in zip(block, schedule[:2], strict=True))
     for group in range(5):
-        add = schedule[(group + 1) % 3], schedule[(group + 2) % 3] + np.uint32(group + 1)
+        first, second = schedule[(group + 1) % 3], schedule[(group + 2) % 3]
         rotations = [*map(np.uint32, _ROTATIONS[group % 2])]
-        x, y = _four_rounds(x, y, rotations, add)
+        x, y = _four_rounds(x, y, rotations, (first, second + np.uint32(group + 1)))
     return x, y
 
 
