@@ -13,7 +13,7 @@ prints, for each model and each way to initialize it,
 The last column is cold `jax.jit` over cold `jit_init`: over 1 we are faster. torch,
 where it is installed, builds layers of the sizes of GPT-2, with draws of its own.
 
-`--check` times nothing, and compares the bits of `jit_init` with those of `jax.jit`.
+`--check` times nothing, and fails unless `jit_init` has the bits of `jax.jit`.
 `--write` puts the table into `benchmarks/results/`, with the date and the device, in a
 file named after the version of JAX and its backend.
 """
@@ -260,8 +260,12 @@ def main() -> None:
         task = measure if len(args.child) == 2 else check
         print(json.dumps(task(*args.child)))
     elif args.check:
+        unequal = 0
         for name in [name for name in MODELS if name != TORCH]:
-            print("{}: {equal} of {arrays} are equal".format(name, **in_child(name)))
+            found = in_child(name)
+            print("{}: {equal} of {arrays} are equal".format(name, **found))
+            unequal += found["arrays"] - found["equal"]
+        sys.exit(unequal > 0)
     else:
         text = report()
         print(text)
