@@ -1,0 +1,585 @@
+"""Layers of torch's stream: the parameters that building a module would draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jinit import _options
+from jinit.torch._tensors import Tensors
+
+Parameters = dict[str, Any]
+
+_LINEAR_SLOPE = math.sqrt(5)  # torch's `a`: the bound is then 1 / sqrt(fan_in)
+
+
+def manual_seed(seed: int) -> Stream:
+    """Returns torch's random stream, from the beginning.
+
+    Args:
+      seed: As `torch.manual_seed` takes it: from -2^63 to 2^64 - 1. Of its bits torch's
+        CPU generator uses the low 32.
+
+    Returns:
+      A `Stream`, which draws what torch would draw on the CPU after the same seed.
+
+    Raises:
+      TypeError: The seed is not an integer.
+      ValueError: It is out of range.
+
+    Example:
+      >>> import jinit
+      >>> stream = jinit.torch.manual_seed(42)
+      >>> print(stream.uniform_((3,)))  # torch.manual_seed(42); torch.rand(3)
+      [0.88226926 0.91500396 0.38286376]
+
+    References:
+      `torch.manual_seed`; the draws are those of torch 2.13.
+    """
+    return Stream(seed)
+
+
+class Stream(Tensors):
+    """torch's random stream: what torch would draw on the CPU, tensor by tensor.
+
+    The methods whose names end in an underscore return tensors in torch's layout. The
+    others are named after the modules of `torch.nn`. They return the parameters that
+    building the module draws, in the same order, in the layout of the Flax layer.
+
+    Example:
+      >>> import jax, jinit
+      >>> import flax.linen as nn
+      >>> stream = jinit.torch.manual_seed(0)
+      >>> params = stream.linear(784, 10)  # torch.nn.Linear(784, 10)
+      >>> nn.Dense(10).apply({"params": params}, jax.numpy.ones((1, 784))).shape
+      (1, 10)
+    """
+
+    def linear(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> Parameters:
+        """Draws `torch.nn.Linear`, for `nn.Dense` or `nnx.Linear`.
+
+        Args:
+          in_features: The size of the inputs.
+          out_features: The size of the outputs.
+          bias: Whether there is one.
+          dtype: Of the parameters.
+
+        Returns:
+          "kernel" of shape (in, out) and "bias" of shape (out,).
+
+        Example:
+          >>> import jax, jinit
+          >>> params = jinit.torch.manual_seed(0).linear(3, 2)
+          >>> jax.tree.map(jax.numpy.shape, params)
+          {'bias': (2,), 'kernel': (3, 2)}
+        """
+        sizes = _sizes(in_features=in_features, out_features=out_features)
+        return self._weighted(sizes[::-1], out_features, bias, dtype)
+
+    def conv(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int | Sequence[int],
+        *,
+        groups: int = 1,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> Parameters:
+        """Draws `torch.nn.Conv1d`, `Conv2d` or `Conv3d`, for `nn.Conv` or `nnx.Conv`.
+
+        Args:
+          in_features: The channels of the inputs.
+          out_features: The channels of the outputs.
+          kernel_size: One size for each spatial axis.
+          groups: `feature_group_count` of Flax.
+          bias: Whether there is one.
+          dtype: Of the parameters.
+
+        Returns:
+          "kernel" of shape (*kernel_size, in / groups, out) and "bias" of shape (out,).
+
+        Example:
+          >>> import jax, jinit
+          >>> params = jinit.torch.manual_seed(0).conv(3, 8, (5, 5), bias=False)
+          >>> jax.tree.map(jax.numpy.shape, params)
+          {'kernel': (5, 5, 3, 8)}
+        """
+        inputs = _divided("in_features", in_features, groups)
+        _divided("out_features", out_features, groups)
+        shape = out_features, inputs, *_kernel_size(kernel_size)
+        return self._weighted(shape, out_features, bias, dtype)
+
+    def conv_transpose(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int | Sequence[int],
+        *,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> Parameters:
+        """Draws `torch.nn.ConvTranspose1d`, `2d` or `3d`, for `nn.ConvTranspose`.
+
+        Flax applies the kernel the other way round, so it is flipped. torch's padding p
+        is Flax's kernel_size - 1 - p on either side.
+
+        Args:
+          in_features: The channels of the inputs.
+          out_features: The channels of the outputs.
+          kernel_size: One size for each spatial axis.
+          bias: Whether there is one.
+          dtype: Of the parameters.
+
+        Returns:
+          "kernel" of shape (*kernel_size, in, out) and "bias" of shape (out,).
+
+        Example:
+          >>> import jax, jinit
+          >>> params = jinit.torch.manual_seed(0).conv_transpose(3, 8, (2, 2))
+          >>> jax.tree.map(jax.numpy.shape, params)
+          {'bias': (8,), 'kernel': (2, 2, 3, 8)}
+        """
+        sizes = _sizes(in_features=in_features, out_features=out_features)
+        params = self._weighted(
+            (*sizes, *_kernel_size(kernel_size)), out_features, bias, dtype
+        )
+        spatial = tuple(range(params["kernel"].ndim - 2))
+        kernel = jnp.flip(jnp.swapaxes(params["kernel"], -1, -2), spatial)
+        return params | {"kernel": kernel}
+
+    def embedding(
+        self,
+        num_embeddings: int,
+        features: int,
+        *,
+        padding_idx: int | None = None,
+        dtype: Any = None,
+    ) -> Parameters:
+        """Draws `torch.nn.Embedding`, for `nn.Embed` or `nnx.Embed`.
+
+        Args:
+          num_embeddings: The number of rows.
+          features: The size of one.
+          padding_idx: The row that is zero, if one is.
+          dtype: Of the parameters.
+
+        Returns:
+          "embedding" of shape (num_embeddings, features).
+
+        Example:
+          >>> import jinit
+          >>> params = jinit.torch.manual_seed(0).embedding(5, 3, padding_idx=-1)
+          >>> print(params["embedding"][-1])
+          [0. 0. 0.]
+        """
+        shape = _sizes(num_embeddings=num_embeddings, features=features)
+        table = self.normal_(shape, dtype=dtype)
+        if padding_idx is not None:
+            table = table.at[check_row(padding_idx, num_embeddings)].set(0)
+        return {"embedding": table}
+
+    def bilinear(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> Parameters:
+        """Draws `torch.nn.Bilinear`.
+
+        Args:
+          in1_features: The size of the first inputs.
+          in2_features: The size of the second inputs.
+          out_features: The size of the outputs.
+          bias: Whether there is one.
+          dtype: Of the parameters.
+
+        Returns:
+          "kernel" of shape (in1, in2, out), for `einsum("...i,...j,ijo->...o")`, and
+          "bias" of shape (out,).
+
+        Example:
+          >>> import jax, jinit
+          >>> params = jinit.torch.manual_seed(0).bilinear(3, 4, 2)
+          >>> jax.tree.map(jax.numpy.shape, params)
+          {'bias': (2,), 'kernel': (3, 4, 2)}
+        """
+        first, second, out = _sizes(
+            in1_features=in1_features,
+            in2_features=in2_features,
+            out_features=out_features,
+        )
+        bound = 1 / math.sqrt(first)
+        weight = self.uniform_((out, first, second), -bound, bound, dtype)
+        params = {"kernel": jnp.moveaxis(weight, 0, -1)}
+        if bias:
+            params["bias"] = self.uniform_((out,), -bound, bound, dtype)
+        return params
+
+    def rnn_cell(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> Parameters:
+        """Draws `torch.nn.RNNCell`, for `nn.SimpleCell` or `nnx.SimpleCell`.
+
+        torch adds two biases, and Flax has one, which is their sum.
+
+        Args:
+          in_features: The size of the inputs.
+          hidden_features: The size of the state.
+          bias: Whether there are biases; without, that of Flax is zero.
+          dtype: Of the parameters.
+
+        Returns:
+          "i" with the kernel and the bias of the inputs, and "h" with the recurrent
+          kernel.
+
+        Example:
+          >>> import jax, jinit
+          >>> params = jinit.torch.manual_seed(0).rnn_cell(3, 4)
+          >>> jax.tree.map(jax.numpy.shape, params)
+          {'h': {'kernel': (4, 4)}, 'i': {'bias': (4,), 'kernel': (3, 4)}}
+        """
+        (w_i,), (w_h,), (b_i,), (b_h,) = self._gates(
+            1, in_features, hidden_features, bias, dtype
+        )
+        return {"i": {"kernel": w_i, "bias": b_i + b_h}, "h": {"kernel": w_h}}
+
+    def lstm_cell(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> Parameters:
+        """Draws `torch.nn.LSTMCell`, for `nn.LSTMCell` and `nn.OptimizedLSTMCell`.
+
+        torch adds two biases, and Flax has one, which is their sum. In flax.nnx the
+        layer "if" is called "if_".
+
+        Args:
+          in_features: The size of the inputs.
+          hidden_features: The size of the state.
+          bias: Whether there are biases; without, those of Flax are zero.
+          dtype: Of the parameters.
+
+        Returns:
+          "ii", "if", "ig", "io" with the kernels of the inputs; "hi", "hf", "hg", "ho"
+          with the recurrent kernels and the biases.
+
+        Example:
+          >>> import jinit
+          >>> sorted(jinit.torch.manual_seed(0).lstm_cell(3, 4))
+          ['hf', 'hg', 'hi', 'ho', 'if', 'ig', 'ii', 'io']
+        """
+        parts = self._gates(4, in_features, hidden_features, bias, dtype)
+        params: Parameters = {}
+        for gate, w_i, w_h, b_i, b_h in zip("ifgo", *parts, strict=True):
+            params[f"i{gate}"] = {"kernel": w_i}
+            params[f"h{gate}"] = {"kernel": w_h, "bias": b_i + b_h}
+        return params
+
+    def gru_cell(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> Parameters:
+        """Draws `torch.nn.GRUCell`, for `nn.GRUCell` or `nnx.GRUCell`.
+
+        Where torch adds two biases, in the gates r and z, Flax has their sum.
+
+        Args:
+          in_features: The size of the inputs.
+          hidden_features: The size of the state.
+          bias: Whether there are biases; without, those of Flax are zero.
+          dtype: Of the parameters.
+
+        Returns:
+          "ir", "iz", "in" with the kernels and the biases of the inputs; "hr", "hz" and
+          "hn" with the recurrent kernels, the last with a bias.
+
+        Example:
+          >>> import jinit
+          >>> params = jinit.torch.manual_seed(0).gru_cell(3, 4)
+          >>> [name for name in sorted(params) if "bias" in params[name]]
+          ['hn', 'in', 'ir', 'iz']
+        """
+        parts = self._gates(3, in_features, hidden_features, bias, dtype)
+        params: Parameters = {}
+        for gate, w_i, w_h, b_i, b_h in zip("rzn", *parts, strict=True):
+            apart = gate == "n"  # the reset gate comes between its two biases
+            params[f"i{gate}"] = {"kernel": w_i, "bias": b_i if apart else b_i + b_h}
+            params[f"h{gate}"] = {"kernel": w_h, **({"bias": b_h} if apart else {})}
+        return params
+
+    def rnn(self, *sizes: int, **options: Any) -> list[Parameters]:
+        """Draws `torch.nn.RNN`: as `lstm` does, of cells of `rnn_cell`."""
+        return self._stacked(self.rnn_cell, *sizes, **options)
+
+    def lstm(self, *sizes: int, **options: Any) -> list[Parameters]:
+        """Draws `torch.nn.LSTM`.
+
+        Args:
+          sizes: `in_features` and `hidden_features`.
+          options: `num_layers` (1), `bidirectional` (False), `bias` and `dtype`.
+
+        Returns:
+          The cells, as `lstm_cell` returns them: of each layer that forward in time,
+          followed by that backward if it is bidirectional.
+
+        Example:
+          >>> import jinit
+          >>> stream = jinit.torch.manual_seed(0)
+          >>> len(stream.lstm(3, 4, num_layers=2, bidirectional=True))
+          4
+        """
+        return self._stacked(self.lstm_cell, *sizes, **options)
+
+    def gru(self, *sizes: int, **options: Any) -> list[Parameters]:
+        """Draws `torch.nn.GRU`: as `lstm` does, of cells of `gru_cell`."""
+        return self._stacked(self.gru_cell, *sizes, **options)
+
+    def multihead_attention(
+        self,
+        features: int,
+        num_heads: int,
+        *,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> Parameters:
+        """Draws `torch.nn.MultiheadAttention`.
+
+        For `nn.MultiHeadDotProductAttention` and `nnx.MultiHeadAttention`. torch builds
+        the output first, and then draws the query, the key and the value as one matrix
+        if their inputs have the same size.
+
+        Args:
+          features: `embed_dim`, the size of the inputs and the outputs.
+          num_heads: The heads, which divide it.
+          kdim: The size of the inputs of the key, if another.
+          vdim: The size of the inputs of the value, if another.
+          bias: Whether there are biases; all start from zero.
+          dtype: Of the parameters.
+
+        Returns:
+          "query", "key" and "value" with kernels of shape (in, heads, head_dim), "out"
+          with one of shape (heads, head_dim, features).
+
+        Example:
+          >>> import jinit
+          >>> params = jinit.torch.manual_seed(0).multihead_attention(8, 2)
+          >>> params["query"]["kernel"].shape, params["out"]["kernel"].shape
+          ((8, 2, 4), (2, 4, 8))
+        """
+        heads = num_heads, _divided("features", features, num_heads)
+        inputs = features, kdim or features, vdim or features
+        out = self.linear(features, features, bias=bias, dtype=dtype)
+        if inputs == (features,) * 3:
+            packed = self.xavier_uniform_((3 * features, features), dtype=dtype)
+            weights = jnp.split(packed, 3)
+        else:
+            weights = [self.xavier_uniform_((features, n), dtype=dtype) for n in inputs]
+        out["kernel"] = out["kernel"].reshape(*heads, features)
+        params = {
+            name: {"kernel": weight.T.reshape(-1, *heads)}
+            for name, weight in zip(("query", "key", "value"), weights, strict=True)
+        }
+        if bias:
+            for layer in params.values():
+                layer["bias"] = self.zeros_(heads, dtype)
+            out["bias"] = self.zeros_((features,), dtype)
+        return params | {"out": out}
+
+    def layer_norm(self, features: int, *, dtype: Any = None) -> Parameters:
+        """Returns `torch.nn.LayerNorm`, `GroupNorm` or `BatchNorm`: ones and zeros.
+
+        Args:
+          features: The size.
+          dtype: Of the parameters.
+
+        Returns:
+          "scale" and "bias" of shape (features,).
+
+        Example:
+          >>> import jinit
+          >>> print(jinit.torch.manual_seed(0).layer_norm(2)["scale"])
+          [1. 1.]
+        """
+        (size,) = _sizes(features=features)
+        return {
+            "scale": self.ones_((size,), dtype),
+            "bias": self.zeros_((size,), dtype),
+        }
+
+    def transformer_encoder_layer(
+        self,
+        features: int,
+        num_heads: int,
+        mlp_features: int = 2048,
+        *,
+        dtype: Any = None,
+    ) -> Parameters:
+        """Draws `torch.nn.TransformerEncoderLayer`.
+
+        `torch.nn.TransformerEncoder` copies it, so all its layers start alike.
+
+        Args:
+          features: `d_model`.
+          num_heads: `nhead`.
+          mlp_features: `dim_feedforward`.
+          dtype: Of the parameters.
+
+        Returns:
+          The parameters of "self_attn", "linear1", "linear2", "norm1" and "norm2".
+
+        Example:
+          >>> import jinit
+          >>> sorted(jinit.torch.manual_seed(0).transformer_encoder_layer(8, 2, 16))
+          ['linear1', 'linear2', 'norm1', 'norm2', 'self_attn']
+        """
+        return self._transformer_layer(
+            ("self_attn",), features, num_heads, mlp_features, dtype
+        )
+
+    def transformer_decoder_layer(
+        self,
+        features: int,
+        num_heads: int,
+        mlp_features: int = 2048,
+        *,
+        dtype: Any = None,
+    ) -> Parameters:
+        """Draws `torch.nn.TransformerDecoderLayer`: as that of the encoder.
+
+        Args:
+          features: `d_model`.
+          num_heads: `nhead`.
+          mlp_features: `dim_feedforward`.
+          dtype: Of the parameters.
+
+        Returns:
+          As of the encoder's layer, with "multihead_attn" and "norm3".
+
+        Example:
+          >>> import jinit
+          >>> params = jinit.torch.manual_seed(0).transformer_decoder_layer(8, 2, 16)
+          >>> sorted(params)[2:]
+          ['multihead_attn', 'norm1', 'norm2', 'norm3', 'self_attn']
+        """
+        return self._transformer_layer(
+            ("self_attn", "multihead_attn"), features, num_heads, mlp_features, dtype
+        )
+
+    def _weighted(
+        self, shape: Sequence[int], out: int, bias: bool, dtype: Any
+    ) -> Parameters:
+        """A weight of torch's linear and convolutional layers, and its bias."""
+        weight = self.kaiming_uniform_(shape, a=_LINEAR_SLOPE, dtype=dtype)
+        params = {"kernel": jnp.moveaxis(weight, (0, 1), (-1, -2))}
+        if bias:
+            fan_in = math.prod(shape[1:])
+            bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+            params["bias"] = self.uniform_((out,), -bound, bound, dtype)
+        return params
+
+    def _gates(
+        self, gates: int, in_features: Any, hidden_features: Any, bias: bool, dtype: Any
+    ) -> list[list[jax.Array]]:
+        """Kernels of inputs and of the state, and both biases, one for each gate."""
+        inputs, hidden = _sizes(
+            in_features=in_features, hidden_features=hidden_features
+        )
+        bound = 1 / math.sqrt(hidden)
+        rows = gates * hidden
+        draw = partial(self.uniform_, a=-bound, b=bound, dtype=dtype)
+        weights = [draw((rows, inputs)), draw((rows, hidden))]
+        biases = [draw((rows,)) if bias else self.zeros_((rows,), dtype) for _ in "ih"]
+        return [
+            *([w.T for w in jnp.split(weight, gates)] for weight in weights),
+            *(jnp.split(b, gates) for b in biases),
+        ]
+
+    def _stacked(
+        self,
+        cell: Callable[..., Parameters],
+        in_features: int,
+        hidden_features: int,
+        *,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> list[Parameters]:
+        directions = 2 if bidirectional else 1
+        inputs = [in_features] + [directions * hidden_features] * (num_layers - 1)
+        return [
+            cell(size, hidden_features, bias=bias, dtype=dtype)
+            for size in inputs
+            for _ in range(directions)
+        ]
+
+    def _transformer_layer(
+        self, attentions: Sequence[str], features: int, heads: int, mlp: int, dtype: Any
+    ) -> Parameters:
+        params = {
+            name: self.multihead_attention(features, heads, dtype=dtype)
+            for name in attentions
+        }
+        params["linear1"] = self.linear(features, mlp, dtype=dtype)
+        params["linear2"] = self.linear(mlp, features, dtype=dtype)
+        for n in range(len(attentions) + 1):
+            params[f"norm{n + 1}"] = self.layer_norm(features, dtype=dtype)
+        return params
+
+
+def check_row(index: Any, rows: int) -> int:
+    """The row that an index of torch, which may be negative, means."""
+    if isinstance(index, bool) or not isinstance(index, int):
+        raise TypeError(f"padding_idx must be an integer, got {index!r}.")
+    if not -rows <= index < rows:
+        raise ValueError(
+            f"padding_idx must be a row of {rows} embeddings, got {index!r}."
+        )
+    return index % rows
+
+
+def _sizes(**sizes: Any) -> tuple[int, ...]:
+    return tuple(_options.count(name, size) for name, size in sizes.items())
+
+
+def _divided(name: str, size: Any, parts: Any) -> int:
+    size, parts = _options.count(name, size), _options.count("groups or heads", parts)
+    if size % parts:
+        raise ValueError(f"{name} must be a multiple of {parts}, got {size!r}.")
+    return size // parts
+
+
+def _kernel_size(kernel_size: Any) -> tuple[int, ...]:
+    if isinstance(kernel_size, int):
+        kernel_size = (kernel_size,)
+    return tuple(_options.count("kernel_size", size) for size in kernel_size)

@@ -1,0 +1,201 @@
+"""Tensors of torch's stream, one after another, in torch's layout."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import _basic, _identity, _options
+from jinit._arguments import check_shape
+from jinit._gains import calculate_gain
+from jinit.torch import functional
+from jinit.torch._state_bytes import from_bytes, to_bytes
+
+
+class Tensors:
+    """torch's CPU generator, and the functions of `torch.nn.init` that draw from it.
+
+    Each method that ends in an underscore is torch's of this name. It takes the shape
+    of the tensor, returns what torch would fill it with next, and moves on as torch
+    does. Shapes are torch's: (out, in, *spatial).
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._state = functional.seed(seed)
+        self._seed = int(seed) % 2**64
+
+    def initial_seed(self) -> int:
+        """Returns the seed, as an integer of 64 bits without a sign."""
+        return self._seed
+
+    def get_state(self) -> np.ndarray:
+        """Returns the state as `torch.get_rng_state` does.
+
+        Returns:
+          5056 bytes, of dtype uint8. `torch.set_rng_state(torch.tensor(state))` goes on
+          from there.
+
+        Example:
+          >>> import jinit
+          >>> stream = jinit.torch.manual_seed(0)
+          >>> state, first = stream.get_state(), stream.uniform_((3,))
+          >>> bool((stream.set_state(state).uniform_((3,)) == first).all())
+          True
+        """
+        return to_bytes(self._seed, self._state)
+
+    def set_state(self, state: Any) -> Self:
+        """Goes on from a state, of `get_state` or of `torch.get_rng_state`.
+
+        Args:
+          state: 5056 bytes, or an array or a tensor of dtype uint8.
+
+        Returns:
+          The stream itself.
+
+        Raises:
+          TypeError: It is not bytes.
+          ValueError: It is not the state of a CPU generator.
+
+        Example:
+          >>> import jinit
+          >>> saved = jinit.torch.manual_seed(7).get_state()
+          >>> jinit.torch.manual_seed(0).set_state(saved).initial_seed()
+          7
+        """
+        self._seed, self._state = from_bytes(state)
+        return self
+
+    def uniform_(
+        self, shape: Any, a: float = 0.0, b: float = 1.0, dtype: Any = None
+    ) -> jax.Array:
+        """Draws from U[a, b): see `functional.uniform`, which this is, bit for bit."""
+        w, self._state = functional.uniform(self._state, shape, a, b, dtype)
+        return w
+
+    def normal_(
+        self, shape: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = None
+    ) -> jax.Array:
+        """Draws from N(mean, std²): see `functional.normal`."""
+        w, self._state = functional.normal(self._state, shape, mean, std, dtype)
+        return w
+
+    def trunc_normal_(
+        self,
+        shape: Any,
+        mean: float = 0.0,
+        std: float = 1.0,
+        a: float = -2.0,
+        b: float = 2.0,
+        dtype: Any = None,
+    ) -> jax.Array:
+        """Draws from N(mean, std²) within [a, b]: see `functional.trunc_normal`."""
+        drawn = functional.trunc_normal(self._state, shape, mean, std, a, b, dtype)
+        w, self._state = drawn
+        return w
+
+    def xavier_uniform_(
+        self, shape: Any, gain: float = 1.0, dtype: Any = None
+    ) -> jax.Array:
+        """Draws from U[±bound], bound = gain · sqrt(6 / (fan_in + fan_out))."""
+        bound = math.sqrt(3) * _xavier_std(shape, gain)
+        return self.uniform_(shape, -bound, bound, dtype)
+
+    def xavier_normal_(
+        self, shape: Any, gain: float = 1.0, dtype: Any = None
+    ) -> jax.Array:
+        """Draws from N(0, std²), std = gain · sqrt(2 / (fan_in + fan_out))."""
+        return self.normal_(shape, 0.0, _xavier_std(shape, gain), dtype)
+
+    def kaiming_uniform_(
+        self,
+        shape: Any,
+        a: float = 0.0,
+        mode: str = "fan_in",
+        nonlinearity: str = "leaky_relu",
+        dtype: Any = None,
+    ) -> jax.Array:
+        """Draws from U[±bound], bound = gain · sqrt(3 / fan)."""
+        bound = math.sqrt(3) * _kaiming_std(shape, a, mode, nonlinearity)
+        return self.uniform_(shape, -bound, bound, dtype)
+
+    def kaiming_normal_(
+        self,
+        shape: Any,
+        a: float = 0.0,
+        mode: str = "fan_in",
+        nonlinearity: str = "leaky_relu",
+        dtype: Any = None,
+    ) -> jax.Array:
+        """Draws from N(0, std²), std = gain / sqrt(fan)."""
+        std = _kaiming_std(shape, a, mode, nonlinearity)
+        return self.normal_(shape, 0.0, std, dtype)
+
+    def orthogonal_(
+        self, shape: Any, gain: float = 1.0, dtype: Any = None
+    ) -> jax.Array:
+        """Draws a (semi-)orthogonal matrix: see `functional.orthogonal`."""
+        w, self._state = functional.orthogonal(self._state, shape, gain, dtype)
+        return w
+
+    def sparse_(
+        self, shape: Any, sparsity: float, std: float = 0.01, dtype: Any = None
+    ) -> jax.Array:
+        """Draws columns of which a fraction is zero: see `functional.sparse`."""
+        w, self._state = functional.sparse(self._state, shape, sparsity, std, dtype)
+        return w
+
+    def constant_(self, shape: Any, val: float, dtype: Any = None) -> jax.Array:
+        """Fills with a value, and draws nothing."""
+        return _basic.constant(val)(None, shape, dtype)
+
+    def ones_(self, shape: Any, dtype: Any = None) -> jax.Array:
+        """Fills with one, and draws nothing."""
+        return _basic.ones()(None, shape, dtype)
+
+    def zeros_(self, shape: Any, dtype: Any = None) -> jax.Array:
+        """Fills with zero, and draws nothing."""
+        return _basic.zeros()(None, shape, dtype)
+
+    def eye_(self, shape: Any, dtype: Any = None) -> jax.Array:
+        """Returns the identity matrix, of two axes, and draws nothing."""
+        return _identity.eye()(None, shape, dtype)
+
+    def dirac_(self, shape: Any, groups: int = 1, dtype: Any = None) -> jax.Array:
+        """Returns the kernel that preserves its input, and draws nothing."""
+        shape = check_shape(shape)
+        if not 3 <= len(shape) <= 5:
+            raise ValueError(f"shape must have three to five axes, got {shape}.")
+        flax_shape = *shape[2:], shape[1], shape[0]
+        kernel = _identity.dirac(groups=groups)(None, flax_shape, dtype)
+        return jnp.moveaxis(kernel, (-1, -2), (0, 1))
+
+
+def _fans(shape: Any) -> tuple[int, int]:
+    shape = check_shape(shape)
+    if len(shape) < 2:
+        raise ValueError(
+            f"shape must have two axes or more, (out, in, *spatial), got {shape}; of "
+            "fewer torch counts no fans either."
+        )
+    field = math.prod(shape[2:])
+    return shape[1] * field, shape[0] * field
+
+
+def _xavier_std(shape: Any, gain: Any) -> float:
+    fans = _fans(shape)
+    if not sum(fans):
+        raise ValueError(f"shape must have fans that are not both zero, got {shape}.")
+    return _options.number("gain", gain, at_least=0) * math.sqrt(2.0 / sum(fans))
+
+
+def _kaiming_std(shape: Any, a: Any, mode: Any, nonlinearity: Any) -> float:
+    # In torch's order, which decides on the last bit.
+    fans = dict(zip(("fan_in", "fan_out"), _fans(shape), strict=True))
+    fan = fans[_options.choice("mode", mode, tuple(fans))]
+    gain = calculate_gain(nonlinearity, a if nonlinearity == "leaky_relu" else None)
+    return gain / math.sqrt(fan) if fan else 0.0  # of an empty tensor

@@ -1,0 +1,313 @@
+"""torch's random stream beside torch: the same numbers, from the same seeds."""
+
+import itertools
+import os
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from helpers import as_double
+
+import jinit
+
+if os.environ.get("JINIT_REQUIRE_PEERS") == "1":
+    import torch
+else:
+    torch = pytest.importorskip("torch")
+
+SEEDS = (0, 1, 42, 2**32 + 42, 2**63, 2**64 - 1, -1)
+SHAPES = ((), (5, 3), (16,), (37,), (40, 30))
+MATRICES = ((5, 3), (4, 8), (40, 30))
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+UNITS = 4  # in the last place: what torch's logarithm, sine and cosine differ by
+
+# Each with the units in the last place that it may differ by, of the largest number
+# that is added up for an element.
+DRAWS = {
+    "uniform": ("uniform_", {}, SHAPES, 0),
+    "uniform a b": ("uniform_", {"a": -0.37, "b": 1.9}, SHAPES, 0),
+    "uniform narrow": ("uniform_", {"a": 1000.0, "b": 1001.0}, SHAPES, 0),
+    "normal": ("normal_", {}, SHAPES, UNITS),
+    "normal mean std": ("normal_", {"mean": 0.1, "std": 0.02}, SHAPES, UNITS),
+    "trunc_normal": ("trunc_normal_", {}, SHAPES, UNITS),
+    "trunc_normal tail": (
+        *("trunc_normal_", {"mean": 0.7123, "std": 1.3, "a": 2.0, "b": 3.0}),
+        *(SHAPES, 0),
+    ),
+    "xavier_uniform": ("xavier_uniform_", {"gain": 5 / 3}, MATRICES, 0),
+    "xavier_normal": ("xavier_normal_", {"gain": 0.7}, MATRICES, UNITS),
+    "kaiming_uniform": ("kaiming_uniform_", {"a": 5**0.5}, MATRICES, 0),
+    "kaiming_uniform convolution": (
+        *("kaiming_uniform_", {"mode": "fan_out", "nonlinearity": "relu"}),
+        *(((6, 4, 3, 3),), 0),
+    ),
+    "kaiming_normal": ("kaiming_normal_", {"nonlinearity": "relu"}, MATRICES, UNITS),
+    "sparse": ("sparse_", {"sparsity": 0.3}, MATRICES, UNITS),
+}
+CASES = [
+    (name, shape, dtype)
+    for name, (_, _, shapes, _) in DRAWS.items()
+    for shape, dtype in itertools.product(shapes, DTYPES)
+]
+
+
+def torch_draw(name, shape, dtype, options):
+    tensor = torch.empty(shape, dtype=getattr(torch, dtype))
+    return getattr(torch.nn.init, name)(tensor, **options)
+
+
+def check_equal(ours, torchs, units=0, added=0.0):
+    """Asserts equality, to so many units in the last place of the larger of two."""
+    dtype = str(torchs.dtype).removeprefix("torch.")
+    assert (ours.shape, ours.dtype.name) == (tuple(torchs.shape), dtype)
+    step = 2.0 ** -jax.numpy.finfo(dtype).nmant
+    theirs = torchs.detach().double().numpy()
+    largest = np.maximum(abs(theirs), abs(added))
+    spacing = step * 2.0 ** np.floor(np.log2(np.maximum(largest, 1e-300)))
+    error = abs(as_double(ours) - theirs) / spacing
+    assert error.max(initial=0) <= units, f"{error.max()} units in the last place"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype"), CASES, ids=["-".join(map(str, c)) for c in CASES]
+)
+def test_the_next_tensors_are_those_of_torch(name, shape, dtype):
+    function, options, _, units = DRAWS[name]
+    with jax.enable_x64(dtype == "float64"):
+        for seed in SEEDS if dtype == "float32" else SEEDS[-1:]:
+            torch.manual_seed(seed)
+            stream = jinit.torch.manual_seed(seed)
+            for _ in range(2):  # the second goes on from where the first ended
+                theirs = torch_draw(function, shape, dtype, options)
+                ours = getattr(stream, function)(shape, **options, dtype=dtype)
+                added = options.get("mean", 0.0)
+                check_equal(ours, theirs, units, added)
+
+
+def test_many_normal_numbers_are_within_a_millionth():
+    torch.manual_seed(3)
+    ours = jinit.torch.manual_seed(3).normal_((1 << 20,))
+    theirs = torch.empty(1 << 20).normal_()
+    check_equal(ours, theirs, UNITS)
+    assert abs(np.asarray(ours) - theirs.numpy()).max() <= 1e-6
+
+
+@pytest.mark.parametrize("shape", [*MATRICES, (6, 2, 3)])
+def test_orthogonal_matrices_are_those_of_torch(shape):
+    torch.manual_seed(5)
+    theirs = torch.nn.init.orthogonal_(torch.empty(shape), 1.5)
+    ours = jinit.torch.manual_seed(5).orthogonal_(shape, 1.5)
+    np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=2e-5)
+
+
+def test_draws_of_all_kinds_follow_one_another():
+    rng = np.random.default_rng(0)
+    torch.manual_seed(11)
+    stream = jinit.torch.manual_seed(11)
+    names = sorted(name for name in DRAWS if "convolution" not in name)
+    for _ in range(60):
+        function, options, shapes, units = DRAWS[str(rng.choice(names))]
+        shape = shapes[rng.integers(len(shapes))]
+        dtype = str(rng.choice(DTYPES[:3]))
+        theirs = torch_draw(function, shape, dtype, options)
+        ours = getattr(stream, function)(shape, **options, dtype=dtype)
+        check_equal(ours, theirs, units, options.get("mean", 0.0))
+    np.testing.assert_array_equal(stream.get_state(), torch.get_rng_state().numpy())
+
+
+@pytest.mark.parametrize("drawn", [1, 5, 623, 624, 625, 2000])
+def test_states_go_from_torch_to_jinit_and_back(drawn):
+    torch.manual_seed(2**64 - 1)
+    torch.empty(drawn).uniform_()
+    torch.empty(3).normal_()  # leaves a number to spare
+    stream = jinit.torch.manual_seed(0).set_state(torch.get_rng_state())
+    assert stream.initial_seed() == torch.initial_seed()
+    np.testing.assert_array_equal(stream.get_state(), torch.get_rng_state().numpy())
+    check_equal(stream.normal_((4,)), torch.empty(4).normal_(), UNITS)
+    torch.set_rng_state(torch.tensor(stream.get_state()))
+    check_equal(stream.uniform_((700,)), torch.empty(700).uniform_())
+
+
+def test_a_state_of_bytes_is_read_too():
+    torch.manual_seed(4)
+    stream = jinit.torch.manual_seed(0)
+    stream.set_state(torch.get_rng_state().numpy().tobytes())
+    check_equal(stream.uniform_((3,)), torch.empty(3).uniform_())
+
+
+FILLS = {
+    "constant_": ((3, 4), {"val": 0.3}),
+    "ones_": ((3,), {}),
+    "zeros_": ((3,), {}),
+    "eye_": ((3, 5), {}),
+    "dirac_": ((4, 3, 3, 4), {"groups": 2}),
+}
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_constant_fills_are_those_of_torch_and_draw_nothing(name):
+    shape, options = FILLS[name]
+    stream = jinit.torch.manual_seed(0)
+    before = stream.get_state()
+    check_equal(
+        getattr(stream, name)(shape, **options),
+        torch_draw(name, shape, "float32", options),
+    )
+    np.testing.assert_array_equal(stream.get_state(), before)
+
+
+# Layers: built by torch and by the stream from one seed, they compute the same.
+
+INPUTS = np.random.RandomState(0).randn(2, 9, 11, 6).astype("float32")
+SEQUENCE = np.random.RandomState(1).randn(2, 7, 6).astype("float32")
+
+
+def built(module, draw, seed=3):
+    """A torch module and our parameters, after which both streams go on alike."""
+    torch.manual_seed(seed)
+    theirs = module()
+    stream = jinit.torch.manual_seed(seed)
+    ours = draw(stream)
+    check_equal(stream.uniform_((3,)), torch.empty(3).uniform_())
+    return theirs, ours
+
+
+def check_outputs(ours, theirs):
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=0, atol=2e-6)
+
+
+def channels_first(module, x):
+    return module(torch.tensor(np.moveaxis(x, -1, 1))).movedim(1, -1)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear(bias):
+    module, params = built(
+        lambda: torch.nn.Linear(6, 5, bias=bias),
+        lambda stream: stream.linear(6, 5, bias=bias),
+    )
+    check_equal(params["kernel"], module.weight.T)
+    if bias:
+        check_equal(params["bias"], module.bias)
+    layer = nn.Dense(5, use_bias=bias)
+    check_outputs(
+        layer.apply({"params": params}, SEQUENCE), module(torch.tensor(SEQUENCE))
+    )
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_convolution(groups):
+    module, params = built(
+        lambda: torch.nn.Conv2d(6, 4, (3, 2), groups=groups),
+        lambda stream: stream.conv(6, 4, (3, 2), groups=groups),
+    )
+    check_equal(params["kernel"], module.weight.permute(2, 3, 1, 0))
+    check_equal(params["bias"], module.bias)
+    layer = nn.Conv(4, (3, 2), padding="VALID", feature_group_count=groups)
+    ours = layer.apply({"params": params}, INPUTS)
+    check_outputs(ours, channels_first(module, INPUTS))
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_transposed_convolution(padding):
+    module, params = built(
+        lambda: torch.nn.ConvTranspose2d(6, 4, (3, 2), stride=2, padding=padding),
+        lambda stream: stream.conv_transpose(6, 4, (3, 2)),
+    )
+    sides = [(size - 1 - padding,) * 2 for size in (3, 2)]
+    layer = nn.ConvTranspose(4, (3, 2), strides=(2, 2), padding=sides)
+    ours = layer.apply({"params": params}, INPUTS)
+    check_outputs(ours, channels_first(module, INPUTS))
+
+
+@pytest.mark.parametrize("padding_idx", [None, 2, -1])
+def test_embedding(padding_idx):
+    module, params = built(
+        lambda: torch.nn.Embedding(20, 6, padding_idx=padding_idx),
+        lambda stream: stream.embedding(20, 6, padding_idx=padding_idx),
+    )
+    check_equal(params["embedding"], module.weight, UNITS)
+
+
+def test_bilinear():
+    module, params = built(
+        lambda: torch.nn.Bilinear(6, 6, 5), lambda stream: stream.bilinear(6, 6, 5)
+    )
+    check_equal(params["kernel"], module.weight.permute(1, 2, 0))
+    check_equal(params["bias"], module.bias)
+
+
+RECURRENT = {
+    "rnn": (torch.nn.RNN, nn.SimpleCell),
+    "lstm": (torch.nn.LSTM, nn.LSTMCell),
+    "lstm optimized": (torch.nn.LSTM, nn.OptimizedLSTMCell),
+    "gru": (torch.nn.GRU, nn.GRUCell),
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_layers(name):
+    module, cell = RECURRENT[name]
+    draw = name.split()[0]
+    module, layers = built(
+        lambda: module(6, 5, num_layers=2, batch_first=True),
+        lambda stream: getattr(stream, draw)(6, 5, num_layers=2),
+    )
+    x = SEQUENCE
+    for params in layers:
+        x = nn.RNN(cell(5)).apply({"params": {"cell": params}}, x)
+    check_outputs(x, module(torch.tensor(SEQUENCE))[0])
+
+
+def test_cells_and_both_directions_draw_as_many_numbers():
+    for name in ("RNN", "LSTM", "GRU"):
+        draw = name.lower()
+        built(
+            lambda n=name: getattr(torch.nn, n)(6, 5, 2, bidirectional=True),
+            lambda s, d=draw: getattr(s, d)(6, 5, num_layers=2, bidirectional=True),
+        )
+        built(
+            lambda n=name: getattr(torch.nn, n + "Cell")(6, 5, bias=False),
+            lambda s, d=draw: getattr(s, d + "_cell")(6, 5, bias=False),
+        )
+
+
+def test_attention_on_one_sequence():
+    module, params = built(
+        lambda: torch.nn.MultiheadAttention(6, 2, batch_first=True),
+        lambda stream: stream.multihead_attention(6, 2),
+    )
+    check_equal(params["key"]["kernel"].reshape(6, 6), module.in_proj_weight[6:12].T)
+    theirs = module(*[torch.tensor(SEQUENCE)] * 3)[0]
+    layer = nn.MultiHeadDotProductAttention(2)
+    check_outputs(layer.apply({"params": params}, SEQUENCE, SEQUENCE), theirs)
+    layer = nnx.MultiHeadAttention(2, 6, decode=False, rngs=nnx.Rngs(0))
+    nnx.update(layer, nnx.State(params))
+    check_outputs(layer(SEQUENCE), theirs)
+
+
+def test_attention_on_several_sequences():
+    key, value = SEQUENCE[..., :3], SEQUENCE[..., 1:]
+    module, params = built(
+        lambda: torch.nn.MultiheadAttention(6, 2, batch_first=True, kdim=3, vdim=5),
+        lambda stream: stream.multihead_attention(6, 2, kdim=3, vdim=5),
+    )
+    theirs = module(*map(torch.tensor, (SEQUENCE, key, value)))[0]
+    layer = nn.MultiHeadDotProductAttention(2, qkv_features=6, out_features=6)
+    check_outputs(layer.apply({"params": params}, SEQUENCE, key, value), theirs)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_transformer_layers(part):
+    name = f"Transformer{part.capitalize()}Layer"
+    module, params = built(
+        lambda: getattr(torch.nn, name)(6, 2, 16),
+        lambda stream: getattr(stream, f"transformer_{part}_layer")(6, 2, 16),
+    )
+    check_equal(params["linear2"]["kernel"], module.linear2.weight.T)
+    check_equal(params["linear1"]["bias"], module.linear1.bias)
+    assert set(params) == {
+        name for name, _ in module.named_children() if "dropout" not in name
+    }
