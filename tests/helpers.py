@@ -87,3 +87,17 @@ def check_probability(count, n, probability):
     error = abs(count - n * probability) / standard_error
     assert n * probability > 100, "too rare for the normal approximation"
     assert error < STANDARD_ERRORS, f"{count} of {n}, expected {n * probability}"
+
+
+def check_units(x, y, units=0, added=0.0):
+    """Asserts that floats are equal, to so many units in the last place.
+
+    Of the element of y, or of the largest number that was added up to it.
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    assert (x.shape, x.dtype) == (y.shape, y.dtype)
+    largest = np.maximum(abs(as_double(y)), abs(added))
+    largest = np.maximum(largest, float(jnp.finfo(y.dtype).tiny))
+    units_of = 2.0 ** (np.floor(np.log2(largest)) - jnp.finfo(y.dtype).nmant)
+    error = (abs(as_double(x) - as_double(y)) / units_of).max(initial=0)
+    assert error <= units, f"{error} units in the last place, of {units}"

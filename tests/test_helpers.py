@@ -6,6 +6,7 @@ from helpers import (
     check_probability,
     check_same_distribution,
     check_std,
+    check_units,
 )
 from scipy import stats
 
@@ -62,3 +63,16 @@ def test_check_same_distribution_notices_three_percent_of_std(sample):
     wider = 1.03 * np.random.default_rng(1).normal(size=100_000)
     with pytest.raises(AssertionError, match="std"):
         check_same_distribution(sample, wider)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_check_units_counts_steps_between_floats(dtype):
+    x = np.array([1.0, -3.0, 100.0, 0.0], dtype)
+    next_to = np.nextafter(np.nextafter(x, np.inf, dtype=dtype), np.inf, dtype=dtype)
+    check_units(x, x)
+    check_units(next_to[:3], x[:3], 2)
+    for wrong in (1, 0):
+        with pytest.raises(AssertionError, match="units"):
+            check_units(next_to[:3], x[:3], wrong)
+    with pytest.raises(AssertionError, match="units"):
+        check_units(next_to[3:], x[3:], 1)

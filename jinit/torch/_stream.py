@@ -536,7 +536,8 @@ class Stream(Tensors):
         dtype: Any = None,
     ) -> list[Parameters]:
         directions = 2 if bidirectional else 1
-        inputs = [in_features] + [directions * hidden_features] * (num_layers - 1)
+        above = _options.count("num_layers", num_layers) - 1
+        inputs = [in_features] + [directions * hidden_features] * above
         return [
             cell(size, hidden_features, bias=bias, dtype=dtype)
             for size in inputs

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from jinit import _options
-from jinit._arguments import Shape, check_dtype, check_shape
+from jinit._arguments import Shape, check_dtype, check_range, check_shape
 from jinit.torch._mt19937 import State, advanced, blocks_after, seeded, words_at
 
 Drawn = tuple[jax.Array, State]
@@ -83,10 +83,10 @@ def uniform(
     """
     shape, dtype = check_shape(shape), check_real(dtype)
     a, b = _options.number("a", a), _options.number("b", b)
-    real = _real(dtype)
-    if not a <= b or float(real(b)) - float(real(a)) > jnp.finfo(real).max:
+    real, largest = _real(dtype), float(jnp.finfo(dtype).max)
+    if not a <= b or max(abs(a), abs(b), b - a) > largest:
         raise ValueError(
-            f"b must be at least a, and b - a finite in {np.dtype(real).name}, got "
+            f"b must be at least a, and both and b - a finite in {dtype.name}, got "
             f"a={a!r} and b={b!r}."
         )
     count = math.prod(shape) * _words(dtype)
@@ -126,6 +126,8 @@ def normal(
     """
     shape, dtype = check_shape(shape), check_real(dtype)
     mean, std = _options.number("mean", mean), _options.number("std", std, at_least=0)
+    for name, value in (("mean", mean), ("std", std)):
+        check_range(name, value, dtype)
     size = math.prod(shape)
     if size < 16:
         blocks = blocks_after(state, 4 * -(-size // 2))
@@ -381,6 +383,15 @@ def _angle(u: jax.Array) -> jax.Array:
     return jnp.minimum(turn * u, turn)
 
 
+def _log_of_rest(u: jax.Array) -> jax.Array:
+    """Logarithm of 1 - u, to the last bits, which XLA's log1p does not have.
+
+    By Kahan's method: what 1 - u rounds away is made good by the slope of a chord.
+    """
+    rest = 1 - u
+    return jnp.where(rest == 1, -u, jnp.log(rest) * (u / (1 - rest)))
+
+
 def _sin_cos(angle: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Sine and cosine of [0, 2π], in float32 both at once, to the last bit or two.
 
@@ -417,7 +428,7 @@ def _few_normals(
     if size == 0:
         return jnp.zeros(shape, dtype), state
     u = _unit(words_at(blocks, state.used, 4 * -(-size // 2)), np.float64)
-    radius, angle = jnp.sqrt(-2 * jnp.log1p(-u[1::2])), _angle(u[::2])
+    radius, angle = jnp.sqrt(-2 * _log_of_rest(u[1::2])), _angle(u[::2])
     pairs = jnp.stack([radius * jnp.cos(angle), radius * jnp.sin(angle)], 1)
     bits = state.spare.astype(np.uint64)
     spare = lax.bitcast_convert_type((bits[0] << np.uint64(32)) | bits[1], np.float64)

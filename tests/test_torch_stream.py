@@ -1,0 +1,285 @@
+"""torch's random stream without torch: as recorded, and beside NumPy's twister."""
+
+import json
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from golden.make_torch_stream import PATH
+from helpers import check_units
+
+import jinit
+from jinit.torch import functional
+from jinit.torch._mt19937 import blocks_after, words_at
+
+GOLDEN = json.loads(PATH.read_text())
+UNITS = 4  # in the last place: what logarithm, sine and cosine may differ by
+
+
+def array(case, dtype="float32"):
+    """A recorded tensor."""
+    dtype = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    flat = np.frombuffer(bytes.fromhex(case["bits"]), dtype)
+    return flat.reshape(case["shape"])
+
+
+def number(bits, dtype="float32"):
+    return np.frombuffer(bytes.fromhex(bits), dtype)
+
+
+@pytest.mark.parametrize(
+    "case", GOLDEN["tensors"], ids=lambda case: f"{case['seed']}-{case['dtype']}"
+)
+def test_the_tensors_are_those_that_torch_drew(case):
+    with jax.enable_x64(case["dtype"] == "float64"):
+        stream = jinit.torch.manual_seed(case["seed"])
+        for draw in case["draws"]:
+            options = draw["options"]
+            ours = getattr(stream, draw["name"])(
+                draw["shape"], **options, dtype=case["dtype"]
+            )
+            theirs = array(draw, case["dtype"])
+            if draw["name"] == "orthogonal_":
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5)
+            else:
+                units = 0 if "uniform" in draw["name"] else UNITS
+                check_units(ours, theirs, units, options.get("mean", 0.0))
+
+
+def heads(weight):
+    return weight.T.reshape(-1, 2, weight.shape[0] // 2)
+
+
+def attention(p, name="", heads_of=heads):
+    q, k, v = np.split(p[name + "in_proj_weight"], 3)
+    kernels = {"query": heads_of(q), "key": heads_of(k), "value": heads_of(v)}
+    size = q.shape[0]
+    return {
+        **{
+            n: {"kernel": w, "bias": np.zeros(w.shape[1:], "f")}
+            for n, w in kernels.items()
+        },
+        "out": {
+            "kernel": p[name + "out_proj.weight"].T.reshape(2, -1, size),
+            "bias": np.zeros(size, "f"),
+        },
+    }
+
+
+def linear(p, name=""):
+    return {"kernel": p[name + "weight"].T, "bias": p[name + "bias"]}
+
+
+def gates(p, names):
+    n = len(names)
+    parts = zip(
+        names,
+        np.split(p["weight_ih"], n),
+        np.split(p["weight_hh"], n),
+        np.split(p["bias_ih"], n),
+        np.split(p["bias_hh"], n),
+        strict=True,
+    )
+    return [(name, w_i.T, w_h.T, b_i, b_h) for name, w_i, w_h, b_i, b_h in parts]
+
+
+def lstm(p):
+    layers = {}
+    for gate, w_i, w_h, b_i, b_h in gates(p, "ifgo"):
+        layers |= {f"i{gate}": {"kernel": w_i}}
+        layers |= {f"h{gate}": {"kernel": w_h, "bias": b_i + b_h}}
+    return layers
+
+
+def gru(p):
+    (r, z, n) = gates(p, "rzn")
+    layers = {}
+    for gate, w_i, w_h, b_i, b_h in (r, z):
+        layers |= {f"i{gate}": {"kernel": w_i, "bias": b_i + b_h}}
+        layers |= {f"h{gate}": {"kernel": w_h}}
+    layers |= {"in": {"kernel": n[1], "bias": n[3]}}
+    return layers | {"hn": {"kernel": n[2], "bias": n[4]}}
+
+
+def rnn(p):
+    ((_, w_i, w_h, b_i, b_h),) = gates(p, "h")
+    return {"i": {"kernel": w_i, "bias": b_i + b_h}, "h": {"kernel": w_h}}
+
+
+def encoder_layer(p):
+    norm = {"scale": np.ones(4, "f"), "bias": np.zeros(4, "f")}
+    return {
+        "self_attn": attention(p, "self_attn."),
+        "linear1": linear(p, "linear1."),
+        "linear2": linear(p, "linear2."),
+        "norm1": norm,
+        "norm2": norm,
+    }
+
+
+# The recorded parameters in Flax's layout, in NumPy.
+TO_FLAX = {
+    "linear": linear,
+    "conv": lambda p: {"kernel": p["weight"].transpose(2, 3, 1, 0), "bias": p["bias"]},
+    "conv_transpose": lambda p: {
+        "kernel": p["weight"][:, :, ::-1, ::-1].transpose(2, 3, 0, 1),
+        "bias": p["bias"],
+    },
+    "embedding": lambda p: {"embedding": p["weight"]},
+    "lstm_cell": lstm,
+    "gru_cell": gru,
+    "rnn_cell": rnn,
+    "multihead_attention": attention,
+    "transformer_encoder_layer": encoder_layer,
+}
+
+
+@pytest.mark.parametrize("case", GOLDEN["layers"], ids=lambda case: case["name"])
+def test_the_layers_are_those_that_torch_built(case):
+    stream = jinit.torch.manual_seed(3)
+    args = [tuple(arg) if isinstance(arg, list) else arg for arg in case["args"]]
+    ours = getattr(stream, case["name"])(*args, **case["options"])
+    recorded = {name: array(value) for name, value in case["parameters"].items()}
+    theirs = TO_FLAX[case["name"]](recorded)
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    units = UNITS if case["name"] == "embedding" else 0
+    jax.tree.map(lambda x, y: check_units(x, y, units), ours, theirs)
+    assert stream.uniform_(()) == number(case["after"])
+
+
+def test_a_state_that_torch_saved_is_gone_on_from():
+    (case,) = GOLDEN["state"]
+    saved = bytes.fromhex(case["bits"])
+    stream = jinit.torch.manual_seed(0).set_state(saved)
+    assert stream.initial_seed() == 7
+    assert stream.get_state().tobytes() == saved
+    check_units(stream.normal_((2,)), number(case["normal"]), UNITS)
+
+
+def test_a_new_stream_goes_on_from_its_own_state():
+    stream = jinit.torch.manual_seed(2**64 - 1)
+    other = jinit.torch.manual_seed(1).set_state(stream.get_state())
+    np.testing.assert_array_equal(stream.uniform_((3,)), other.uniform_((3,)))
+
+
+@pytest.mark.parametrize("size", [0, 1, 623, 624, 625, 2000, 10_000])
+def test_the_words_are_those_of_numpys_twister(size):
+    state = functional.seed(12345)
+    words = words_at(blocks_after(state, size), state.used, size)
+    expected = np.random.RandomState(12345).randint(2**32, size=size, dtype=np.uint64)
+    np.testing.assert_array_equal(words, expected)
+
+
+FUNCTIONS = {
+    "uniform": partial(functional.uniform, shape=(5, 3)),
+    "few normal": partial(functional.normal, shape=(5,)),
+    "normal": partial(functional.normal, shape=(37,), dtype="bfloat16"),
+    "trunc_normal": partial(functional.trunc_normal, shape=(20,), a=-1.0, b=1.0),
+    "trunc_normal tail": partial(functional.trunc_normal, shape=(20,), a=2.0, b=3.0),
+    "orthogonal": partial(functional.orthogonal, shape=(4, 3)),
+    "sparse": partial(functional.sparse, shape=(6, 5), sparsity=0.5),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_jit_and_vmap_make_no_difference(name):
+    draw = FUNCTIONS[name]
+    states = [functional.seed(n) for n in range(3)]
+    singles = [draw(draw(state)[1]) for state in states]  # the second one
+    jitted = jax.jit(lambda state: draw(draw(state)[1]))
+    for state, (w, after) in zip(states, singles, strict=True):
+        ours, ours_after = jitted(state)
+        np.testing.assert_allclose(ours, w, rtol=1e-6, atol=1e-6)
+        np.testing.assert_array_equal(ours_after.used, after.used)
+    stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *states)
+    members, _ = jax.vmap(lambda state: draw(draw(state)[1]))(stacked)
+    for member, (w, _) in zip(members, singles, strict=True):
+        np.testing.assert_allclose(member, w, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_draw_is_exported_for_every_platform(name):
+    draw, platforms = FUNCTIONS[name], ("cpu", "cuda", "tpu")
+    exported = jax.export.export(jax.jit(draw), platforms=platforms)(functional.seed(0))
+    assert exported.platforms == platforms
+
+
+def test_empty_tensors_draw_nothing():
+    stream = jinit.torch.manual_seed(0)
+    before = stream.get_state()
+    assert stream.uniform_((0, 3)).shape == (0, 3)
+    assert stream.normal_((2, 0)).shape == (2, 0)
+    assert stream.kaiming_uniform_((3, 0)).shape == (3, 0)
+    assert stream.orthogonal_((0, 3)).shape == (0, 3)
+    assert stream.sparse_((3, 0), 0.5).shape == (3, 0)
+    np.testing.assert_array_equal(stream.get_state(), before)
+
+
+def test_what_rounds_to_the_upper_bound_becomes_the_lower_one():
+    w = jinit.torch.manual_seed(3).uniform_((4000,), 2.0, 3.0, "bfloat16")
+    assert w.min() == 2.0
+    assert w.max() < 3.0
+
+
+def stream():
+    return jinit.torch.manual_seed(0)
+
+
+BAD = [
+    (lambda: jinit.torch.manual_seed(2**64), ValueError, "2\\^64"),
+    (lambda: jinit.torch.manual_seed(-(2**63) - 1), ValueError, "seed must be from"),
+    (lambda: jinit.torch.manual_seed(1.5), TypeError, "integer, got 1.5"),
+    (lambda: jinit.torch.manual_seed(True), TypeError, "integer, got True"),
+    (lambda: stream().uniform_((3,), 2.0, 1.0), ValueError, "b must be at least a"),
+    (lambda: stream().uniform_((3,), -3e38, 3e38), ValueError, "finite in float32"),
+    (lambda: stream().uniform_((3,), 0.0, 7e4, "float16"), ValueError, "in float16"),
+    (lambda: stream().normal_((3,), std=1e39), ValueError, "std must"),
+    (lambda: stream().uniform_((3,), "0"), TypeError, "a must be"),
+    (lambda: stream().uniform_((-1,)), ValueError, "negative sizes"),
+    (lambda: stream().uniform_(3), TypeError, "shape must be"),
+    (lambda: stream().uniform_((3,), dtype="int32"), TypeError, "got int32"),
+    (lambda: stream().normal_((3,), dtype="complex64"), TypeError, "got complex64"),
+    (lambda: stream().normal_((3,), dtype="float8_e4m3fn"), TypeError, "float8"),
+    (lambda: stream().normal_((3,), std=-1.0), ValueError, "std must"),
+    (lambda: stream().trunc_normal_((3,), std=0.0), ValueError, "std must"),
+    (lambda: stream().trunc_normal_((3,), a=1.0, b=-1.0), ValueError, "a=1.0"),
+    (lambda: stream().xavier_uniform_((3,)), ValueError, "two axes or more"),
+    (lambda: stream().xavier_normal_((0, 0)), ValueError, "both zero"),
+    (lambda: stream().kaiming_uniform_(()), ValueError, "two axes or more"),
+    (lambda: stream().kaiming_normal_((3, 4), mode="fan"), ValueError, "mode must"),
+    (lambda: stream().kaiming_normal_((3, 4), nonlinearity="x"), ValueError, "'x'"),
+    (lambda: stream().orthogonal_((3,)), ValueError, "two axes or more"),
+    (lambda: stream().orthogonal_((3, 3), dtype="bfloat16"), TypeError, "no QR"),
+    (lambda: stream().sparse_((3,), 0.5), ValueError, "two axes"),
+    (lambda: stream().sparse_((3, 3), 1.5), ValueError, "sparsity be at most 1"),
+    (lambda: stream().eye_((3,)), ValueError, "two axes"),
+    (lambda: stream().dirac_((3, 3)), ValueError, "three to five axes"),
+    (lambda: stream().dirac_((3, 3, 3), groups=2), ValueError, "groups"),
+    (lambda: stream().linear(0, 3), ValueError, "in_features must be at least 1"),
+    (lambda: stream().conv(3, 4, (3,), groups=2), ValueError, "multiple of 2"),
+    (lambda: stream().conv(3, 4, (0,)), ValueError, "kernel_size must"),
+    (lambda: stream().conv(3, 4, "33"), TypeError, "kernel_size must"),
+    (lambda: stream().embedding(3, 4, padding_idx=3), ValueError, "padding_idx must"),
+    (lambda: stream().embedding(3, 4, padding_idx=0.0), TypeError, "padding_idx must"),
+    (lambda: stream().multihead_attention(5, 2), ValueError, "multiple of 2"),
+    (lambda: stream().lstm(3, 4, num_layers=0), ValueError, "num_layers must"),
+    (lambda: stream().set_state(b"\0" * 16), ValueError, "CUDA"),
+    (lambda: stream().set_state(b"\0" * 100), ValueError, "got 100"),
+    (lambda: stream().set_state(b"\1" * 5056), ValueError, "other bytes"),
+    (lambda: stream().set_state([1.5]), TypeError, "dtype uint8"),
+    (lambda: stream().set_state(None), TypeError, "dtype uint8"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD, ids=range(len(BAD)))
+def test_bad_input_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_double_precision_without_it_is_refused_or_warned_of_as_by_jax():
+    with pytest.raises((TypeError, ValueError, UserWarning)):
+        stream().normal_((3,), dtype="float64")
