@@ -74,10 +74,10 @@ def deserialize(config: Mapping[str, Any]) -> Initializer:
 
 
 def _public() -> dict[str, type[Initializer]]:
-    """The initializers by name: what `jinit/__init__.py` makes public."""
+    """The initializers by name: what `jinit` and `jinit.torch` make public."""
     return {
         name: value
-        for name, value in vars(jinit).items()
+        for name, value in (*vars(jinit.torch).items(), *vars(jinit).items())
         if isinstance(value, type) and Initializer in value.__mro__[1:]
     }
 

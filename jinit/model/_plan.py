@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Self
 
 import jax
@@ -44,7 +45,8 @@ def plan(
         them, such as "**/attn/kernel"; or a compiled regular expression for all of it.
         It gives an initializer, jinit's or any function `(key, shape, dtype)`; None, to
         leave the leaf as it is; or a function `(path, shape)`, its first parameter of
-        that name, that returns one or the other.
+        that name, that returns one or the other. If it has a parameter `shapes` it is
+        given those of all leaves by path too: a bias may look at its kernel.
       default: The initializer of leaves that no pattern matches; by default there must
         be none.
       allow_unused: Whether a pattern may be the first to match no leaf at all.
@@ -92,7 +94,8 @@ def plan(
     if not allow_unused:
         used = set(first.values())
         _refuse_unused([rule.text for rule in checked if rule not in used], first)
-    entries = tuple(_entry(first[path], path, leaf) for path, leaf in leaves)
+    shapes = MappingProxyType({path: tuple(leaf.shape) for path, leaf in leaves})
+    entries = tuple(_entry(first[path], path, leaf, shapes) for path, leaf in leaves)
     check_fit(entries)
     return Plan(entries, _tree(leaves, treedef, entries))
 
@@ -377,10 +380,14 @@ def _takes_path(function: Any) -> bool:
     """Whether a rule gives a function of the path, rather than an initializer."""
     if isinstance(function, Initializer | type) or not callable(function):
         return False
+    return next(iter(_parameters(function)), None) == "path"
+
+
+def _parameters(function: Any) -> Sequence[str]:
     try:
-        return next(iter(inspect.signature(function).parameters), None) == "path"
+        return list(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # it has no signature
-        return False
+        return ()
 
 
 def _refuse_unmatched(paths: Sequence[str]) -> None:
@@ -400,12 +407,13 @@ def _refuse_unused(patterns: Sequence[Any], paths: Iterable[str]) -> None:
         )
 
 
-def _entry(rule: Any, path: str, leaf: Any) -> Entry:
+def _entry(rule: Any, path: str, leaf: Any, shapes: Mapping[str, Shape]) -> Entry:
     """What a rule makes of a leaf."""
     init = rule.gives
     if rule.text is not None and _takes_path(init):
+        others = {"shapes": shapes} if "shapes" in _parameters(init) else {}
         try:
-            init = init(path, leaf.shape)
+            init = init(path, shapes[path], **others)
         except Exception as error:  # a function of the user's may raise anything
             raise ValueError(
                 f"rule {rule.text!r} must be a function of path and shape that returns "

@@ -1,0 +1,127 @@
+"""Which of torch's defaults a parameter of a Flax model has, by its name and shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinit._arguments import Shape
+from jinit._basic import constant, normal, ones, zeros
+from jinit._scaling import xavier_uniform
+from jinit.torch import _defaults
+
+Shapes = Mapping[str, Shape]
+
+
+def default_rules() -> dict[str, Callable[..., Any]]:
+    """Returns the rules by which torch initializes a model, for `jinit.plan`.
+
+    Kernels and biases are drawn as torch's layers of the same kind are, biases by the
+    fan of the kernel beside them; embeddings from N(0, 1); scales are one. Layers are
+    recognised by the names that Flax gives to their parameters, and by their shapes:
+    dense and convolutional layers, attention (query, key, value, out), recurrent cells,
+    normalizations with their statistics, embeddings and PReLU.
+
+    A transposed convolution must have "ConvTranspose" in its name, as those that linen
+    names have. A parameter that is not recognised is refused, as are the stacked ones
+    of scanned layers: give rules for them before these.
+
+    Returns:
+      A mapping with one rule for all paths. `{"**/head/kernel": jinit.zeros(),
+      **jinit.torch.default_rules()}` goes before it.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> import flax.linen as nn
+      >>> model = nn.Sequential([nn.Conv(8, (3, 3)), nn.Dense(10)])
+      >>> tree = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 9, 9, 3)))
+      >>> plan = jinit.plan(tree, jinit.torch.default_rules())
+      >>> bias = plan.init(jax.random.key(0))["params"]["layers_0"]["bias"]
+      >>> bool(abs(bias).max() <= (3 * 3 * 3) ** -0.5)
+      True
+
+    References:
+      The `reset_parameters` of torch's modules, torch 2.13.
+    """
+    return {"**": _default}
+
+
+def _default(path: str, shape: Shape, shapes: Shapes) -> Any:
+    layer, _, name = path.rpartition("/")
+    beside = _children(layer, shapes)
+    around = _children(layer.rpartition("/")[0], shapes)
+    place = layer.rpartition("/")[2]
+    if name in _FIXED:
+        return _FIXED[name]
+    if name == "bias" and ("scale" in beside or "mean" in beside):
+        return zeros()
+    kernel = shapes.get(f"{layer}/kernel" if layer else "kernel")
+    if name not in ("kernel", "bias") or kernel is None:
+        raise ValueError("torch's default for it is not known; give a rule before it")
+    if {"query", "key", "value", "out"} <= around:
+        return _attention(place, name, layer.rpartition("/")[0], shapes)
+    cell = next((cell for cell in _CELLS if _CELLS[cell] <= around), None)
+    if cell is not None:
+        return _recurrent(cell, place, name, kernel[-1])
+    fan = _fan(layer, kernel, shapes)
+    return _defaults.linear(fan)[f"{name}_init"]
+
+
+_FIXED = {
+    "embedding": normal(),
+    "scale": ones(),
+    "mean": zeros(),
+    "var": ones(),
+    "negative_slope": constant(0.25),
+}
+_CELLS = {
+    "lstm": {"ii", "ig", "io", "hi", "hf", "hg", "ho"},
+    "gru": {"ir", "iz", "in", "hr", "hz", "hn"},
+    "rnn": {"i", "h"},
+}
+
+
+def _children(layer: str, shapes: Shapes) -> set[str]:
+    """The names right below a path."""
+    start = f"{layer}/" if layer else ""
+    return {
+        path.removeprefix(start).split("/")[0]
+        for path in shapes
+        if path.startswith(start)
+    }
+
+
+def _attention(place: str, name: str, attention: str, shapes: Shapes) -> Any:
+    if name == "bias":
+        return zeros()
+    start = f"{attention}/" if attention else ""
+    kernels = [shapes[f"{start}{n}/kernel"] for n in ("query", "key", "value")]
+    own = shapes[f"{start}{place}/kernel"]
+    if place == "out":
+        return _defaults.linear(math.prod(own[:-1]))["kernel_init"]
+    packed = len({kernel[0] for kernel in kernels}) == 1
+    fan_out = math.prod(own[1:]) * (3 if packed else 1)
+    return xavier_uniform(fan_in=own[0], fan_out=fan_out)
+
+
+def _recurrent(cell: str, place: str, name: str, hidden: int) -> Any:
+    options = getattr(_defaults, cell)(hidden)
+    apart = cell == "gru" and place in ("in", "hn")  # one of torch's two biases each
+    return options["kernel_init" if name == "kernel" or apart else "bias_init"]
+
+
+def _fan(layer: str, kernel: Shape, shapes: Shapes) -> int:
+    """The fan that torch counts for a kernel and its bias."""
+    place = layer.rpartition("/")[2].lower().replace("_", "")
+    bias = shapes.get(f"{layer}/bias" if layer else "bias")
+    if "convtranspose" in place:
+        return math.prod(kernel[:-2]) * kernel[-1]
+    outputs = 1 if bias is None or "conv" in place else len(bias)
+    known = len(kernel) == 2 or bias is not None or "conv" in place
+    if not known or (bias is not None and bias != kernel[len(kernel) - outputs :]):
+        raise ValueError(
+            f"which axes of a kernel of shape {kernel} are inputs is not known; give a "
+            "rule before it"
+        )
+    return math.prod(kernel[: len(kernel) - outputs])
