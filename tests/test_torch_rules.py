@@ -115,6 +115,19 @@ def test_an_nnx_model_is_recognised():
     assert abs(new["layers"][0]["bias"].get_value()).max() <= 27**-0.5
 
 
+@pytest.mark.parametrize(
+    "cell", [nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell]
+)
+def test_the_cells_of_nnx_are_recognised(cell):
+    state = nnx.state(cell(3, 25, rngs=nnx.Rngs(0)), nnx.Param)
+    plan = jinit.plan(state, jinit.torch.default_rules())
+    for entry in plan:
+        if entry.path.endswith("kernel"):
+            assert entry.init == jinit.torch.lstm(25)["kernel_init"], entry.path
+        else:
+            assert entry.init == jinit.torch.triangular(2 / 5), entry.path
+
+
 def test_rules_may_go_before_them():
     tree = {"head": {"kernel": jax.ShapeDtypeStruct((3, 4), "float32")}}
     rules = {"head/kernel": jinit.zeros()}

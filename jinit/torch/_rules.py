@@ -49,9 +49,8 @@ def default_rules() -> dict[str, Callable[..., Any]]:
 
 def _default(path: str, shape: Shape, shapes: Shapes) -> Any:
     layer, _, name = path.rpartition("/")
-    beside = _children(layer, shapes)
-    around = _children(layer.rpartition("/")[0], shapes)
-    place = layer.rpartition("/")[2]
+    parent, _, place = layer.rpartition("/")
+    beside, around = _children(layer, shapes), _children(parent, shapes)
     if name in _FIXED:
         return _FIXED[name]
     if name == "bias" and ("scale" in beside or "mean" in beside):
@@ -60,7 +59,10 @@ def _default(path: str, shape: Shape, shapes: Shapes) -> Any:
     if name not in ("kernel", "bias") or kernel is None:
         raise ValueError("torch's default for it is not known; give a rule before it")
     if {"query", "key", "value", "out"} <= around:
-        return _attention(place, name, layer.rpartition("/")[0], shapes)
+        return _attention(place, name, parent, shapes)
+    if {"dense_i", "dense_h"} <= around:  # of flax.nnx, all gates in one
+        hidden = shapes[f"{parent}/dense_h/kernel" if parent else "dense_h/kernel"]
+        return _recurrent("lstm", place, name, hidden[0])
     cell = next((cell for cell in _CELLS if _CELLS[cell] <= around), None)
     if cell is not None:
         return _recurrent(cell, place, name, kernel[-1])
