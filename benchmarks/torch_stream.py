@@ -2,11 +2,17 @@
 
 Each draws 16.8 M numbers, into an array of its own, from a stream that goes on. Times
 are medians of nine turns, in which all take part one after another. The last column is
-torch's time over ours: over 1 we are faster.
+torch's time over ours: over 1 we are faster. `--write` puts the table into
+`benchmarks/results/`, with the date.
 """
 
 from __future__ import annotations
 
+import argparse
+import datetime
+import os
+import pathlib
+import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -16,6 +22,7 @@ import torch
 
 import jinit
 
+VERSION = torch.__version__.split("+")[0]
 ROUNDS, SIZE = 9, 1 << 24
 DRAWS = {
     "`uniform_`": ("uniform_", {}),
@@ -57,15 +64,39 @@ def measure(calls: dict) -> dict:
     return {case: statistics.median(found) for case, found in times.items()}
 
 
-def main() -> None:
+def report() -> str:
+    """The table, headed by when and on what it was measured."""
     found = measure(cases())
-    print(f"torch {torch.__version__}, jax {jax.__version__}, on the CPU; ms\n")
-    print("| 16.8 M numbers | torch | jinit | torch / jinit |\n|---|--:|--:|--:|")
+    rows = [
+        "| 16.8 M numbers, ms | torch | jinit | torch / jinit |",
+        "|---|--:|--:|--:|",
+    ]
     for row in DRAWS:
         for dtype in DTYPES:
             theirs, ours = (found[row, dtype, who] for who in ("torch", "jinit"))
             cells = f"{theirs:.0f} | {ours:.0f} | {theirs / ours:.2f}x"
-            print(f"| {row}, {dtype} | {cells} |")
+            rows.append(f"| {row}, {dtype} | {cells} |")
+    cores = f"{len(os.sched_getaffinity(0))} core(s), {platform.machine()}"
+    table = "\n".join(rows)
+    return f"""# torch's stream
+
+Made by `python benchmarks/torch_stream.py --write`, which says how to read it.
+
+{datetime.date.today()}, cpu, {cores}; jax {jax.__version__}, torch {VERSION}.
+
+{table}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
+    parser.add_argument("--write", action="store_true", help="to benchmarks/results/")
+    write = parser.parse_args().write
+    text = report()
+    print(text)
+    if write:
+        name = f"torch_stream-jax{jax.__version__}-cpu.md"
+        (pathlib.Path(__file__).parent / "results" / name).write_text(text)
 
 
 if __name__ == "__main__":
