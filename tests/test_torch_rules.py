@@ -139,6 +139,21 @@ def test_the_plan_goes_through_json(plan):
     assert jinit.Plan.from_json(plan.to_json()) == plan
 
 
+def test_layers_beside_attention_and_cells_are_no_part_of_them():
+    dense = {
+        "kernel": jax.ShapeDtypeStruct((8, 8), "float32"),
+        "bias": jax.ShapeDtypeStruct((8,), "float32"),
+    }
+    for names in (ATTENTION, ("i", "h"), ("dense_i", "dense_h")):
+        tree = {name: dense for name in (*names, "fc")}
+        for entry in jinit.plan(tree, jinit.torch.default_rules()):
+            if entry.path.startswith("fc"):
+                assert entry.init == jinit.torch.linear(8)["kernel_init"]
+
+
+ATTENTION = ("query", "key", "value", "out")
+
+
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
@@ -146,6 +161,8 @@ def test_the_plan_goes_through_json(plan):
         ({"a": {"bias": (3,)}}, "'a/bias'"),
         ({"a": {"kernel": (3, 4, 5)}}, "which axes.*rule before it"),
         ({"a": {"kernel": (3, 4, 5), "bias": (3, 5)}}, "which axes"),
+        ({"ConvTranspose_0": {"kernel": (3, 3, 4, 8), "bias": (4,)}}, "which axes"),
+        ({n: {"kernel": (6, 8, 2, 4)} for n in ATTENTION}, "which axes"),
     ],
 )
 def test_what_is_not_recognised_is_refused(tree, message):

@@ -218,6 +218,10 @@ def test_empty_tensors_draw_nothing():
     np.testing.assert_array_equal(stream.get_state(), before)
 
 
+def test_a_single_row_is_all_of_its_permutation():
+    assert (stream().sparse_((1, 4), 0.1) == 0).all()
+
+
 def test_what_rounds_to_the_upper_bound_becomes_the_lower_one():
     w = jinit.torch.manual_seed(3).uniform_((4000,), 2.0, 3.0, "bfloat16")
     assert w.min() == 2.0
@@ -238,6 +242,13 @@ BAD = [
     (lambda: stream().uniform_((3,), 0.0, 7e4, "float16"), ValueError, "in float16"),
     (lambda: stream().normal_((3,), std=1e39), ValueError, "std must"),
     (lambda: stream().uniform_((3,), "0"), TypeError, "a must be"),
+    (lambda: functional.normal(jax.random.key(0), (3,)), TypeError, "state must be"),
+    (lambda: jax.jit(lambda: stream().normal_((3,)))(), TypeError, "outside of jit"),
+    (
+        lambda: jax.jit(lambda std: stream().normal_((3,), std=std))(1.0),
+        TypeError,
+        "std must be known",
+    ),
     (lambda: stream().uniform_((-1,)), ValueError, "negative sizes"),
     (lambda: stream().uniform_(3), TypeError, "shape must be"),
     (lambda: stream().uniform_((3,), dtype="int32"), TypeError, "got int32"),

@@ -46,6 +46,11 @@ def seeded(seed: int) -> State:
 
 def blocks_after(state: State, size: int) -> jax.Array:
     """The current block and enough after it for `size` words, of shape (n, 624)."""
+    if not isinstance(state, State):
+        raise TypeError(
+            "state must be a State of jinit.torch.functional.seed(number), got "
+            f"{state!r}; JAX's random keys are for JAX's generators."
+        )
     count = -(-size // SIZE)
     # Rounded up to four bits, so that not every size compiles a program of its own.
     step = 1 << max(count.bit_length() - 4, 0)

@@ -24,8 +24,10 @@ def default_rules() -> dict[str, Callable[..., Any]]:
     normalizations with their statistics, embeddings and PReLU.
 
     A transposed convolution must have "ConvTranspose" in its name, as those that linen
-    names have. A parameter that is not recognised is refused, as are the stacked ones
-    of scanned layers: give rules for them before these.
+    names have; else it is taken for a convolution. What is not recognised is refused,
+    as are the stacked parameters of scanned layers where their shapes show it: give
+    rules for them before these. Layers that are called query, key, value and out, side
+    by side, are taken for attention.
 
     Returns:
       A mapping with one rule for all paths. `{"**/head/kernel": jinit.zeros(),
@@ -58,12 +60,13 @@ def _default(path: str, shape: Shape, shapes: Shapes) -> Any:
     kernel = shapes.get(f"{layer}/kernel" if layer else "kernel")
     if name not in ("kernel", "bias") or kernel is None:
         raise ValueError("torch's default for it is not known; give a rule before it")
-    if {"query", "key", "value", "out"} <= around:
+    if place in _ATTENTION and around >= _ATTENTION:
         return _attention(place, name, parent, shapes)
-    if {"dense_i", "dense_h"} <= around:  # of flax.nnx, all gates in one
+    if place in _PACKED and around >= _PACKED:
         hidden = shapes[f"{parent}/dense_h/kernel" if parent else "dense_h/kernel"]
-        return _recurrent("lstm", place, name, hidden[0])
-    cell = next((cell for cell in _CELLS if _CELLS[cell] <= around), None)
+        return _recurrent("lstm", place, name, hidden[-2])
+    cells = (cell for cell, names in _CELLS.items() if names <= around)
+    cell = next((c for c in cells if place in _CELLS[c] | {"if", "if_"}), None)
     if cell is not None:
         return _recurrent(cell, place, name, kernel[-1])
     fan = _fan(layer, kernel, shapes)
@@ -77,6 +80,8 @@ _FIXED = {
     "var": ones(),
     "negative_slope": constant(0.25),
 }
+_ATTENTION = {"query", "key", "value", "out"}
+_PACKED = {"dense_i", "dense_h"}  # the cells of flax.nnx that have all gates in one
 _CELLS = {
     "lstm": {"ii", "ig", "io", "hi", "hf", "hg", "ho"},
     "gru": {"ir", "iz", "in", "hr", "hz", "hn"},
@@ -98,8 +103,15 @@ def _attention(place: str, name: str, attention: str, shapes: Shapes) -> Any:
     if name == "bias":
         return zeros()
     start = f"{attention}/" if attention else ""
-    kernels = [shapes[f"{start}{n}/kernel"] for n in ("query", "key", "value")]
+    kernels = [shapes.get(f"{start}{n}/kernel", ()) for n in ("query", "key", "value")]
     own = shapes[f"{start}{place}/kernel"]
+    bias = shapes.get(f"{start}{place}/bias")
+    outputs = own[-1:] if place == "out" else own[1:]
+    if not all(len(kernel) in (2, 3) for kernel in kernels) or bias not in (
+        None,
+        outputs,
+    ):
+        raise _unknown_axes(own)
     if place == "out":
         return _defaults.linear(math.prod(own[:-1]))["kernel_init"]
     packed = len({kernel[0] for kernel in kernels}) == 1
@@ -118,12 +130,18 @@ def _fan(layer: str, kernel: Shape, shapes: Shapes) -> int:
     place = layer.rpartition("/")[2].lower().replace("_", "")
     bias = shapes.get(f"{layer}/bias" if layer else "bias")
     if "convtranspose" in place:
+        if bias not in (None, kernel[-1:]):
+            raise _unknown_axes(kernel)
         return math.prod(kernel[:-2]) * kernel[-1]
     outputs = 1 if bias is None or "conv" in place else len(bias)
     known = len(kernel) == 2 or bias is not None or "conv" in place
     if not known or (bias is not None and bias != kernel[len(kernel) - outputs :]):
-        raise ValueError(
-            f"which axes of a kernel of shape {kernel} are inputs is not known; give a "
-            "rule before it"
-        )
+        raise _unknown_axes(kernel)
     return math.prod(kernel[: len(kernel) - outputs])
+
+
+def _unknown_axes(kernel: Shape) -> ValueError:
+    return ValueError(
+        f"which axes of a kernel of shape {kernel} are inputs is not known; give a "
+        "rule before it"
+    )

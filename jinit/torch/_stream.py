@@ -239,7 +239,7 @@ class Stream(Tensors):
         bias: bool = True,
         dtype: Any = None,
     ) -> Parameters:
-        """Draws `torch.nn.RNNCell`, for `nn.SimpleCell` or `nnx.SimpleCell`.
+        """Draws `torch.nn.RNNCell`, for `SimpleCell` of flax.linen.
 
         torch adds two biases, and Flax has one, which is their sum.
 
@@ -307,7 +307,7 @@ class Stream(Tensors):
         bias: bool = True,
         dtype: Any = None,
     ) -> Parameters:
-        """Draws `torch.nn.GRUCell`, for `nn.GRUCell` or `nnx.GRUCell`.
+        """Draws `torch.nn.GRUCell`, for `GRUCell` of flax.linen.
 
         Where torch adds two biases, in the gates r and z, Flax has their sum.
 

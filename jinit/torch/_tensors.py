@@ -12,6 +12,7 @@ import numpy as np
 from jinit import _basic, _identity, _options
 from jinit._arguments import check_shape
 from jinit._gains import calculate_gain
+from jinit._options import is_traced
 from jinit.torch import functional
 from jinit.torch._state_bytes import from_bytes, to_bytes
 
@@ -70,19 +71,28 @@ class Tensors:
         self._seed, self._state = from_bytes(state)
         return self
 
+    def _next(self, drawn: functional.Drawn) -> jax.Array:
+        """What was drawn; the stream moves on."""
+        w, state = drawn
+        if is_traced(state.used):
+            raise TypeError(
+                "a stream moves on when it draws, which a traced function must not do; "
+                "draw outside of jit, or with jinit.torch.functional."
+            )
+        self._state = state
+        return w
+
     def uniform_(
         self, shape: Any, a: float = 0.0, b: float = 1.0, dtype: Any = None
     ) -> jax.Array:
         """Draws from U[a, b): see `functional.uniform`, which this is, bit for bit."""
-        w, self._state = functional.uniform(self._state, shape, a, b, dtype)
-        return w
+        return self._next(functional.uniform(self._state, shape, a, b, dtype))
 
     def normal_(
         self, shape: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = None
     ) -> jax.Array:
         """Draws from N(mean, std²): see `functional.normal`."""
-        w, self._state = functional.normal(self._state, shape, mean, std, dtype)
-        return w
+        return self._next(functional.normal(self._state, shape, mean, std, dtype))
 
     def trunc_normal_(
         self,
@@ -95,8 +105,7 @@ class Tensors:
     ) -> jax.Array:
         """Draws from N(mean, std²) within [a, b]: see `functional.trunc_normal`."""
         drawn = functional.trunc_normal(self._state, shape, mean, std, a, b, dtype)
-        w, self._state = drawn
-        return w
+        return self._next(drawn)
 
     def xavier_uniform_(
         self, shape: Any, gain: float = 1.0, dtype: Any = None
@@ -139,15 +148,14 @@ class Tensors:
         self, shape: Any, gain: float = 1.0, dtype: Any = None
     ) -> jax.Array:
         """Draws a (semi-)orthogonal matrix: see `functional.orthogonal`."""
-        w, self._state = functional.orthogonal(self._state, shape, gain, dtype)
-        return w
+        return self._next(functional.orthogonal(self._state, shape, gain, dtype))
 
     def sparse_(
         self, shape: Any, sparsity: float, std: float = 0.01, dtype: Any = None
     ) -> jax.Array:
         """Draws columns of which a fraction is zero: see `functional.sparse`."""
-        w, self._state = functional.sparse(self._state, shape, sparsity, std, dtype)
-        return w
+        drawn = functional.sparse(self._state, shape, sparsity, std, dtype)
+        return self._next(drawn)
 
     def constant_(self, shape: Any, val: float, dtype: Any = None) -> jax.Array:
         """Fills with a value, and draws nothing."""

@@ -82,7 +82,7 @@ def uniform(
       ((2, 3), 6)
     """
     shape, dtype = check_shape(shape), check_real(dtype)
-    a, b = _options.number("a", a), _options.number("b", b)
+    a, b = _number("a", a), _number("b", b)
     real, largest = _real(dtype), float(jnp.finfo(dtype).max)
     if not a <= b or max(abs(a), abs(b), b - a) > largest:
         raise ValueError(
@@ -125,7 +125,7 @@ def normal(
       0.020
     """
     shape, dtype = check_shape(shape), check_real(dtype)
-    mean, std = _options.number("mean", mean), _options.number("std", std, at_least=0)
+    mean, std = _number("mean", mean), _number("std", std, at_least=0)
     for name, value in (("mean", mean), ("std", std)):
         check_range(name, value, dtype)
     size = math.prod(shape)
@@ -179,8 +179,8 @@ def trunc_normal(
       0.87 2.00
     """
     shape, dtype = check_shape(shape), check_real(dtype)
-    mean, std = _options.number("mean", mean), _options.positive("std", std)
-    a, b = _options.number("a", a), _options.number("b", b)
+    mean, std = _number("mean", mean), _options.positive("std", _number("std", std))
+    a, b = _number("a", a), _number("b", b)
     _options.ordered("a", a, "b", b)
     accepted = _normal_cdf((b - mean) / std) - _normal_cdf((a - mean) / std)
     if accepted > 0.3:
@@ -213,7 +213,7 @@ def orthogonal(state: State, shape: Any, gain: float = 1.0, dtype: Any = None) -
        [0. 0. 1.]]
     """
     shape, dtype = _at_least_2d(shape), check_real(dtype)
-    gain = _options.number("gain", gain)
+    gain = _number("gain", gain)
     if dtype not in (np.float32, np.float64):
         raise TypeError(
             f"dtype must be float32 or float64, got {dtype.name}: torch has no QR of "
@@ -255,7 +255,7 @@ def sparse(
       [3 3 3]
     """
     shape = check_shape(shape)
-    sparsity = _options.number("sparsity", sparsity, at_least=0)
+    sparsity = _number("sparsity", sparsity, at_least=0)
     if len(shape) != 2 or sparsity > 1:
         raise ValueError(
             "shape must have two axes, and sparsity be at most 1, got "
@@ -277,6 +277,15 @@ def check_real(dtype: Any) -> np.dtype:
     if dtype.name not in _DTYPES:
         raise TypeError(f"dtype must be among {', '.join(_DTYPES)}, got {dtype.name}.")
     return dtype
+
+
+def _number(name: str, value: Any, **rule: Any) -> float:
+    if _options.is_traced(value):
+        raise TypeError(
+            f"{name} must be known when the function is traced, got {value!r}; give a "
+            "Python number."
+        )
+    return _options.number(name, value, **rule)
 
 
 def _at_least_2d(shape: Any) -> Shape:
@@ -503,6 +512,8 @@ def _rejected(w: jax.Array, u: jax.Array, mean: Any, std: Any, peak: Any) -> jax
 @_compiled("count", "size")
 def _permutations(blocks: jax.Array, start: Any, *, count: int, size: int) -> jax.Array:
     """Several `torch.randperm(size)`, one after another: (count, size)."""
+    if size == 1:  # nothing is drawn
+        return jnp.zeros((count, 1), np.int32)
     words = words_at(blocks, start, count * (size - 1)).reshape(count, size - 1)
     rows = jnp.arange(count, dtype=np.int32)
 
