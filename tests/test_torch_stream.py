@@ -273,6 +273,8 @@ BAD = [
     (lambda: stream().conv(3, 4, (3,), groups=2), ValueError, "multiple of 2"),
     (lambda: stream().conv(3, 4, (0,)), ValueError, "kernel_size must"),
     (lambda: stream().conv(3, 4, "33"), TypeError, "kernel_size must"),
+    (lambda: stream().conv(3, 4, ()), ValueError, "kernel_size must"),
+    (lambda: stream().conv(3, 4, None), TypeError, "kernel_size must"),
     (lambda: stream().embedding(3, 4, padding_idx=3), ValueError, "padding_idx must"),
     (lambda: stream().embedding(3, 4, padding_idx=0.0), TypeError, "padding_idx must"),
     (lambda: stream().multihead_attention(5, 2), ValueError, "multiple of 2"),

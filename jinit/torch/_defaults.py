@@ -100,7 +100,7 @@ def conv(
             f"in_features must be a multiple of groups, got in_features={inputs} and "
             f"groups={groups}; give the channels of all groups together."
         )
-    return _uniform(inputs // groups * _positions(kernel_size))
+    return _uniform(inputs // groups * math.prod(check_kernel_size(kernel_size)))
 
 
 def conv_transpose(out_features: int, kernel_size: int | Sequence[int]) -> Inits:
@@ -137,7 +137,7 @@ def conv_transpose(out_features: int, kernel_size: int | Sequence[int]) -> Inits
       `torch.nn.ConvTranspose2d`.
     """
     outputs = _options.count("out_features", out_features)
-    return _uniform(outputs * _positions(kernel_size))
+    return _uniform(outputs * math.prod(check_kernel_size(kernel_size)))
 
 
 def embedding(*, padding_idx: int | None = None) -> Inits:
@@ -628,8 +628,8 @@ def _transformer(
     return inits | {f"norm{n}": layer_norm() for n in norms}
 
 
-def _positions(kernel_size: Any) -> int:
-    """The number of positions in the window of a convolution."""
+def check_kernel_size(kernel_size: Any) -> tuple[int, ...]:
+    """One size for each spatial axis; an integer is one."""
     sizes = (kernel_size,) if isinstance(kernel_size, numbers.Number) else kernel_size
     if isinstance(sizes, str | bytes) or not isinstance(sizes, Sequence):
         raise TypeError(
@@ -641,7 +641,7 @@ def _positions(kernel_size: Any) -> int:
             f"kernel_size must not be empty, got {kernel_size!r}; give one size for "
             "each spatial axis."
         )
-    return math.prod(_options.count("kernel_size", size) for size in sizes)
+    return tuple(_options.count("kernel_size", size) for size in sizes)
 
 
 def _integer(name: str, value: Any) -> int:

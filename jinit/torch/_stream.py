@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit import _options
+from jinit.torch._defaults import check_kernel_size
 from jinit.torch._tensors import Tensors
 
 Parameters = dict[str, Any]
@@ -119,7 +120,7 @@ class Stream(Tensors):
         """
         inputs = _divided("in_features", in_features, groups)
         _divided("out_features", out_features, groups)
-        shape = out_features, inputs, *_kernel_size(kernel_size)
+        shape = out_features, inputs, *check_kernel_size(kernel_size)
         return self._weighted(shape, out_features, bias, dtype)
 
     def conv_transpose(
@@ -154,7 +155,7 @@ class Stream(Tensors):
         """
         sizes = _sizes(in_features=in_features, out_features=out_features)
         params = self._weighted(
-            (*sizes, *_kernel_size(kernel_size)), out_features, bias, dtype
+            (*sizes, *check_kernel_size(kernel_size)), out_features, bias, dtype
         )
         spatial = tuple(range(params["kernel"].ndim - 2))
         kernel = jnp.flip(jnp.swapaxes(params["kernel"], -1, -2), spatial)
@@ -578,9 +579,3 @@ def _divided(name: str, size: Any, parts: Any) -> int:
     if size % parts:
         raise ValueError(f"{name} must be a multiple of {parts}, got {size!r}.")
     return size // parts
-
-
-def _kernel_size(kernel_size: Any) -> tuple[int, ...]:
-    if isinstance(kernel_size, int):
-        kernel_size = (kernel_size,)
-    return tuple(_options.count("kernel_size", size) for size in kernel_size)
