@@ -2,6 +2,7 @@
 
 import json
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -35,3 +36,47 @@ def test_another_seed_has_another_curve(name):
     params = jinit.torch.like(tree, layers, SEED + 1)
     outputs = np.asarray(model.apply(params, x))
     assert abs(outputs - GOLDEN[name]["outputs"]).max() > 1e-3
+
+
+TREE = {"dense": {"kernel": np.zeros((3, 2), np.float32), "bias": np.zeros(2)}}
+LIKE_BAD = [
+    (None, TypeError, "layers must be a list of pairs"),
+    ({"dense": None}, TypeError, "layers must be a list of pairs"),
+    (["dense"], TypeError, r"layers\[0\] must be a pair"),
+    ([(0, lambda stream: stream.linear(3, 2))], TypeError, r"layers\[0\] must be"),
+    ([("dense", "linear")], TypeError, r"layers\[0\] must be a pair"),
+    ([("dense", lambda stream: None)], TypeError, "'dense' must return its parameters"),
+    ([("norm", lambda stream: stream.linear(3, 2))], ValueError, "no 'norm/"),
+    ([("dense", lambda stream: stream.linear(3, 4))], ValueError, r"'dense/\w+' of"),
+    ([], ValueError, "none gives 'dense/"),
+]
+
+
+@pytest.mark.parametrize(
+    ("layers", "error", "message"), LIKE_BAD, ids=range(len(LIKE_BAD))
+)
+def test_layers_that_do_not_fit_the_tree_are_refused(layers, error, message):
+    with pytest.raises(error, match=message):
+        jinit.torch.like(TREE, layers, 0)
+
+
+def test_a_tree_without_arrays_is_refused():
+    with pytest.raises(TypeError, match=r"tree must hold arrays .* nnx.Param"):
+        jinit.torch.like({"a": 1.0}, [], 0)
+
+
+def test_a_seed_that_is_none_is_refused():
+    with pytest.raises(TypeError, match="seed must be"):
+        jinit.torch.like(TREE, [], "0")
+
+
+def test_a_batch_normalization_has_its_statistics_where_flax_has_them():
+    model = nn.BatchNorm(use_running_average=True)
+    tree = jax.eval_shape(model.init, jax.random.key(0), np.ones((1, 3), np.float32))
+    layers = [
+        ("params", lambda stream: stream.layer_norm(3)),
+        ("batch_stats", lambda stream: stream.batch_stats(3)),
+    ]
+    filled = jinit.torch.like(tree, layers, 0)
+    expected = model.init(jax.random.key(0), np.ones((1, 3), np.float32))
+    jax.tree.map(np.testing.assert_array_equal, filled, expected)

@@ -270,14 +270,22 @@ BAD = [
     (lambda: stream().dirac_((3, 3)), ValueError, "three to five axes"),
     (lambda: stream().dirac_((3, 3, 3), groups=2), ValueError, "groups"),
     (lambda: stream().linear(0, 3), ValueError, "in_features must be at least 1"),
-    (lambda: stream().conv(3, 4, (3,), groups=2), ValueError, "multiple of 2"),
+    (lambda: stream().conv(3, 4, (3,), groups=2), ValueError, "multiple of groups"),
     (lambda: stream().conv(3, 4, (0,)), ValueError, "kernel_size must"),
     (lambda: stream().conv(3, 4, "33"), TypeError, "kernel_size must"),
     (lambda: stream().conv(3, 4, ()), ValueError, "kernel_size must"),
     (lambda: stream().conv(3, 4, None), TypeError, "kernel_size must"),
     (lambda: stream().embedding(3, 4, padding_idx=3), ValueError, "padding_idx must"),
     (lambda: stream().embedding(3, 4, padding_idx=0.0), TypeError, "padding_idx must"),
-    (lambda: stream().multihead_attention(5, 2), ValueError, "multiple of 2"),
+    (lambda: stream().multihead_attention(5, 2), ValueError, "of num_heads"),
+    (lambda: stream().multihead_attention(4, 2, kdim=0), ValueError, "kdim must"),
+    (lambda: stream().linear(3, 4, bias="no"), TypeError, "bias must be True or"),
+    (lambda: stream().gru_cell(3, 4, bias=None), TypeError, "bias must be True or"),
+    (lambda: stream().bilinear(3, 4, 5, bias=1), TypeError, "bias must be True or"),
+    (lambda: stream().rnn(3, 4, bidirectional="x"), TypeError, "bidirectional must"),
+    (lambda: stream().lstm("3", 4), TypeError, "in_features must be an integer"),
+    (lambda: stream().gru(3, 0), ValueError, "hidden_features must be at least"),
+    (lambda: stream().batch_stats(0), ValueError, "features must be at least"),
     (lambda: stream().lstm(3, 4, num_layers=0), ValueError, "num_layers must"),
     (lambda: stream().set_state(b"\0" * 16), ValueError, "CUDA"),
     (lambda: stream().set_state(b"\0" * 100), ValueError, "got 100"),
@@ -291,6 +299,20 @@ BAD = [
 def test_bad_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_what_is_refused_draws_nothing():
+    refused = stream()
+    with pytest.raises(ValueError, match="padding_idx must"):
+        refused.embedding(3, 4, padding_idx=3)
+    np.testing.assert_array_equal(refused.get_state(), stream().get_state())
+
+
+@pytest.mark.parametrize("row", [1, -2, np.int64(1)])
+def test_the_row_of_the_padding_is_zero_and_drawn(row):
+    table = stream().embedding(3, 4, padding_idx=row)["embedding"]
+    expected = stream().normal_((3, 4)).at[1].set(0)
+    np.testing.assert_array_equal(table, expected)
 
 
 def test_double_precision_without_it_is_refused_or_warned_of_as_by_jax():

@@ -8,7 +8,6 @@ distributions of torch 2.13; `jinit.torch.manual_seed` gives torch's own numbers
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +24,7 @@ from jinit._combine import _Combinator, _draw_one, check_init
 from jinit._initializer import Initializer
 from jinit._options import Number
 from jinit._scaling import kaiming_uniform, xavier_uniform
+from jinit.torch import _sizes
 
 Inits = dict[str, Initializer]
 
@@ -93,14 +93,8 @@ def conv(
     References:
       `torch.nn.Conv2d`.
     """
-    inputs = _options.count("in_features", in_features)
-    groups = _options.count("groups", groups)
-    if inputs % groups:
-        raise ValueError(
-            f"in_features must be a multiple of groups, got in_features={inputs} and "
-            f"groups={groups}; give the channels of all groups together."
-        )
-    return _uniform(inputs // groups * math.prod(check_kernel_size(kernel_size)))
+    inputs = _sizes.divided("in_features", in_features, "groups", groups)
+    return _uniform(inputs * math.prod(_sizes.kernel(kernel_size)))
 
 
 def conv_transpose(out_features: int, kernel_size: int | Sequence[int]) -> Inits:
@@ -137,7 +131,7 @@ def conv_transpose(out_features: int, kernel_size: int | Sequence[int]) -> Inits
       `torch.nn.ConvTranspose2d`.
     """
     outputs = _options.count("out_features", out_features)
-    return _uniform(outputs * math.prod(check_kernel_size(kernel_size)))
+    return _uniform(outputs * math.prod(_sizes.kernel(kernel_size)))
 
 
 def embedding(*, padding_idx: int | None = None) -> Inits:
@@ -170,7 +164,7 @@ def embedding(*, padding_idx: int | None = None) -> Inits:
     """
     if padding_idx is None:
         return {"embedding_init": normal()}
-    row = _integer("padding_idx", padding_idx)
+    row = _sizes.row("padding_idx", padding_idx)
     return {"embedding_init": zero_row(normal(), row)}
 
 
@@ -578,7 +572,7 @@ class zero_row(_Combinator):
     def __post_init__(self) -> None:
         check_init("init", self.init, "jinit.torch.zero_row({}, ...)")
         super().__post_init__()
-        self._set(index=_integer("index", self.index))
+        self._set(index=_sizes.row("index", self.index))
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         rows = shape[0] if shape else 0
@@ -626,28 +620,3 @@ def _transformer(
     inits |= {"linear1": linear(features), "linear2": linear(mlp_features)}
     norms = range(1, len(attentions) + 2)
     return inits | {f"norm{n}": layer_norm() for n in norms}
-
-
-def check_kernel_size(kernel_size: Any) -> tuple[int, ...]:
-    """One size for each spatial axis; an integer is one."""
-    sizes = (kernel_size,) if isinstance(kernel_size, numbers.Number) else kernel_size
-    if isinstance(sizes, str | bytes) or not isinstance(sizes, Sequence):
-        raise TypeError(
-            "kernel_size must be an integer or a sequence of integers, got "
-            f"{kernel_size!r}; give one size for each spatial axis."
-        )
-    if not sizes:
-        raise ValueError(
-            f"kernel_size must not be empty, got {kernel_size!r}; give one size for "
-            "each spatial axis."
-        )
-    return tuple(_options.count("kernel_size", size) for size in sizes)
-
-
-def _integer(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(
-            f"{name} must be an integer, got {value!r}; count rows from 0, or from the "
-            "end with -1."
-        )
-    return int(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -31,7 +31,8 @@ def like(tree: Any, layers: Iterable[Layer], seed: int | Stream) -> Any:
       A tree like the one given.
 
     Raises:
-      TypeError: A layer is not such a pair, or the seed is none.
+      TypeError: `layers` is no list, a layer is not such a pair, its function returns
+        nothing, or the seed is none.
       ValueError: A layer that is not in the tree, an array of another shape or dtype,
         or leaves that no layer gives.
 
@@ -52,7 +53,12 @@ def like(tree: Any, layers: Iterable[Layer], seed: int | Stream) -> Any:
       torch draws in the order in which a module's constructor builds its layers.
     """
     leaves, treedef = named_leaves(tree)
-    wanted = {path: (tuple(leaf.shape), leaf.dtype) for path, leaf in leaves}
+    wanted = {path: _shape_and_dtype(path, leaf) for path, leaf in leaves}
+    if isinstance(layers, str | Mapping) or not isinstance(layers, Iterable):
+        raise TypeError(
+            "layers must be a list of pairs of a path and a function of the stream, "
+            f"got {layers!r}."
+        )
     stream = seed if isinstance(seed, Stream) else Stream(seed)
     filled: dict[str, Any] = {}
     for number, layer in enumerate(layers):
@@ -69,6 +75,15 @@ def like(tree: Any, layers: Iterable[Layer], seed: int | Stream) -> Any:
     return treedef.unflatten([filled[path] for path in wanted])
 
 
+def _shape_and_dtype(path: str, leaf: Any) -> tuple[tuple[int, ...], Any]:
+    if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+        raise TypeError(
+            f"tree must hold arrays or their shapes, got {leaf!r} at {path!r}; take "
+            "the parameters alone, as nnx.state(model, nnx.Param) does."
+        )
+    return tuple(leaf.shape), leaf.dtype
+
+
 def _checked(number: int, layer: Any) -> Layer:
     pair = isinstance(layer, tuple | list) and len(layer) == 2
     if not pair or not isinstance(layer[0], str | None) or not callable(layer[1]):
@@ -81,8 +96,12 @@ def _checked(number: int, layer: Any) -> Layer:
 
 def _placed(path: str, drawn: Any, wanted: dict[str, Any]) -> dict[str, Any]:
     """The arrays of a layer by their paths in the tree."""
-    placed = {}
-    for name, array in named_leaves(drawn)[0]:
+    placed, arrays = {}, named_leaves(drawn)[0]
+    if not arrays:
+        raise TypeError(
+            f"the function of layer {path!r} must return its parameters, got {drawn!r}."
+        )
+    for name, array in arrays:
         leaf = "/".join(filter(None, (path, name)))
         if leaf not in wanted:
             raise ValueError(

@@ -27,7 +27,8 @@ def default_rules() -> dict[str, Callable[..., Any]]:
     names have; else it is taken for a convolution. What is not recognised is refused,
     as are the stacked parameters of scanned layers where their shapes show it: give
     rules for them before these. Layers that are called query, key, value and out, side
-    by side, are taken for attention.
+    by side, are taken for attention. Of an nnx model with `Dropout`, whose state holds
+    keys, give `nnx.state(model, nnx.Param)`.
 
     Returns:
       A mapping with one rule for all paths. `{"**/head/kernel": jinit.zeros(),

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit import _options
-from jinit.torch._defaults import check_kernel_size
+from jinit.torch import _sizes
 from jinit.torch._tensors import Tensors
 
 Parameters = dict[str, Any]
@@ -86,7 +86,7 @@ class Stream(Tensors):
           >>> jax.tree.map(jax.numpy.shape, params)
           {'bias': (2,), 'kernel': (3, 2)}
         """
-        sizes = _sizes(in_features=in_features, out_features=out_features)
+        sizes = _sizes.counts(in_features=in_features, out_features=out_features)
         return self._weighted(sizes[::-1], out_features, bias, dtype)
 
     def conv(
@@ -118,9 +118,9 @@ class Stream(Tensors):
           >>> jax.tree.map(jax.numpy.shape, params)
           {'kernel': (5, 5, 3, 8)}
         """
-        inputs = _divided("in_features", in_features, groups)
-        _divided("out_features", out_features, groups)
-        shape = out_features, inputs, *check_kernel_size(kernel_size)
+        inputs = _sizes.divided("in_features", in_features, "groups", groups)
+        _sizes.divided("out_features", out_features, "groups", groups)
+        shape = out_features, inputs, *_sizes.kernel(kernel_size)
         return self._weighted(shape, out_features, bias, dtype)
 
     def conv_transpose(
@@ -153,9 +153,9 @@ class Stream(Tensors):
           >>> jax.tree.map(jax.numpy.shape, params)
           {'bias': (8,), 'kernel': (2, 2, 3, 8)}
         """
-        sizes = _sizes(in_features=in_features, out_features=out_features)
+        sizes = _sizes.counts(in_features=in_features, out_features=out_features)
         params = self._weighted(
-            (*sizes, *check_kernel_size(kernel_size)), out_features, bias, dtype
+            (*sizes, *_sizes.kernel(kernel_size)), out_features, bias, dtype
         )
         spatial = tuple(range(params["kernel"].ndim - 2))
         kernel = jnp.flip(jnp.swapaxes(params["kernel"], -1, -2), spatial)
@@ -186,11 +186,11 @@ class Stream(Tensors):
           >>> print(params["embedding"][-1])
           [0. 0. 0.]
         """
-        shape = _sizes(num_embeddings=num_embeddings, features=features)
-        table = self.normal_(shape, dtype=dtype)
-        if padding_idx is not None:
-            table = table.at[check_row(padding_idx, num_embeddings)].set(0)
-        return {"embedding": table}
+        shape = _sizes.counts(num_embeddings=num_embeddings, features=features)
+        if padding_idx is None:
+            return {"embedding": self.normal_(shape, dtype=dtype)}
+        row = _sizes.row("padding_idx", padding_idx, num_embeddings)
+        return {"embedding": self.normal_(shape, dtype=dtype).at[row].set(0)}
 
     def bilinear(
         self,
@@ -220,12 +220,12 @@ class Stream(Tensors):
           >>> jax.tree.map(jax.numpy.shape, params)
           {'bias': (2,), 'kernel': (3, 4, 2)}
         """
-        first, second, out = _sizes(
+        first, second, out = _sizes.counts(
             in1_features=in1_features,
             in2_features=in2_features,
             out_features=out_features,
         )
-        bound = 1 / math.sqrt(first)
+        bias, bound = _options.flag("bias", bias), 1 / math.sqrt(first)
         weight = self.uniform_((out, first, second), -bound, bound, dtype)
         params = {"kernel": jnp.moveaxis(weight, 0, -1)}
         if bias:
@@ -242,7 +242,8 @@ class Stream(Tensors):
     ) -> Parameters:
         """Draws `torch.nn.RNNCell`, for `SimpleCell` of flax.linen.
 
-        torch adds two biases, and Flax has one, which is their sum.
+        torch adds two biases, and Flax has one, which is their sum. In flax.nnx the
+        layers "i" and "h" are called "dense_i" and "dense_h".
 
         Args:
           in_features: The size of the inputs.
@@ -276,7 +277,8 @@ class Stream(Tensors):
         """Draws `torch.nn.LSTMCell`, for `nn.LSTMCell` and `nn.OptimizedLSTMCell`.
 
         torch adds two biases, and Flax has one, which is their sum. In flax.nnx the
-        layer "if" is called "if_".
+        layer "if" is called "if_", and `nnx.OptimizedLSTMCell` has the gates "ifgo"
+        side by side, in "dense_i" and "dense_h".
 
         Args:
           in_features: The size of the inputs.
@@ -310,7 +312,8 @@ class Stream(Tensors):
     ) -> Parameters:
         """Draws `torch.nn.GRUCell`, for `GRUCell` of flax.linen.
 
-        Where torch adds two biases, in the gates r and z, Flax has their sum.
+        Where torch adds two biases, in the gates r and z, Flax has their sum. The cell
+        of flax.nnx has no bias "hn", and so not all that torch's has.
 
         Args:
           in_features: The size of the inputs.
@@ -336,20 +339,46 @@ class Stream(Tensors):
             params[f"h{gate}"] = {"kernel": w_h, **({"bias": b_h} if apart else {})}
         return params
 
-    def rnn(self, *sizes: int, **options: Any) -> list[Parameters]:
+    def rnn(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> list[Parameters]:
         """Draws `torch.nn.RNN`: as `lstm` does, of cells of `rnn_cell`."""
-        return self._stacked(self.rnn_cell, *sizes, **options)
+        sizes = in_features, hidden_features
+        return self._stacked(
+            self.rnn_cell, sizes, num_layers, bidirectional, bias, dtype
+        )
 
-    def lstm(self, *sizes: int, **options: Any) -> list[Parameters]:
+    def lstm(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> list[Parameters]:
         """Draws `torch.nn.LSTM`.
 
         Args:
-          sizes: `in_features` and `hidden_features`.
-          options: `num_layers` (1), `bidirectional` (False), `bias` and `dtype`.
+          in_features: The size of the inputs.
+          hidden_features: The size of the state.
+          num_layers: Those above the first take the states of both directions.
+          bidirectional: Whether there is a second direction.
+          bias: Whether there are biases; without, those of Flax are zero.
+          dtype: Of the parameters.
 
         Returns:
           The cells, as `lstm_cell` returns them: of each layer that forward in time,
-          followed by that backward if it is bidirectional.
+          followed by that backward if it is bidirectional. In linen each is the
+          parameters of the cell of one `nn.RNN`.
 
         Example:
           >>> import jinit
@@ -357,11 +386,26 @@ class Stream(Tensors):
           >>> len(stream.lstm(3, 4, num_layers=2, bidirectional=True))
           4
         """
-        return self._stacked(self.lstm_cell, *sizes, **options)
+        sizes = in_features, hidden_features
+        return self._stacked(
+            self.lstm_cell, sizes, num_layers, bidirectional, bias, dtype
+        )
 
-    def gru(self, *sizes: int, **options: Any) -> list[Parameters]:
+    def gru(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> list[Parameters]:
         """Draws `torch.nn.GRU`: as `lstm` does, of cells of `gru_cell`."""
-        return self._stacked(self.gru_cell, *sizes, **options)
+        sizes = in_features, hidden_features
+        return self._stacked(
+            self.gru_cell, sizes, num_layers, bidirectional, bias, dtype
+        )
 
     def multihead_attention(
         self,
@@ -397,8 +441,14 @@ class Stream(Tensors):
           >>> params["query"]["kernel"].shape, params["out"]["kernel"].shape
           ((8, 2, 4), (2, 4, 8))
         """
-        heads = num_heads, _divided("features", features, num_heads)
-        inputs = features, kdim or features, vdim or features
+        head_dim = _sizes.divided("features", features, "num_heads", num_heads)
+        heads = num_heads, head_dim
+        inputs = _sizes.counts(
+            features=features,
+            kdim=features if kdim is None else kdim,
+            vdim=features if vdim is None else vdim,
+        )
+        bias = _options.flag("bias", bias)
         out = self.linear(features, features, bias=bias, dtype=dtype)
         if inputs == (features,) * 3:
             packed = self.xavier_uniform_((3 * features, features), dtype=dtype)
@@ -419,6 +469,8 @@ class Stream(Tensors):
     def layer_norm(self, features: int, *, dtype: Any = None) -> Parameters:
         """Returns `torch.nn.LayerNorm`, `GroupNorm` or `BatchNorm`: ones and zeros.
 
+        The running statistics of a `BatchNorm` are those of `batch_stats`.
+
         Args:
           features: The size.
           dtype: Of the parameters.
@@ -431,10 +483,34 @@ class Stream(Tensors):
           >>> print(jinit.torch.manual_seed(0).layer_norm(2)["scale"])
           [1. 1.]
         """
-        (size,) = _sizes(features=features)
+        (size,) = _sizes.counts(features=features)
         return {
             "scale": self.ones_((size,), dtype),
             "bias": self.zeros_((size,), dtype),
+        }
+
+    def batch_stats(self, features: int, *, dtype: Any = None) -> Parameters:
+        """Returns the buffers of `torch.nn.BatchNorm`: zeros and ones.
+
+        In linen they are a collection of their own, "batch_stats"; `nnx.BatchNorm`
+        holds them beside "scale" and "bias".
+
+        Args:
+          features: The size.
+          dtype: Of the statistics.
+
+        Returns:
+          "mean" and "var" of shape (features,).
+
+        Example:
+          >>> import jinit
+          >>> print(jinit.torch.manual_seed(0).batch_stats(2)["var"])
+          [1. 1.]
+        """
+        (size,) = _sizes.counts(features=features)
+        return {
+            "mean": self.zeros_((size,), dtype),
+            "var": self.ones_((size,), dtype),
         }
 
     def transformer_encoder_layer(
@@ -500,6 +576,7 @@ class Stream(Tensors):
         self, shape: Sequence[int], out: int, bias: bool, dtype: Any
     ) -> Parameters:
         """A weight of torch's linear and convolutional layers, and its bias."""
+        bias = _options.flag("bias", bias)
         weight = self.kaiming_uniform_(shape, a=_LINEAR_SLOPE, dtype=dtype)
         params = {"kernel": jnp.moveaxis(weight, (0, 1), (-1, -2))}
         if bias:
@@ -512,10 +589,10 @@ class Stream(Tensors):
         self, gates: int, in_features: Any, hidden_features: Any, bias: bool, dtype: Any
     ) -> list[list[jax.Array]]:
         """Kernels of inputs and of the state, and both biases, one for each gate."""
-        inputs, hidden = _sizes(
+        inputs, hidden = _sizes.counts(
             in_features=in_features, hidden_features=hidden_features
         )
-        bound = 1 / math.sqrt(hidden)
+        bias, bound = _options.flag("bias", bias), 1 / math.sqrt(hidden)
         rows = gates * hidden
         draw = partial(self.uniform_, a=-bound, b=bound, dtype=dtype)
         weights = [draw((rows, inputs)), draw((rows, hidden))]
@@ -528,20 +605,18 @@ class Stream(Tensors):
     def _stacked(
         self,
         cell: Callable[..., Parameters],
-        in_features: int,
-        hidden_features: int,
-        *,
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        bias: bool = True,
-        dtype: Any = None,
+        sizes: tuple[int, int],
+        num_layers: int,
+        bidirectional: bool,
+        bias: bool,
+        dtype: Any,
     ) -> list[Parameters]:
-        directions = 2 if bidirectional else 1
+        inputs, hidden = _sizes.counts(in_features=sizes[0], hidden_features=sizes[1])
+        directions = 2 if _options.flag("bidirectional", bidirectional) else 1
         above = _options.count("num_layers", num_layers) - 1
-        inputs = [in_features] + [directions * hidden_features] * above
         return [
-            cell(size, hidden_features, bias=bias, dtype=dtype)
-            for size in inputs
+            cell(size, hidden, bias=bias, dtype=dtype)
+            for size in [inputs] + [directions * hidden] * above
             for _ in range(directions)
         ]
 
@@ -557,25 +632,3 @@ class Stream(Tensors):
         for n in range(len(attentions) + 1):
             params[f"norm{n + 1}"] = self.layer_norm(features, dtype=dtype)
         return params
-
-
-def check_row(index: Any, rows: int) -> int:
-    """The row that an index of torch, which may be negative, means."""
-    if isinstance(index, bool) or not isinstance(index, int):
-        raise TypeError(f"padding_idx must be an integer, got {index!r}.")
-    if not -rows <= index < rows:
-        raise ValueError(
-            f"padding_idx must be a row of {rows} embeddings, got {index!r}."
-        )
-    return index % rows
-
-
-def _sizes(**sizes: Any) -> tuple[int, ...]:
-    return tuple(_options.count(name, size) for name, size in sizes.items())
-
-
-def _divided(name: str, size: Any, parts: Any) -> int:
-    size, parts = _options.count(name, size), _options.count("groups or heads", parts)
-    if size % parts:
-        raise ValueError(f"{name} must be a multiple of {parts}, got {size!r}.")
-    return size // parts

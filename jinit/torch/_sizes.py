@@ -1,0 +1,59 @@
+"""Sizes of torch's layers: what each may be, and the error that says so."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+from jinit import _options
+
+
+def counts(**sizes: Any) -> tuple[int, ...]:
+    """Whole numbers of at least one, by the names of their arguments."""
+    return tuple(_options.count(name, size) for name, size in sizes.items())
+
+
+def divided(name: str, size: Any, parts_name: str, parts: Any) -> int:
+    """A size over the number of parts that share it, which must divide it."""
+    size, parts = _options.count(name, size), _options.count(parts_name, parts)
+    if size % parts:
+        raise ValueError(
+            f"{name} must be a multiple of {parts_name}, got {name}={size} and "
+            f"{parts_name}={parts}; give the size of all of them together."
+        )
+    return size // parts
+
+
+def kernel(kernel_size: Any) -> tuple[int, ...]:
+    """One size for each spatial axis; an integer is one."""
+    sizes = (kernel_size,) if isinstance(kernel_size, numbers.Number) else kernel_size
+    if isinstance(sizes, str | bytes) or not isinstance(sizes, Sequence):
+        raise TypeError(
+            "kernel_size must be an integer or a sequence of integers, got "
+            f"{kernel_size!r}; give one size for each spatial axis."
+        )
+    if not sizes:
+        raise ValueError(
+            f"kernel_size must not be empty, got {kernel_size!r}; give one size for "
+            "each spatial axis."
+        )
+    return tuple(_options.count("kernel_size", size) for size in sizes)
+
+
+def row(name: str, value: Any, rows: int | None = None) -> int:
+    """The index of a row, from the front where it is known how many there are."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(
+            f"{name} must be an integer, got {value!r}; count rows from 0, or from the "
+            "end with -1."
+        )
+    index = int(value)
+    if rows is None:
+        return index
+    if not -rows <= index < rows:
+        raise ValueError(
+            f"{name} must be one of the {rows} rows, got {index}; count from 0, or "
+            "from the end with -1."
+        )
+    return index % rows
