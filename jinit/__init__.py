@@ -1,5 +1,6 @@
 """jinit: the initializers of torch, JAX and Keras for JAX and Flax, in every dtype."""
 
+from jinit import diagnostics as diagnostics
 from jinit import torch as torch
 from jinit._basic import constant as constant
 from jinit._basic import normal as normal

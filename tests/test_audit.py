@@ -1,0 +1,312 @@
+"""The audit finds what was planted, with its cause, and nothing where all is right."""
+
+import json
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from faults import FAULTS
+from flax import nnx
+from scipy import stats
+
+import jinit
+from jinit.diagnostics import audit
+from jinit.diagnostics._expected import expected
+from jinit.diagnostics._statistics import measure
+
+SEEDS = 50
+
+
+@pytest.fixture(scope="module")
+def rightly():
+    """The params of each fault's model over all seeds, drawn as planned."""
+    keys = jax.random.split(jax.random.key(0), SEEDS)
+    return {name: fault.plan().init(keys) for name, fault in FAULTS.items()}
+
+
+def member(params, seed):
+    return {path: np.asarray(array)[seed] for path, array in params.items()}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_model_as_planned_has_no_finding(rightly, name):
+    plan = FAULTS[name].plan()
+    for seed in range(SEEDS):
+        report = audit(member(rightly[name], seed), plan)
+        assert report.findings == (), (seed, report)
+        assert report.exit_status == 0
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_found_and_its_cause_named(rightly, name):
+    fault = FAULTS[name]
+    plan = fault.plan()
+    keys = jax.random.split(jax.random.key(1), SEEDS)
+    wrong = jax.jit(jax.vmap(fault.wrong))(keys, rightly[name])
+    params = rightly[name] | wrong
+    for seed in range(SEEDS):
+        report = audit(member(params, seed), plan)
+        assert report.exit_status == 1
+        found = [f for f in report.findings if f.kind == fault.kind]
+        assert [f.path for f in found] == [fault.path], (seed, report)
+        assert re.search(fault.cause, found[0].cause), (seed, report)
+
+
+class Convolutional(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.BatchNorm(use_running_average=True)(nn.Conv(16, (3, 3))(x)))
+        x = nn.relu(nn.Conv(16, (3, 3), feature_group_count=4)(x))
+        return nn.Dense(10)(x.mean((1, 2)))
+
+
+class Attending(nn.Module):
+    @nn.compact
+    def __call__(self, tokens):
+        x = nn.Embed(64, 32)(tokens)
+        x = x + nn.MultiHeadDotProductAttention(4)(nn.LayerNorm()(x))
+        x = nn.RNN(nn.LSTMCell(24))(x)
+        return nn.DenseGeneral((3, 5))(x)
+
+
+class Perceptron(nnx.Module):
+    def __init__(self, rngs):
+        self.first = nnx.Linear(48, 32, rngs=rngs)
+        self.attend = nnx.MultiHeadAttention(4, 32, decode=False, rngs=rngs)
+        self.last = nnx.Linear(32, 8, rngs=rngs)
+
+
+MODELS = {
+    "convolutional": lambda key: Convolutional().init(key, jnp.ones((1, 8, 8, 3))),
+    "attending": lambda key: Attending().init(key, jnp.ones((1, 6), int)),
+    "nnx": lambda key: nnx.state(Perceptron(nnx.Rngs(key)), nnx.Param),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_with_the_defaults_of_flax_have_no_finding(name):
+    keys = jax.random.split(jax.random.key(2), SEEDS)
+    params = jax.tree.map(np.asarray, jax.jit(jax.vmap(MODELS[name]))(keys))
+    for seed in range(SEEDS):
+        one = jax.tree.map(lambda w, seed=seed: w[seed], params)
+        assert audit(one, "flax").findings == ()
+        assert audit(one).findings == ()
+    kernels = [leaf for leaf in audit(one, "flax").leaves if "kernel" in leaf.path]
+    assert sum(leaf.expected_std is not None for leaf in kernels) >= len(kernels) - 1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_with_the_defaults_of_torch_have_no_finding(name):
+    shapes = jax.eval_shape(MODELS[name], jax.random.key(0))
+    rules = jinit.torch.default_rules()
+    keys = jax.random.split(jax.random.key(3), SEEDS)
+    params = jax.tree.map(np.asarray, jinit.plan(shapes, rules).init(keys))
+    for seed in range(SEEDS):
+        one = jax.tree.map(lambda w, seed=seed: w[seed], params)
+        assert audit(one, "torch").findings == ()
+    assert audit(one, "flax").exit_status == 1  # torch's are not Flax's
+
+
+INITS = [
+    jinit.normal(std=0.3),
+    jinit.uniform(a=-2.0, b=1.0),
+    jinit.trunc_normal(std=0.5, a=-1.0, b=1.0),
+    jinit.truncated_normal(std=0.2),
+    jinit.he_uniform(),
+    jinit.lecun_normal(),
+    jinit.orthogonal(gain=2.0),
+    jinit.kaiming_normal(mode="fan_out"),
+    jinit.sparse(0.5),
+    jinit.eye(),
+    jinit.ones(),
+    jinit.constant(0.5),
+    jinit.blocks(jinit.xavier_normal(), 2),
+    jinit.looks_linear(jinit.he_normal()),
+    jinit.torch.triangular(0.5),
+    jinit.torch.zero_row(jinit.normal(), 3),
+    jax.nn.initializers.he_uniform(),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "complex64"])
+@pytest.mark.parametrize("number", range(len(INITS)))
+def test_what_an_initializer_draws_is_what_it_is_expected_to(number, dtype):
+    init = INITS[number]
+    if init is INITS[-1] and dtype != "float32":
+        pytest.skip("jax.nn.initializers draw wrongly in it")
+    shape = (120, 80)
+    params = {"kernel": init(jax.random.key(number), shape, dtype)}
+    tree = {"kernel": jax.ShapeDtypeStruct(shape, dtype)}
+    report = audit(params, jinit.plan(tree, {"kernel": init}))
+    assert report.findings == ()
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_a_draw_in_float8_is_compared_with_one(dtype):
+    init = jinit.lecun_normal()
+    params = {"kernel": init(jax.random.key(5), (200, 60), dtype)}
+    tree = {"kernel": jax.ShapeDtypeStruct((200, 60), dtype)}
+    assert audit(params, jinit.plan(tree, {"kernel": init})).findings == ()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "complex64"])
+def test_statistics_are_those_of_numpy_and_scipy(dtype):
+    rng = np.random.default_rng(0)
+    w = rng.normal(0.5, 2.0, (300, 701)).astype(dtype)  # more than one chunk
+    if dtype == "complex64":
+        w = w + np.complex64(1j) * rng.normal(0.5, 2.0, w.shape).astype(np.float32)
+    found, real = measure(w), w.real.ravel().astype(np.float64)
+    assert (found.size, found.zeros) == (w.size, 0)
+    np.testing.assert_allclose(found.mean, real.mean(), rtol=1e-10)
+    wide = w.astype(np.result_type(dtype, "float64"))
+    np.testing.assert_allclose(found.std, wide.std(ddof=1), rtol=1e-9)
+    np.testing.assert_allclose(found.kurtosis, stats.kurtosis(real) + 3, rtol=1e-8)
+    assert found.minimum == min(w.real.min(), w.imag.min() if w.imag.any() else 9)
+    assert found.maximum == max(w.real.max(), w.imag.max())
+
+
+def test_a_large_mean_does_not_hide_the_deviation():
+    w = 1e6 + np.random.default_rng(0).normal(size=5000)
+    np.testing.assert_allclose(measure(w).std, w.std(ddof=1), rtol=1e-9)
+
+
+def test_what_is_not_finite_is_counted_and_left_out():
+    w = np.array([[1.0, np.nan, 3.0], [np.inf, -np.inf, 2.0]], np.float32)
+    found = measure(w)
+    assert (found.nonfinite, found.mean, found.maximum) == (3, 2.0, 3.0)
+    nothing = measure(np.full((2, 2), np.nan, np.float32))
+    assert nothing.nonfinite == 4
+    assert np.isnan(nothing.mean)
+    assert nothing == measure(np.full((2, 2), np.nan, np.float32))
+
+
+@pytest.mark.parametrize("bound", [0.1, 0.5, 0.7, 2.0, 3.0, 9.0, 12.0])
+def test_the_kurtosis_of_a_truncated_normal_is_that_of_scipy(bound):
+    init = jinit.trunc_normal(a=-bound, b=bound)
+    moments = expected(init, (10,), np.dtype("float32"))
+    exact = 3 + stats.truncnorm(-bound, bound).stats("k") if bound > 0.3 else 1.8
+    assert abs(moments.kurtosis - exact) < 0.04
+
+
+@pytest.mark.parametrize("n", [4, 16, 100, 5000])
+def test_z_scores_are_standard_normal_and_reject_a_wrong_deviation(n):
+    w = np.asarray(jinit.normal(std=0.1)(jax.random.key(7), (400, n)))
+    plan = jinit.plan({"b": jax.ShapeDtypeStruct((n,), "float32")}, {"b": NORMAL})
+    leaves = [audit({"b": row}, plan).leaves[0] for row in w]
+    for scores in ([x.z_std for x in leaves], [x.z_mean for x in leaves]):
+        assert stats.kstest(scores, "norm").pvalue > 1e-6
+        assert stats.kstest(np.multiply(scores, 2), "norm").pvalue < 1e-6
+
+
+NORMAL = jinit.normal(std=0.1)
+
+
+def test_without_a_plan_what_is_wrong_by_itself_is_found():
+    rng = np.random.default_rng(0)
+    w = rng.normal(0, 0.1, (64, 32)).astype(np.float32)
+    params = {
+        "copy": w,
+        "good": w,
+        "head": rng.normal(0, 1, (784, 10)).astype(np.float32),
+        "nan": np.where(w > 0.2, np.nan, w),
+        "ones": np.ones((8, 8), np.float32),
+        "zero": np.zeros((8, 8), np.float32),
+        "bias": np.zeros(32, np.float32),
+        "step": np.int32(3),
+    }
+    params["copy"] = w.copy()
+    found = {finding.path: finding.kind for finding in audit(params).findings}
+    assert found == {
+        "good": "equal",
+        "head": "std",
+        "nan": "nonfinite",
+        "ones": "constant",
+        "zero": "dead",
+    }
+
+
+def test_a_tied_parameter_is_no_copy():
+    w = jinit.lecun_normal()(jax.random.key(0), (32, 32))
+    assert audit({"embedding": w, "head": {"kernel": w}}).findings == ()
+
+
+def test_leaves_of_another_shape_dtype_or_place_are_found():
+    plan = jinit.plan(
+        {
+            "a": jax.ShapeDtypeStruct((16, 8), "float32"),
+            "b": jax.ShapeDtypeStruct((16, 8), "bfloat16"),
+            "c": jax.ShapeDtypeStruct((4,), "float32"),
+        },
+        {"*": jinit.normal()},
+    )
+    keys = jax.random.split(jax.random.key(0))
+    params = {
+        "a": jinit.normal()(keys[0], (8, 16)),
+        "b": jinit.normal()(keys[1], (16, 8)),
+    }
+    found = {finding.path: finding for finding in audit(params, plan).findings}
+    assert {path: finding.kind for path, finding in found.items()} == {
+        "a": "shape",
+        "b": "dtype",
+        "c": "missing",
+    }
+    assert found["a"].cause == "axes in another order"
+
+
+def test_leaves_that_the_plan_does_not_have_are_found():
+    plan = jinit.plan({"a": np.zeros(3, np.float32)}, {"a": None})
+    report = audit({"a": np.zeros(3, np.float32), "b": np.zeros(3, np.float32)}, plan)
+    assert [(f.path, f.kind) for f in report.findings] == [("b", "unexpected")]
+
+
+def test_a_report_prints_goes_to_json_and_compares():
+    params = {"kernel": np.full((4, 4), np.nan, np.float32), "n": np.int32(1)}
+    report = audit(params)
+    assert str(report).splitlines()[0].split()[:3] == ["path", "shape", "dtype"]
+    assert "1 finding\n- kernel: nonfinite: 16 of 16" in str(report)
+    config = json.loads(report.to_json())
+    assert config["jinit_audit"] == 1
+    assert config["leaves"][0]["measured"]["mean"] is None
+    assert config["findings"][0]["path"] == "kernel"
+    assert report == audit(params)
+
+
+def test_params_are_not_changed():
+    params = {"kernel": np.random.default_rng(0).normal(size=(40, 40))}
+    before = params["kernel"].copy()
+    params["kernel"].flags.writeable = False
+    audit(params, {"*": jinit.normal()})
+    np.testing.assert_array_equal(params["kernel"], before)
+
+
+BAD = [
+    (lambda: audit({}), ValueError, "params must hold arrays"),
+    (lambda: audit({"a": 1.0}), TypeError, "params must hold arrays, got 1.0 at 'a'"),
+    (lambda: audit({"a": "b"}), TypeError, "params must hold arrays"),
+    (lambda: audit({"a": np.array([None])}), TypeError, "got objects at 'a'"),
+    (lambda: audit({"a": np.ones(3)}, "keras"), ValueError, "'flax', 'torch'; got"),
+    (lambda: audit({"a": np.ones(3)}, 3), TypeError, "rules must be"),
+    (lambda: audit({"a": np.ones(3)}, {"a": 3}), TypeError, "must be an initializer"),
+    (lambda: audit({"a": np.ones(3)}, {"b": NORMAL}), ValueError, "none matches 'a'"),
+    (
+        lambda: jax.jit(lambda w: audit({"a": w}))(np.ones(3, np.float32)),
+        TypeError,
+        "params must be known",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD, ids=range(len(BAD)))
+def test_bad_input_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_what_was_donated_is_refused():
+    w = jnp.ones((3, 3))
+    w.delete()
+    with pytest.raises(ValueError, match="'a' was given up"):
+        audit({"a": w})
