@@ -1,7 +1,8 @@
 """jinit: the initializers of torch, JAX and Keras for JAX and Flax, in every dtype."""
 
-from jinit import diagnostics as diagnostics
-from jinit import torch as torch
+import importlib
+import typing
+
 from jinit._basic import constant as constant
 from jinit._basic import normal as normal
 from jinit._basic import ones as ones
@@ -48,4 +49,19 @@ from jinit.model import jit_init as jit_init
 from jinit.model import plan as plan
 from jinit.model import reinit as reinit
 
+if typing.TYPE_CHECKING:
+    from jinit import diagnostics as diagnostics
+    from jinit import torch as torch
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> typing.Any:
+    # Imported at their first use: together they cost as much as all the rest.
+    if name in ("diagnostics", "torch"):
+        return importlib.import_module(f"jinit.{name}")
+    raise AttributeError(f"module 'jinit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), "diagnostics", "torch"]
