@@ -21,29 +21,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 
 import jinit
-
-try:
-    import torch
-except ImportError:
-    torch = None
+from jinit._bench import Case, contenders, interleave, peer_torch, ratio
 
 peers = jax.nn.initializers
-
-
-@dataclass
-class Case:
-    """One of our initializers, JAX's with the same purpose, and torch's name."""
-
-    ours: jinit.Initializer
-    jax: Callable | None
-    torch: str | None
-    torch_options: dict = field(default_factory=dict)
 
 
 def stacked_normal(key: jax.Array, shape: tuple, dtype: object) -> jax.Array:
@@ -85,39 +70,6 @@ SIDES = {"64 K": 256, "1 M": 1024, "16.8 M": 4096}
 ORTHOGONAL_SIDES = {"256²": 256, "1024²": 1024, "2048²": 2048}
 
 
-def contenders(case: Case, side: int, dtype: str) -> dict[str, Callable[[], object]]:
-    """Functions that draw once and wait for the result, by the name of the library."""
-    shape, key = (side, side), jax.random.key(0)
-    draws: dict[str, Callable[[], object]] = {}
-    for name, init in {"ours": case.ours, "jax": case.jax}.items():
-        if init is not None:
-            program = jax.jit(lambda key, init=init: init(key, shape, dtype))
-            draws[name] = lambda program=program: program(key).block_until_ready()
-    zeros = jax.jit(lambda: jnp.zeros(shape, dtype))
-    draws["zeros"] = lambda: zeros().block_until_ready()
-    if torch is not None and case.torch is not None:
-        buffer = torch.empty(shape, dtype=getattr(torch, dtype))
-        fill = getattr(torch.nn.init, case.torch)
-        draws["torch"] = lambda: fill(buffer, **case.torch_options)
-    return draws
-
-
-def interleave(draws: dict[str, Callable], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each draw in each round; a library that refuses drops out."""
-    for name in list(draws):
-        try:
-            draws[name]()
-        except (NotImplementedError, RuntimeError, TypeError):  # half precision
-            del draws[name]
-    seconds: dict[str, list[float]] = {name: [] for name in draws}
-    for _ in range(rounds):
-        for name, draw in draws.items():
-            start = time.perf_counter()
-            draw()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
 def compile_seconds(init: Callable, side: int) -> float:
     """Seconds to trace, lower and compile a float32 draw, with empty caches."""
     jax.clear_caches()
@@ -125,16 +77,6 @@ def compile_seconds(init: Callable, side: int) -> float:
     start = time.perf_counter()
     jax.jit(lambda key: init(key, (side, side), jnp.float32)).lower(key).compile()
     return time.perf_counter() - start
-
-
-def ratio(seconds: dict[str, list[float]], peer: str) -> str:
-    """The peer's time over ours, as median and quartiles."""
-    if peer not in seconds:
-        return "-"
-    pairs = zip(seconds[peer], seconds["ours"], strict=True)
-    ratios = [theirs / ours for theirs, ours in pairs]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return f"{middle:.1f}x ({low:.1f}-{high:.1f})"
 
 
 def warm_table(dtype: str, rounds: int, names: list[str]) -> list[str]:
@@ -150,7 +92,7 @@ def warm_table(dtype: str, rounds: int, names: list[str]) -> list[str]:
             floor = ours / statistics.median(seconds["zeros"])
             rows.append(
                 f"| `{name}` | {label} | {ours * 1e3:.2f} | {floor:.1f} | "
-                f"{ratio(seconds, 'jax')} | {ratio(seconds, 'torch')} |"
+                f"{ratio(seconds, 'jax') or '-'} | {ratio(seconds, 'torch') or '-'} |"
             )
     return rows
 
@@ -168,8 +110,8 @@ def cold_table(rounds: int, names: list[str]) -> list[str]:
                 if (peer := CASES[name].jax) is not None:
                     seconds["jax"].append(compile_seconds(peer, side))
             ours = statistics.median(seconds["ours"])
-            peers_ratio = ratio(seconds, "jax") if seconds["jax"] else "-"
-            rows.append(f"| `{name}` | {label} | {ours * 1e3:.0f} | {peers_ratio} |")
+            beside = ratio(seconds, "jax") or "-"
+            rows.append(f"| `{name}` | {label} | {ours * 1e3:.0f} | {beside} |")
     return rows
 
 
@@ -177,7 +119,7 @@ def report(rounds: int, names: list[str]) -> str:
     """All tables, headed by when and on what they were measured."""
     device = jax.devices()[0]
     versions = f"Python {platform.python_version()}, jax {jax.__version__}"
-    if torch is not None:
+    if (torch := peer_torch()) is not None:
         versions += f", torch {torch.__version__} on {torch.get_num_threads()} threads"
     cores = f"{jax.local_device_count()} device(s), {platform.machine()}"
     lines = [

@@ -1,18 +1,27 @@
 """The command line: it parses, calls the library and prints.
 
 A subcommand is a function that takes the parsed options and returns the exit status,
-and a paragraph of `_parser` that names it.
+and a paragraph of `_parser` that names it. A `ValueError` or `TypeError` is what the
+user is told.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 import jinit
 from jinit._activations import check_activation
+
+_PATIENCE = 2.0  # seconds of work without a word
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,17 +31,112 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: The arguments after the program's name; by default the process's.
 
     Returns:
-      The exit status: 0, 1 where the result could not be written, 2 where the command
-      cannot run. Arguments that do not parse exit with 2.
+      The exit status: 0; 1 where an audit has findings or the result could not be
+      written; 2 where the command cannot run; 130 where it was interrupted. Arguments
+      that do not parse exit with 2.
     """
     options = _parser().parse_args(arguments)
-    return options.run(options)
+    try:
+        status = options.run(options)
+        sys.stdout.flush()
+    except (ValueError, TypeError) as error:
+        return _fail(f"jinit {options.command}: {error}", 2)
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:  # of the pipe or the disk that is printed to
+        # What is left to be written would fail again when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            _fail(f"jinit {options.command}: {error}", 1)
+        return 1
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        line = " ".join(message.split())
+        self.exit(2, f"{self.prog}: {line}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="jinit", description="Initializers for JAX.")
+    parser = _Parser(
+        prog="jinit",
+        description="Initializers for JAX.",
+        epilog="Exit status: 0; 1 where an audit has findings or the result could not "
+        "be written; 2 where the command cannot run.",
+    )
     parser.add_argument("--version", action="version", version=jinit.__version__)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", required=True
+    )
+
+    listing = commands.add_parser("list", help="list the initializers, by family")
+    _add_json(listing)
+    listing.set_defaults(run=_list)
+
+    show = commands.add_parser(
+        "show",
+        help="show what an initializer draws: formula, numbers and a histogram",
+        epilog="Example: jinit show \"xavier_uniform(gain='relu')\" --shape 512,256",
+    )
+    show.add_argument("initializer", help="the call that makes it, or its name")
+    show.add_argument(
+        "--shape",
+        type=_shape,
+        required=True,
+        help="sizes separated by commas; () is a scalar",
+    )
+    show.add_argument("--dtype", help="such as bfloat16 (JAX's default float dtype)")
+    show.add_argument("--seed", type=int, default=0, help="of the key (%(default)s)")
+    _add_json(show)
+    show.set_defaults(run=_show)
+
+    gain = commands.add_parser(
+        "gain", help="print the gains of an activation, and what they do in depth"
+    )
+    which = gain.add_mutually_exclusive_group(required=True)
+    which.add_argument("activation", nargs="?", help="its name, such as gelu")
+    which.add_argument(
+        "--table", action="store_true", help="print all that have a name"
+    )
+    gain.add_argument(
+        "parameter", nargs="?", type=float, help="such as the slope of leaky_relu"
+    )
+    _add_json(gain)
+    gain.set_defaults(run=_gain)
+
+    audit = commands.add_parser(
+        "audit",
+        help="check the parameters in a checkpoint against what they should be",
+        description="Check the parameters in a checkpoint: an Orbax directory, or a "
+        "file of safetensors, .npz or flax.serialization. Nothing is unpickled.",
+        epilog="Exit status: 0 where nothing is found, 1 where something is.",
+    )
+    audit.add_argument("checkpoint", type=Path, help="the file or directory")
+    meant = audit.add_mutually_exclusive_group()
+    meant.add_argument(
+        "--plan", type=Path, metavar="PLAN.json", help="what Plan.to_json wrote"
+    )
+    meant.add_argument(
+        "--rules", choices=("torch", "flax"), help="the defaults of its layers"
+    )
+    _add_json(audit)
+    audit.set_defaults(run=_audit)
+
+    bench = commands.add_parser(
+        "bench", help="time some initializers beside those of JAX and torch"
+    )
+    bench.add_argument(
+        "--size",
+        type=_side,
+        default=1024,
+        metavar="N",
+        help="draw N x N weights (%(default)s)",
+    )
+    _add_json(bench)
+    bench.set_defaults(run=_bench)
 
     demo = commands.add_parser(
         "demo", help="train one deep network from six initializations, and compare"
@@ -46,20 +150,83 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
 
-    gain = commands.add_parser(
-        "gain", help="print the gains of an activation, and what they do in depth"
-    )
-    which = gain.add_mutually_exclusive_group(required=True)
-    which.add_argument("activation", nargs="?", help="its name, such as gelu")
-    which.add_argument(
-        "--table", action="store_true", help="print all that have a name"
-    )
-    gain.add_argument(
-        "parameter", nargs="?", type=float, help="such as the slope of leaky_relu"
-    )
-    gain.set_defaults(run=_gain)
-
     return parser
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _list(options: argparse.Namespace) -> int:
+    from jinit._show import families
+
+    groups = families()
+    if options.json:
+        entries = [asdict(entry) for group in groups.values() for entry in group]
+        _print(json.dumps(entries, indent=2))
+        return 0
+    width = max(len(entry.name) for group in groups.values() for entry in group)
+    for family, group in groups.items():
+        lines = [f"  {entry.name:<{width}}  {entry.summary}" for entry in group]
+        _print("\n".join([family, *lines, ""]))
+    _print("More of one: jinit show NAME --shape SHAPE")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from jinit._show import parse, show
+
+    init = parse(options.initializer)
+    with _patience(f"drawing {init!r} ..."):
+        shown = show(init, options.shape, options.dtype, options.seed)
+    terminal = sys.stdout.isatty() and sys.stdout.encoding.lower() == "utf-8"
+    _print(shown.to_json() if options.json else shown.text(blocks=terminal))
+    return 0
+
+
+def _gain(options: argparse.Namespace) -> int:
+    from jinit._gain_report import describe, names, report, table
+
+    if options.table and options.json:
+        _print(json.dumps([describe(name) for name in names()], indent=2))
+        return 0
+    if options.table:
+        for line in table():
+            print(line, flush=True)
+        return 0
+    named = [options.activation]
+    if options.parameter is not None:
+        named.append(options.parameter)
+    activation = check_activation("activation", named)
+    described = json.dumps(describe(activation), indent=2) if options.json else None
+    _print(described or report(activation))
+    return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from jinit import diagnostics
+    from jinit.diagnostics._checkpoints import read_checkpoint
+
+    plan = options.rules if options.plan is None else _plan(options.plan)
+    with _patience(f"reading {options.checkpoint} ..."):
+        params = read_checkpoint(options.checkpoint)
+    with _patience("measuring ..."):
+        report = diagnostics.audit(params, plan=plan)
+    _print(report.to_json() if options.json else str(report))
+    return report.exit_status
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from jinit import _bench
+
+    timings = []
+    _progress("jinit bench: compiling and timing ...")
+    for timing in _bench.bench(options.size):
+        _progress(f"  {timing.name}, {timing.dtype}")
+        timings.append(timing)
+    form = _bench.to_json if options.json else _bench.table
+    _print(form(timings, options.size))
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -88,23 +255,6 @@ def _demo(options: argparse.Namespace) -> int:
     return 0
 
 
-def _gain(options: argparse.Namespace) -> int:
-    from jinit._gain_report import report, table
-
-    if options.table:
-        for line in table():
-            print(line, flush=True)
-        return 0
-    named = [options.activation]
-    if options.parameter is not None:
-        named.append(options.parameter)
-    try:
-        print(report(check_activation("activation", named)))
-    except ValueError as error:
-        return _fail(f"jinit gain: {error}", 2)
-    return 0
-
-
 def _picture(text: str) -> Path:
     """Checks where a picture is to go, before the work that it takes to draw it."""
     path = Path(text)
@@ -117,12 +267,57 @@ def _picture(text: str) -> Path:
     return path
 
 
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = text.strip().removeprefix("(").removesuffix(")").removesuffix(",")
+    try:
+        return tuple(int(size) for size in sizes.split(",")) if sizes else ()
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a shape; separate its sizes by commas, as in 512,256"
+        ) from None
+
+
+def _side(text: str) -> int:
+    from jinit._bench import MOST_SIDE
+
+    if not (text.isdecimal() and 1 <= int(text) <= MOST_SIDE):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size; give a whole number from 1 to {MOST_SIDE}"
+        )
+    return int(text)
+
+
+def _plan(path: Path) -> jinit.Plan:
+    try:
+        return jinit.Plan.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"plan {str(path)!r} cannot be read: {error}") from error
+
+
+@contextmanager
+def _patience(line: str) -> Iterator[None]:
+    """Says what is being done if it takes long."""
+    timer = threading.Timer(_PATIENCE, _progress, [f"jinit: {line}"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _print(text: str) -> None:
+    """Prints, with a question mark for what the encoding of the output lacks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding))
+
+
 def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def _fail(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
+    print(" ".join(message.split()), file=sys.stderr)
     return status
 
 

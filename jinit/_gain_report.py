@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from jinit._activations import FUNCTIONS, GATES, Activation
 from jinit._gains import GAIN_MODES, NONLINEARITIES, calculate_gain, gain
-from jinit._mean_field import critical_point, variance_map
+from jinit._mean_field import CriticalPoint, critical_point, variance_map
 
 _LAYERS = (0, 1, 2, 5, 10, 20, 40, 60, 100)
 _STARTS = (0.9, 1.0, 1.1)
@@ -38,13 +39,31 @@ def report(activation: Activation) -> str:
 def table() -> Iterator[str]:
     """A line for each activation that has a name, as it is computed."""
     yield _row("", *GAIN_MODES, "slope", "chi_1", "torch") + "  in depth"
-    for name in (*FUNCTIONS, *GATES):
+    for name in names():
         step, torch = variance_map(name), _torch(name)
         gains = [f"{gain(name, mode):.6f}" for mode in GAIN_MODES]
         slope, chi_1 = step.slope(1.0), step.chi_1(1.0)
         given = "-" if torch is None else f"{torch:.6f}"
         numbers = _row(name, *gains, f"{slope:.4f}", f"{chi_1:.4f}", given)
         yield f"{numbers}  {_verdict(slope).partition(':')[0]}"
+
+
+def names() -> tuple[str, ...]:
+    """The activations that have a name."""
+    return (*FUNCTIONS, *GATES)
+
+
+def describe(activation: Activation) -> dict[str, Any]:
+    """The numbers of a report, as JSON can hold them."""
+    step, point = variance_map(activation), _critical_point(activation)
+    return {
+        "activation": activation,
+        **{mode: gain(activation, mode) for mode in GAIN_MODES},
+        "torch": _torch(activation),
+        "slope": step.slope(1.0),
+        "chi_1": step.chi_1(1.0),
+        "critical_point": point and point._asdict(),
+    }
 
 
 def _row(name: str, *cells: str) -> str:
@@ -66,10 +85,16 @@ def _verdict(slope: float) -> str:
     )
 
 
-def _critical(activation: Activation) -> str:
+def _critical_point(activation: Activation) -> CriticalPoint | None:
     try:
-        point = critical_point(activation)
+        return critical_point(activation)
     except ValueError:
+        return None
+
+
+def _critical(activation: Activation) -> str:
+    point = _critical_point(activation)
+    if point is None:
         return "           none"
     return (
         f"{point.weight_var:15.6f}  / fan_in, the variance of the weights; biases "

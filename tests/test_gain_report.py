@@ -1,5 +1,6 @@
 """`jinit gain`: what it prints, and what it refuses."""
 
+import json
 import math
 import re
 
@@ -124,4 +125,23 @@ def test_arguments_that_do_not_parse_exit_with_two(arguments, capsys):
     with pytest.raises(SystemExit) as exit:
         main(["gain", *arguments])
     assert exit.value.code == 2
-    assert "usage: jinit gain" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("jinit gain: ")
+    assert line.endswith("; see jinit gain --help")
+
+
+def test_json_has_the_numbers_of_the_report(capsys):
+    assert main(["gain", "tanh", "--json"]) == 0
+    config = json.loads(capsys.readouterr().out)
+    assert config["activation"] == "tanh"
+    assert config["backward"] == jinit.gain("tanh", "backward")
+    assert config["torch"] == jinit.calculate_gain("tanh")
+    assert config["critical_point"] == jinit.critical_point("tanh")._asdict()
+
+
+def test_json_of_the_table_has_an_object_for_every_name(monkeypatch, capsys):
+    monkeypatch.setattr(_gain_report, "FUNCTIONS", {"relu": FUNCTIONS["relu"]})
+    monkeypatch.setattr(_gain_report, "GATES", [])
+    assert main(["gain", "--table", "--json"]) == 0
+    (relu,) = json.loads(capsys.readouterr().out)
+    assert (relu["activation"], relu["forward"]) == ("relu", jinit.gain("relu"))
