@@ -1,0 +1,453 @@
+"""Pictures of what is measured: each function draws on one Axes and returns it.
+
+They need matplotlib, which comes with `pip install 'jinit[plots]'`. With `ax` they draw
+there and leave pyplot alone; without, they make a figure with `matplotlib.pyplot`,
+which a notebook shows. Colours are told apart by the colour-blind, and no line differs
+from another by its colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jinit import _basic, _options
+from jinit._combine import _Combinator
+from jinit._initializer import Initializer
+from jinit._truncation import truncated_std
+from jinit.diagnostics._coordinates import CoordinateCheck
+from jinit.diagnostics._expected import expected, family
+from jinit.diagnostics._propagation import Propagation, layer_name, quartiles
+from jinit.diagnostics._statistics import as_matrix
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette, without its yellow, which fades in print.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "X", "P", "<")
+_BLUE, _ORANGE = _COLORS[:2]
+_NAMED = 12  # layers, at most, that are named below the axis
+
+Density = Callable[[np.ndarray], np.ndarray]
+
+
+def signal(propagation: Propagation, ax: Axes | None = None) -> Axes:
+    """Draws the mean squares of outputs and gradients by layer.
+
+    Solid and dashed lines are outputs and gradients: of several members the median,
+    with a band from quartile to quartile. A dotted line is the prediction. Zeros,
+    infinities and NaNs leave gaps; the table has them.
+
+    Args:
+      propagation: What `jinit.diagnostics.propagation` returned, or some layers of it:
+        `found.select("block_*")`.
+      ax: The Axes to draw on; by default those of a new figure.
+
+    Returns:
+      The Axes.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
+      TypeError: An argument is not of its type.
+      ValueError: There is nothing to draw: no mean square is positive and finite.
+
+    Example:
+      >>> import numpy as np
+      >>> from matplotlib.figure import Figure
+      >>> from jinit.diagnostics import Propagation, plots
+      >>> q = np.array([[1.0, 0.5, 0.25]])
+      >>> found = Propagation(("a", "b", "c"), q, 0 * q, 0 * q, q[:, ::-1])
+      >>> ax = plots.signal(found, ax=Figure().subplots())
+      >>> [line.get_label() for line in ax.lines]
+      ['outputs', 'gradients']
+    """
+    _check_type("propagation", propagation, Propagation)
+    drawn = _drawable(propagation.second_moment), _drawable(propagation.gradient)
+    if np.isnan(drawn).all():
+        raise ValueError(
+            "propagation must have a mean square that is positive and finite, got "
+            f"{propagation.second_moment!r}."
+        )
+    axes = _axes(ax)
+    x = np.arange(1, len(propagation.layers) + 1)
+    _banded(axes, x, drawn[0], "outputs", color=_BLUE, marker="o")
+    _banded(axes, x, drawn[1], "gradients", color=_ORANGE, marker="s", linestyle="--")
+    if propagation.predicted is not None:
+        predicted = _drawable(propagation.predicted)
+        known = ~np.isnan(propagation.predicted)
+        style = {"color": "black", "linewidth": 1, "linestyle": ":", "zorder": 3}
+        axes.plot(x[known], predicted[known], label="predicted outputs", **style)
+    axes.set_yscale("log")
+    _at_least_a_decade(axes)
+    axes.set_ylabel("mean square")
+    _name_layers(axes, x, propagation.layers)
+    return _finished(axes, f"Signal by layer{_members(propagation.second_moment)}")
+
+
+def weights(leaf: Any, init: Any = None, ax: Axes | None = None) -> Axes:
+    """Draws a histogram of weights, and the density that they are to have.
+
+    Args:
+      leaf: An array of real numbers.
+      init: The initializer of the weights, for its density; by default, and of one
+        whose density is not known, a normal distribution is drawn: of the
+        initializer's standard deviation where that is known, or that of the weights.
+      ax: The Axes to draw on; by default those of a new figure.
+
+    Returns:
+      The Axes.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
+      TypeError: An argument is not of its type.
+      ValueError: The array is empty or not finite, or does not fit the initializer; or
+        either is constant.
+
+    Example:
+      >>> import jax, jinit
+      >>> from matplotlib.figure import Figure
+      >>> from jinit.diagnostics import plots
+      >>> init = jinit.he_uniform()
+      >>> w = init(jax.random.key(0), (256, 256))
+      >>> ax = plots.weights(w, init, ax=Figure().subplots())
+      >>> print(ax.lines[0].get_label())
+      uniform, std 0.08839
+    """
+    array = _array("leaf", leaf).astype(float)
+    flat = array.ravel()
+    label, pdf, (low, high) = _density(array, init)
+    axes = _axes(ax)
+    bins = int(np.clip(np.sqrt(flat.size), 5, 80))
+    seen = min(flat.min(), low), max(flat.max(), high)
+    density, edges = np.histogram(flat, bins, seen, density=True)
+    measured = f"{flat.size} weights, std {flat.std():.4g}"
+    axes.stairs(density, edges, fill=True, color="#A6CBE3", label=measured)
+    margin = 0.1 * (seen[1] - seen[0])
+    x = np.linspace(seen[0] - margin, seen[1] + margin, 801)
+    axes.plot(x, pdf(x), color="black", linewidth=1.5, label=label)
+    axes.set_ylim(bottom=0)
+    axes.set(xlabel="weight", ylabel="density")
+    return _finished(axes, f"Weights of shape {array.shape}")
+
+
+def spectrum(
+    kernel: Any, init: Any = None, ax: Axes | None = None, *, kind: str = "singular"
+) -> Axes:
+    """Draws the singular values or the eigenvalues of a kernel beside random ones.
+
+        p(s) = sqrt((s₊² - s²) (s² - s₋²)) / (π · std² · min · s),
+        s± = std · (sqrt(max) ± sqrt(min))
+
+    is the density of the singular values of independent entries in a large matrix, by
+    Marchenko and Pastur; min and max are its sides. Eigenvalues of a square one,
+    divided by std · sqrt(n), fill the unit circle evenly; those of an orthogonal matrix
+    lie on it.
+
+    Args:
+      kernel: An array of two axes or more, real or complex; all axes but the last are
+        the rows of the matrix.
+      init: The initializer of the kernel, for the standard deviation; by default it is
+        that of the kernel, about zero.
+      ax: The Axes to draw on; by default those of a new figure.
+      kind: "singular" or "eigen".
+
+    Returns:
+      The Axes.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
+      TypeError: An argument is not of its type.
+      ValueError: The kernel has fewer than two axes, is empty, zero or not finite, is
+        not square where eigenvalues are asked for, or does not fit the initializer.
+
+    Example:
+      >>> import jax, jinit
+      >>> from matplotlib.figure import Figure
+      >>> from jinit.diagnostics import plots
+      >>> w = jinit.normal()(jax.random.key(0), (100, 400))
+      >>> ax = plots.spectrum(w, jinit.normal(), ax=Figure().subplots())
+      >>> x = ax.lines[0].get_xdata()
+      >>> print(f"{x.min():.2f} {x.max():.2f}")  # sqrt(400) ± sqrt(100)
+      10.00 30.00
+
+    References:
+      Marchenko and Pastur (1967), for the density; Tao and Vu (2010), arXiv:0807.4898,
+      for the circle.
+    """
+    kind = _options.choice("kind", kind, ("singular", "eigen"))
+    array = _array("kernel", kernel, real=False)
+    if array.ndim < 2:
+        raise ValueError(f"kernel must have two axes or more, got shape {array.shape}.")
+    matrix = as_matrix(array.astype(np.result_type(array, np.float64)))
+    std = _expected_std(init, array)
+    std = float(np.sqrt(np.mean(abs(matrix) ** 2))) if std is None else std
+    if not std:
+        raise ValueError("kernel must not be all zeros, nor its init a constant.")
+    drawing = _singular_values if kind == "singular" else _eigenvalues
+    return drawing(matrix, std, ax)
+
+
+def coordinates(check: CoordinateCheck, ax: Axes | None = None) -> Axes:
+    """Draws the sizes of activations by width, before and after each step.
+
+    A layer has one colour and one marker. Its dashed line is the size before training,
+    thin lines those after each step and the bold line that after the last; each is the
+    median over the keys. Lines that rise to the right grow with the width. A module
+    whose output is that of the layer before it, as a whole model's often is, is left
+    out.
+
+    Args:
+      check: What `jinit.diagnostics.coordinate_check` returned, or some layers of it:
+        `check.select("block_*")`.
+      ax: The Axes to draw on; by default those of a new figure.
+
+    Returns:
+      The Axes.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
+      TypeError: An argument is not of its type.
+      ValueError: There is nothing to draw: no size is positive and finite.
+
+    Example:
+      >>> import numpy as np
+      >>> from matplotlib.figure import Figure
+      >>> from jinit.diagnostics import plots
+      >>> from jinit.diagnostics import CoordinateCheck
+      >>> sizes, zero = np.ones((2, 3, 2, 1)), np.zeros((2, 1))
+      >>> check = CoordinateCheck(("a",), (64, 128), sizes, zero, zero, ("level",))
+      >>> len(plots.coordinates(check, ax=Figure().subplots()).lines)
+      2
+    """
+    _check_type("check", check, CoordinateCheck)
+    sizes = _drawable(check.sizes)
+    if np.isnan(sizes).all():
+        raise ValueError(
+            f"check must have a size that is positive and finite, got {check.sizes!r}."
+        )
+    axes = _axes(ax)
+    last = sizes.shape[2] - 1
+    for layer, path in enumerate(check.layers):
+        if _repeats(sizes, layer):
+            continue
+        style = {
+            "color": _COLORS[layer % len(_COLORS)],
+            "marker": _MARKERS[layer % len(_MARKERS)],
+        }
+        for step in range(last + 1):
+            median = np.median(sizes[:, :, step, layer], axis=1)
+            of_step = _step_style(
+                step, last, f"{layer_name(path)}: {check.verdicts[layer]}"
+            )
+            axes.plot(check.widths, median, **style, **of_step)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    _at_least_a_decade(axes)
+    axes.set_xticks(check.widths, labels=map(str, check.widths))
+    axes.tick_params(which="minor", bottom=False)
+    axes.set(xlabel="width", ylabel="mean absolute value of the output")
+    title = f"Coordinate check: before training (dashed) to step {last} (bold)"
+    return _finished(axes, title, beside=True)
+
+
+def _axes(ax: Any) -> Any:
+    """The Axes given, or those of a new figure."""
+    try:
+        from matplotlib.axes import Axes
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "jinit.diagnostics.plots needs matplotlib: pip install 'jinit[plots]'",
+            name=error.name,
+        ) from error
+    if ax is None:
+        from matplotlib import pyplot
+
+        return pyplot.subplots(figsize=(7, 4.2), layout="constrained")[1]
+    _check_type("ax", ax, Axes)
+    return ax
+
+
+def _finished(ax: Any, title: str, *, beside: bool = False) -> Any:
+    """Adds the title, and a legend beside the data or above them, never over them."""
+    place = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+    if not beside:
+        place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 3}
+    ax.legend(frameon=False, **place)
+    ax.set_title(title, pad=6 if beside else 26)
+    ax.grid(alpha=0.3)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _check_type(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be of type {kind.__name__}, got {value!r}.")
+
+
+def _drawable(values: np.ndarray) -> np.ndarray:
+    """What a logarithmic axis can show; the rest is NaN."""
+    return np.where((values > 0) & (values < np.inf), values, np.nan)
+
+
+def _banded(
+    ax: Any, x: np.ndarray, values: np.ndarray, label: str, **style: Any
+) -> None:
+    low, median, high = quartiles(values)
+    every = max(1, len(x) // 15)
+    ax.plot(x, median, label=label, markersize=4, markevery=every, **style)
+    if len(values) > 1:
+        ax.fill_between(x, low, high, color=style["color"], alpha=0.25, linewidth=0)
+
+
+def _at_least_a_decade(ax: Any) -> None:
+    """Widens a logarithmic axis to a decade, so that it has a labelled tick."""
+    low, high = ax.get_ylim()
+    if high < 10 * low:
+        middle = np.sqrt(low * high)
+        ax.set_ylim(middle / np.sqrt(10), middle * np.sqrt(10))
+
+
+def _name_layers(ax: Any, x: np.ndarray, layers: tuple[str, ...]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    if len(layers) > _NAMED:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlabel("layer, in the order of the calls")
+        return
+    names = map(layer_name, layers)
+    ax.set_xticks(x, names, rotation=30, ha="right", rotation_mode="anchor")
+    ax.set_xlabel("layer")
+
+
+def _members(values: np.ndarray) -> str:
+    return f": median and quartiles of {len(values)}" if len(values) > 1 else ""
+
+
+def _repeats(sizes: np.ndarray, layer: int) -> bool:
+    """Whether the lines of a layer would cover those of the one before."""
+    this, before = sizes[..., layer], sizes[..., layer - 1]
+    return layer > 0 and np.array_equal(this, before, equal_nan=True)
+
+
+def _step_style(step: int, last: int, label: str) -> dict[str, Any]:
+    if step == last:
+        return {"label": label, "linewidth": 2.2, "markersize": 6}
+    if step == 0:
+        return {"linestyle": "--", "linewidth": 1.2, "markersize": 4}
+    return {"linewidth": 0.7, "markersize": 2.5, "alpha": 0.6}
+
+
+def _array(name: str, value: Any, *, real: bool = True) -> np.ndarray:
+    """An array of floats on the host, refusing what cannot be drawn."""
+    if _options.is_traced(value) or not isinstance(value, jax.Array | np.ndarray):
+        raise TypeError(f"{name} must be an array of known numbers, got {value!r}.")
+    array = np.asarray(value)
+    kinds = np.floating if real else np.inexact
+    if not jax.numpy.issubdtype(array.dtype, kinds):
+        allowed = "real floats" if real else "floats or complex numbers"
+        raise TypeError(f"{name} must be an array of {allowed}, got {array.dtype}.")
+    if not array.size:
+        raise ValueError(f"{name} must have elements, got shape {array.shape}.")
+    if not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).sum())
+        raise ValueError(f"{name} must be finite, but {bad} of {array.size} are not.")
+    return array
+
+
+def _expected_std(init: Any, array: np.ndarray) -> float | None:
+    """What an initializer gives an array of this shape, if that is known."""
+    if init is None:
+        return None
+    _check_type("init", init, Initializer)
+    try:
+        return expected(init, array.shape, array.dtype).std
+    except ValueError as error:
+        raise ValueError(f"init {init!r} does not fit: {error}") from error
+
+
+def _density(array: np.ndarray, init: Any) -> tuple[str, Density, tuple[float, float]]:
+    """The density of an initializer: a label, the function and where it is seen."""
+    from scipy import stats
+
+    std = _expected_std(init, array)
+    mean = None if init is None else expected(init, array.shape, array.dtype).mean
+    mean = float(array.mean()) if mean is None else mean
+    kind = family(init) if std is not None else None
+    std = float(array.std()) if std is None else std
+    if not std:
+        what = "leaf" if init is None else f"init {init!r}"
+        raise ValueError(f"{what} must not be constant, for it has no density then.")
+    law: Any
+    if kind == "uniform":
+        half = std * np.sqrt(3)
+        law = stats.uniform(mean - half, 2 * half)
+    elif kind == "truncated_normal":
+        law = _truncated(init, mean, std)
+    else:
+        law = stats.norm(mean, std)
+    name = (kind or "normal").replace("_", " ")
+    seen = (
+        law.support() if np.isfinite(law.support()).all() else law.ppf((1e-4, 1 - 1e-4))
+    )
+    return f"{name}, std {std:.4g}", law.pdf, seen
+
+
+def _truncated(init: Any, mean: Any, std: float) -> Any:
+    """The truncated normal distribution of an initializer, wherever it is cut."""
+    from scipy import stats
+
+    while isinstance(init, _Combinator):
+        init = init.init
+    low, high = -2.0, 2.0
+    if isinstance(init, _basic.trunc_normal):
+        low, high = init._bounds()
+        mean = init.mean
+    if isinstance(init, _basic.truncated_normal):
+        low, high, mean = init.lower, init.upper, init.mean
+    return stats.truncnorm(low, high, mean, std / truncated_std(low, high))
+
+
+def _singular_values(matrix: np.ndarray, std: float, ax: Any) -> Any:
+    values = np.linalg.svd(matrix, compute_uv=False)
+    small, large = sorted(matrix.shape)
+    first, last = (std * (np.sqrt(large) + sign * np.sqrt(small)) for sign in (-1, 1))
+    s = np.linspace(first, last, 802)
+    squares = (last**2 - s**2) * (s**2 - first**2)
+    with np.errstate(invalid="ignore"):  # 0 / 0 at the lower end of a square matrix
+        p = np.sqrt(squares.clip(0)) / (np.pi * std**2 * small * s)
+    ax = _axes(ax)
+    bins = int(np.clip(np.sqrt(values.size) * 2, 5, 60))
+    seen = min(values.min(), first), max(values.max(), last)
+    density, edges = np.histogram(values, bins, seen, density=True)
+    label = f"{values.size} singular values"
+    ax.stairs(density, edges, fill=True, color="#A6CBE3", label=label)
+    label = f"Marchenko–Pastur, std {std:.4g}"
+    ax.plot(s, p, color="black", linewidth=1.5, label=label)
+    ax.set_ylim(bottom=0)
+    ax.set(xlabel="singular value", ylabel="density")
+    return _finished(ax, "Singular values of a {} × {} matrix".format(*matrix.shape))
+
+
+def _eigenvalues(matrix: np.ndarray, std: float, ax: Any) -> Any:
+    rows, columns = matrix.shape
+    if rows != columns:
+        raise ValueError(
+            f"kernel must be square for its eigenvalues, got {rows} × {columns}; draw "
+            "its singular values instead."
+        )
+    values = np.linalg.eigvals(matrix) / (std * np.sqrt(rows))
+    angle = np.linspace(0, 2 * np.pi, 361)
+    ax = _axes(ax)
+    dots = {"color": _BLUE, "marker": "o", "markersize": 2.5, "linestyle": ""}
+    ax.plot(values.real, values.imag, label=f"{rows} eigenvalues", **dots)
+    circle = {"color": "black", "linewidth": 1, "zorder": 1}
+    ax.plot(np.cos(angle), np.sin(angle), "--", label="unit circle", **circle)
+    ax.set_aspect("equal")
+    unit = "in units of std · sqrt(n)"
+    ax.set(xlabel=f"real part, {unit}", ylabel="imaginary part")
+    return _finished(ax, f"Eigenvalues of a {rows} × {rows} matrix, std {std:.4g}")
