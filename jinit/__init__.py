@@ -46,8 +46,10 @@ from jinit._variance_scaling import lecun_uniform as lecun_uniform
 from jinit._variance_scaling import variance_scaling as variance_scaling
 from jinit.model import Plan as Plan
 from jinit.model import jit_init as jit_init
+from jinit.model import lsuv as lsuv
 from jinit.model import plan as plan
 from jinit.model import reinit as reinit
+from jinit.model import weight_norm_init as weight_norm_init
 
 if typing.TYPE_CHECKING:
     from jinit import diagnostics as diagnostics

@@ -85,9 +85,14 @@ def test_a_path_that_two_leaves_have_is_refused():
         named_leaves({"a/b": 1, "a": {"b": 2}})
 
 
-@pytest.mark.parametrize("key", [(1, 2), 1.5, frozenset()], ids=str)
+def test_a_tuple_is_several_keys():
+    leaves, _ = named_leaves({"scales": {("Dense_0", "kernel"): 1.0, ("Embed",): 2.0}})
+    assert leaves == [("scales/Dense_0/kernel", 1.0), ("scales/Embed", 2.0)]
+
+
+@pytest.mark.parametrize("key", [(1, 2.5), (), 1.5, frozenset()], ids=str)
 def test_a_key_that_has_no_lasting_name_is_refused(key):
-    with pytest.raises(TypeError, match="keys of tree must be strings or integers"):
+    with pytest.raises(TypeError, match="keys of tree must be strings, integers or"):
         named_leaves({key: 1})
 
 

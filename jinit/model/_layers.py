@@ -6,7 +6,7 @@ and of an nnx model a copy is run whose modules tell it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -134,6 +134,55 @@ def check_arrays(name: str, tree: Any) -> None:
             raise ValueError(f"{where} must have elements, got shape {leaf.shape}.")
         if jnp.issubdtype(leaf.dtype, np.inexact):
             _refuse_nonfinite(where, np.asarray(leaf))
+
+
+def check_model(name: str, apply: Any) -> None:
+    """Refuses what is no model, and the use of one within jit."""
+    if not callable(apply):
+        raise TypeError(
+            "apply must be a module of linen or nnx, or a function of params and batch "
+            f"that applies modules of linen, got {apply!r}."
+        )
+    if is_traced(jnp.zeros(())):
+        raise TypeError(f"{name} must see numbers; call it outside of jit.")
+
+
+def owner(path: str) -> str:
+    """The path of the layer that a leaf belongs to."""
+    return "/".join(path.removeprefix("params/").split("/")[:-1])
+
+
+def sibling(path: str, name: str) -> str:
+    """The path of another leaf of the same layer."""
+    return "/".join([*path.split("/")[:-1], name])
+
+
+def trails(shape: Sequence[int], whole: Sequence[int]) -> bool:
+    """Whether a shape is that of the last axes of another."""
+    return tuple(shape) == tuple(whole)[max(len(whole) - len(shape), 0) :]
+
+
+def leading_axes(output: Any, ndim: int) -> tuple[int, ...]:
+    """The axes before the last few."""
+    return tuple(range(output.ndim - ndim))
+
+
+def wide(dtype: Any) -> Any:
+    """The dtype to compute in: float32, or the given one where that is wider."""
+    return np.float32 if jnp.finfo(dtype).bits < 32 else dtype
+
+
+def laid_out(tree: Any, like: Any) -> Any:
+    """Puts arrays where the old ones lie; those of NumPy stay NumPy's."""
+    return jax.tree.map(_beside, tree, like)
+
+
+def _beside(leaf: Any, old: Any) -> Any:
+    if not isinstance(old, jax.Array):
+        return np.asarray(leaf, old.dtype)
+    if leaf.sharding == old.sharding:
+        return leaf
+    return jax.device_put(leaf, old.sharding)
 
 
 def _refuse_nonfinite(where: str, array: np.ndarray) -> None:

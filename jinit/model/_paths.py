@@ -25,7 +25,7 @@ def named_leaves(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
       The paths with their leaves, in the order of the tree, and its treedef.
 
     Raises:
-      TypeError: A key of a dict is neither a string nor an integer.
+      TypeError: A key of a dict is not a string, an integer or a tuple of them.
       ValueError: Two leaves have one path.
 
     Example:
@@ -52,7 +52,8 @@ def path_of(keypath: Sequence[Any]) -> str:
 
     The box that a value may come in is not part of its name: an attribute `value` at
     the end, which `flax.linen.Partitioned` and `nnx.Variable` have, is left out. A key
-    that has slashes of its own, as the module names of Haiku have, is kept as it is.
+    that has slashes of its own, as the module names of Haiku have, is kept as it is; a
+    tuple, as `nnx.WeightNorm` has for its scales, is several keys.
 
     Args:
       keypath: What `jax.tree_util.tree_flatten_with_path` calls the path of a leaf.
@@ -61,8 +62,9 @@ def path_of(keypath: Sequence[Any]) -> str:
       The path; of a tree that is a leaf the empty string.
 
     Raises:
-      TypeError: A key of a dict is neither a string nor an integer. What another prints
-        as may differ from one run to the next, and weights follow from their paths.
+      TypeError: A key of a dict is not a string, an integer or a tuple of them. What
+        another prints as may differ from one run to the next, and weights follow from
+        their paths.
 
     Example:
       >>> import jax
@@ -80,11 +82,13 @@ def _segment(key: Any) -> str:
     # Each of JAX's kinds of keys has one of these attributes.
     names = (getattr(key, name, None) for name in ("key", "name", "idx"))
     name = next((name for name in names if name is not None), None)
-    if not isinstance(name, str | int | np.integer):
+    parts = name if isinstance(name, tuple) else (name,)
+    if not parts or not all(isinstance(part, str | int | np.integer) for part in parts):
         raise TypeError(
-            f"keys of tree must be strings or integers, got {key!r}; rename it."
+            "keys of tree must be strings, integers or tuples of them, got "
+            f"{key!r}; rename it."
         )
-    return str(name)
+    return "/".join(map(str, parts))
 
 
 def matcher(pattern: Pattern) -> Callable[[str], bool]:
