@@ -50,6 +50,23 @@ def test_the_package_is_typed():
     assert resources.files(jinit).joinpath("py.typed").is_file()
 
 
+PUBLIC = {
+    f"{module.__name__}.{name}": value
+    for module in (jinit.diagnostics, jinit.diagnostics.plots)
+    for name, value in vars(module).items()
+    if inspect.isfunction(value)
+    and name[0] != "_"
+    and value.__module__.startswith(module.__name__)
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_diagnosis_is_documented_with_an_example(name):
+    documentation = inspect.getdoc(PUBLIC[name])
+    for section in ("Args:", "Returns:", "Raises:", ">>>"):
+        assert section in documentation, name
+
+
 def test_every_public_name_is_documented_with_an_example():
     for name in set(dir(jinit)) - {"CriticalPoint", "Fans", "Initializer", "Plan"}:
         value = getattr(jinit, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from itertools import chain
 from typing import Any
 
 from jinit._arguments import Shape
@@ -41,18 +42,21 @@ def cause_of_std(
     """
     planned = _std(init, shape) if isinstance(init, Initializer) else 0.0
     off = abs(math.log(std / planned)) if planned else math.inf
-    allowed = min(max(4 * error, 0.005), _MOST, off / 2)
-    texts = dict.fromkeys(
-        text
-        for guess, text in _guesses(init, shape, kernel)
-        if guess > 0 and abs(math.log(std / guess)) < allowed
-    )
-    return "; or ".join(list(texts)[:2])
+    allowed = min(max(5 * error, 0.005), _MOST, off / 2)
+    others = chain(_known(shape, kernel), _squares(planned))
+    for guesses in (_slips(init, shape), others):
+        texts = dict.fromkeys(
+            text
+            for guess, text in guesses
+            if guess > 0 and abs(math.log(std / guess)) < allowed
+        )
+        if texts:
+            return "; or ".join(list(texts)[:2])
+    return ""
 
 
-def _guesses(
-    init: Any, shape: Shape, kernel: Shape | None
-) -> Iterator[tuple[float, str]]:
+def _slips(init: Any, shape: Shape) -> Iterator[tuple[float, str]]:
+    """What the initializer that was meant gives with one option or axis wrong."""
     planned = None
     if isinstance(init, Initializer):
         planned = init.expected_std(shape)
@@ -66,10 +70,11 @@ def _guesses(
             planned * float(truncated_std(-2, 2)),
             ("truncated at two standard deviations, and not corrected for it"),
         )
-    yield from _known(shape, kernel)
-    if planned:
-        yield planned**2, "the variance was taken for the standard deviation"
-        yield math.sqrt(planned), "the standard deviation was taken for the variance"
+
+
+def _squares(planned: float) -> Iterator[tuple[float, str]]:
+    yield planned**2, "the variance was taken for the standard deviation"
+    yield math.sqrt(planned), "the standard deviation was taken for the variance"
 
 
 def _unwrapped(init: Any, shape: Shape) -> tuple[Any, Shape]:

@@ -142,7 +142,7 @@ def coordinate_check(
       >>> x = jax.random.normal(jax.random.key(0), (8, 16))
       >>> def make(width, key):
       ...     model = nn.Sequential([nn.Dense(width), nn.tanh, nn.Dense(1)])
-      ...     return model, model.init(key, x), optax.adam(0.01)
+      ...     return model, model.init(key, x), optax.sgd(0.05)
       >>> keys = jax.random.split(jax.random.key(1), 2)
       >>> check = coordinate_check(
       ...     make, (64, 256, 1024), x, lambda y: (y - 1).var(), keys=keys, steps=2
