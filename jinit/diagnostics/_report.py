@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from jinit._arguments import Shape
@@ -103,7 +103,12 @@ class Report:
           >>> json.loads(report.to_json())["findings"][0]["kind"]
           'dead'
         """
-        config = {"jinit_audit": 1, **asdict(self)}
+        leaves = [
+            {**vars(leaf), "measured": leaf.measured and leaf.measured._asdict()}
+            for leaf in self.leaves
+        ]
+        findings = [vars(finding) for finding in self.findings]
+        config = {"jinit_audit": 1, "leaves": leaves, "findings": findings}
         return json.dumps(_without_nan(config), indent=2, allow_nan=False)
 
 

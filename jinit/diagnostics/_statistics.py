@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,11 +13,11 @@ _CHUNK = 1 << 16  # elements: in double precision they stay in a core's cache
 _COLUMNS, _ROWS = 64, 1024  # of a kernel, at most, of which the rank is taken
 
 
-@dataclass(frozen=True)
-class Statistics:
+class Statistics(NamedTuple):
     """What is measured of one array.
 
-    Of complex numbers the mean and the kurtosis are those of the real parts.
+    Of complex numbers the mean and the kurtosis are those of the real parts. It is a
+    tuple, in which a NaN equals itself, so that reports compare.
 
     Attributes:
       size: The number of elements.
@@ -58,8 +57,7 @@ def measure(array: np.ndarray) -> Statistics:
     if not _is_complex(array.dtype):
         return _measured(array, rank, columns)
     real, imaginary = (_measured(part, rank, columns) for part in _parts(array))
-    return replace(
-        real,
+    return real._replace(
         std=math.hypot(real.std, imaginary.std),
         minimum=min(real.minimum, imaginary.minimum),
         maximum=max(real.maximum, imaginary.maximum),
