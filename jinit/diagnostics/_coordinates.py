@@ -13,7 +13,8 @@ import numpy as np
 
 from jinit import _options
 from jinit._arguments import check_keys
-from jinit.diagnostics._propagation import aligned, layer_name, matching, plain
+from jinit.diagnostics._propagation import layer_name, matching, plain
+from jinit.model._entries import aligned
 from jinit.model._layers import (
     apply_watched,
     check_arrays,

@@ -17,7 +17,7 @@ from jinit._activations import Activation
 from jinit._arguments import check_keys
 from jinit._mean_field import variance_map
 from jinit._moments import Infinite
-from jinit.model._entries import some
+from jinit.model._entries import aligned, some
 from jinit.model._layers import (
     apply_watched,
     check_arrays,
@@ -201,12 +201,6 @@ def propagation(
     second_moment, mean, dead, gradient = np.moveaxis(np.array(rows), -1, 0)
     predicted = None if step is None else _predicted(step, second_moment, owners)
     return Propagation(tuple(layers), second_moment, mean, dead, gradient, predicted)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines, in aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def layer_name(path: str) -> str:

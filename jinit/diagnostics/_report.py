@@ -10,6 +10,7 @@ from typing import Any
 
 from jinit._arguments import Shape
 from jinit.diagnostics._statistics import Statistics
+from jinit.model._entries import aligned
 
 Found = Iterator[tuple[str, str, str]]
 """The kind, the message and the cause of findings."""
@@ -85,10 +86,9 @@ class Report:
     def __repr__(self) -> str:
         heading = ("path", "shape", "dtype", "mean", "std", "expected", "z", "kurtosis")
         rows = [heading, *map(_row, self.leaves)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         count = len(self.findings)
-        lines += ["", f"{count or 'no'} finding{'s' if count != 1 else ''}"]
+        lines = [aligned(rows), ""]
+        lines += [f"{count or 'no'} finding{'s' if count != 1 else ''}"]
         return "\n".join(lines + [f"- {finding}" for finding in self.findings])
 
     def to_json(self) -> str:

@@ -70,7 +70,11 @@ def _check_fit(entry: Entry) -> None:
 def table(entries: Iterable[Entry]) -> str:
     """One line for each entry, under a heading, in aligned columns."""
     heading = ("path", "shape", "dtype", "rule", "initializer", "fans", "std")
-    rows = [heading, *map(_row, entries)]
+    return aligned([heading, *map(_row, entries)])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines, in aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from jinit import _options
 from jinit._options import is_traced
-from jinit.model._entries import some
+from jinit.model._entries import aligned, some
 from jinit.model._layers import (
     apply_watched,
     check_arrays,
@@ -166,10 +166,7 @@ class LsuvReport:
     def __repr__(self) -> str:
         rows = [("path", "before", "after", "scale", "tries", "note")]
         rows += [tuple(map(_cell, asdict(row).values())) for row in self.layers]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows
-        )
+        return aligned(rows)
 
     def to_json(self) -> str:
         """Returns the rows and whether all converged as JSON.
