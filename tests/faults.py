@@ -1,4 +1,4 @@
-"""Models initialized wrongly, each as it has happened, beside what was meant."""
+"""Models initialized wrongly, most as it has happened, beside what was meant."""
 
 from __future__ import annotations
 
