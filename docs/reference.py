@@ -37,7 +37,6 @@ OTHERS = {
 # Modules rather than packages: what they import is not theirs to show.
 _MODULES = {"jinit.torch.functional", "jinit.diagnostics.plots"}
 _SAME = {"jinit.jaxnn.zeros": "jinit.zeros", "jinit.jaxnn.ones": "jinit.ones"}
-_HELPERS = {"jinit.torch.functional.check_real"}
 
 
 def pages() -> dict[str, str]:
@@ -143,8 +142,7 @@ def _is_public(module: ModuleType, name: str, value: Any) -> bool:
     ):
         return False
     home = module.__name__ if module.__name__ in _MODULES else "jinit"
-    ours = value.__module__.startswith(home)
-    return ours and f"{module.__name__}.{name}" not in _HELPERS
+    return value.__module__.startswith(home)
 
 
 def _depth(cls: type, name: str) -> int:

@@ -44,6 +44,8 @@ from jinit._variance_scaling import he_uniform as he_uniform
 from jinit._variance_scaling import lecun_normal as lecun_normal
 from jinit._variance_scaling import lecun_uniform as lecun_uniform
 from jinit._variance_scaling import variance_scaling as variance_scaling
+from jinit.model import LsuvLayer as LsuvLayer
+from jinit.model import LsuvReport as LsuvReport
 from jinit.model import Plan as Plan
 from jinit.model import jit_init as jit_init
 from jinit.model import lsuv as lsuv

@@ -16,7 +16,13 @@ MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 
 
 class Fans(NamedTuple):
-    """The number of connections of one output unit, and of one input unit."""
+    """The number of connections of one output unit, and of one input unit.
+
+    Example:
+      >>> import jinit
+      >>> jinit.fans((784, 256))
+      Fans(fan_in=784, fan_out=256)
+    """
 
     fan_in: int
     fan_out: int

@@ -23,6 +23,14 @@ class Initializer:
     An initializer is a value. It prints as the call that makes it, compares, hashes and
     pickles, so two Flax modules built alike are equal, and `jax.jit` does not trace
     again for a rebuilt one.
+
+    Example:
+      >>> import jax, jinit
+      >>> init = jinit.xavier_uniform(gain="relu")
+      >>> isinstance(init, jinit.Initializer), init
+      (True, xavier_uniform(gain='relu'))
+      >>> init(jax.random.key(0), (784, 256), "bfloat16").dtype
+      dtype(bfloat16)
     """
 
     # A subclass is a frozen dataclass whose fields are its options. It draws in `_draw`

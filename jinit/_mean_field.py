@@ -165,7 +165,14 @@ class variance_map:
 
 
 class CriticalPoint(NamedTuple):
-    """The variance of the weights times fan_in, and that of the biases."""
+    """The variance of the weights times fan_in, and that of the biases.
+
+    Example:
+      >>> import jinit
+      >>> weight_var, bias_var = jinit.critical_point("relu")
+      >>> print(f"Var W = {weight_var:.1f} / fan_in, Var b = {bias_var:.1f}")
+      Var W = 2.0 / fan_in, Var b = 0.0
+    """
 
     weight_var: float
     bias_var: float

@@ -1,5 +1,6 @@
 """JAX is strict in the tests: nothing is promoted that was not meant to be."""
 
+import collections
 import os
 
 # Before JAX starts: eight devices, so that sharding can be tested on any machine.
@@ -23,3 +24,22 @@ def key():
 def x64():
     with jax.enable_x64(True):
         yield
+
+
+def pytest_addoption(parser):
+    text = "run each test with so many of its cases, evenly spread; by default all"
+    parser.addoption("--cases", type=int, metavar="N", help=text)
+
+
+def pytest_collection_modifyitems(config, items):
+    wanted = config.getoption("cases")
+    if not wanted:
+        return
+    tests = collections.defaultdict(list)
+    for item in items:
+        tests[item.nodeid.split("[")[0]].append(item)
+    kept = {
+        case for cases in tests.values() for case in cases[:: -(-len(cases) // wanted)]
+    }
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]

@@ -14,7 +14,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jinit
-from jinit.model import LsuvReport, lsuv, weight_norm_init
+from jinit import LsuvReport, lsuv, weight_norm_init
 from jinit.model._paths import named_leaves
 
 SMALL = jinit.normal(std=0.01)

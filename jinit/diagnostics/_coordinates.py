@@ -46,6 +46,19 @@ class CoordinateCheck:
       verdicts: A word for each layer, on its slope after the last step: "grows" above
         0.2, "shrinks" below -0.2, "level" between; "zero" or "not finite" where there
         is no slope.
+
+    Example:
+      >>> import flax.linen as nn, jax, jinit, optax
+      >>> x = jax.random.normal(jax.random.key(0), (8, 16))
+      >>> def make(width, key):
+      ...     model = nn.Dense(width)
+      ...     return model, model.init(key, x), optax.sgd(0.1)
+      >>> keys = jax.random.split(jax.random.key(1), 3)
+      >>> check = jinit.diagnostics.coordinate_check(
+      ...     make, (16, 64), x, lambda y: (y**2).mean(), keys=keys, steps=1
+      ... )
+      >>> check.widths, check.sizes.shape  # widths, keys, steps, layers
+      ((16, 64), (2, 3, 2, 1))
     """
 
     layers: tuple[str, ...]

@@ -50,6 +50,15 @@ class Propagation:
       gradient: The mean square of the gradient with respect to a layer's output.
       predicted: The second moments that theory predicts, one for each layer; NaN for
         layers that own no kernel. None where no activation was given.
+
+    Example:
+      >>> import flax.linen as nn, jax, jinit
+      >>> model = nn.Dense(64, kernel_init=jinit.he_normal())
+      >>> x = jax.random.normal(jax.random.key(0), (8, 64))
+      >>> params = model.init(jax.random.key(1), x)
+      >>> found = jinit.diagnostics.propagation(model, params, x)
+      >>> found.layers, found.second_moment.shape
+      (('',), (1, 1))
     """
 
     layers: tuple[str, ...]

@@ -30,6 +30,12 @@ class Leaf:
       expected_std: Its standard deviation, if it is known.
       z_mean: By how many standard errors the mean is off.
       z_std: By how many the standard deviation is off.
+
+    Example:
+      >>> import jax.numpy as jnp, jinit
+      >>> (leaf,) = jinit.diagnostics.audit({"kernel": jnp.eye(8)}).leaves
+      >>> leaf.path, leaf.shape, f"{leaf.measured.mean:.3f}"
+      ('kernel', (8, 8), '0.125')
     """
 
     path: str
@@ -54,6 +60,12 @@ class Finding:
         "unexpected".
       message: What was found.
       cause: What is likely to have caused it; empty where nothing is known.
+
+    Example:
+      >>> import jax.numpy as jnp, jinit
+      >>> (finding,) = jinit.diagnostics.audit({"kernel": jnp.zeros((8, 8))}).findings
+      >>> finding.path, finding.kind
+      ('kernel', 'dead')
     """
 
     path: str
@@ -73,6 +85,12 @@ class Report:
     Attributes:
       leaves: One `Leaf` for each of the tree, in its order.
       findings: One `Finding` for each thing that is wrong, in the order of the leaves.
+
+    Example:
+      >>> import jax.numpy as jnp, jinit
+      >>> report = jinit.diagnostics.audit({"bias": jnp.ones(8)})
+      >>> print(report.exit_status, "-", str(report).splitlines()[-1])
+      0 - no findings
     """
 
     leaves: tuple[Leaf, ...]

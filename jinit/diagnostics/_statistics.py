@@ -16,8 +16,8 @@ _COLUMNS, _ROWS = 64, 1024  # of a kernel, at most, of which the rank is taken
 class Statistics(NamedTuple):
     """What is measured of one array.
 
-    Of complex numbers the mean and the kurtosis are those of the real parts. It is a
-    tuple, in which a NaN equals itself, so that reports compare.
+    Of complex numbers the mean and the kurtosis are those of the real parts. A NaN
+    equals a NaN here, so that reports compare.
 
     Attributes:
       size: The number of elements.
@@ -44,6 +44,13 @@ class Statistics(NamedTuple):
     nonfinite: int
     rank: int | None
     columns: int | None
+
+    def __eq__(self, other: object) -> bool:
+        # Python prints floats so that they can be read back, and NaN as one.
+        return isinstance(other, Statistics) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
 
     @property
     def patterned(self) -> bool:

@@ -138,6 +138,14 @@ class LsuvLayer:
       scale: What its kernel was multiplied by.
       tries: The number of passes that scaled it.
       note: Why its variance is not 1; empty where it is.
+
+    Example:
+      >>> import flax.linen as nn, jax, jinit
+      >>> model, x = nn.Dense(64), jax.random.normal(jax.random.key(0), (64, 32))
+      >>> _, report = jinit.lsuv(model, model.init(jax.random.key(1), x), x)
+      >>> (layer,) = report.layers
+      >>> print(f"{layer.path}: {layer.after:.3f} after {layer.tries} pass")
+      params/kernel: 1.000 after 1 pass
     """
 
     path: str
@@ -158,6 +166,13 @@ class LsuvReport:
       layers: A `LsuvLayer` for each kernel, in the order of the calls; those that were
         not seen come last.
       converged: Whether all of them are within the tolerance.
+
+    Example:
+      >>> import flax.linen as nn, jax, jinit
+      >>> model, x = nn.Dense(64), jax.random.normal(jax.random.key(0), (64, 32))
+      >>> params, report = jinit.lsuv(model, model.init(jax.random.key(1), x), x)
+      >>> report.converged, len(report.layers)
+      (True, 1)
     """
 
     layers: tuple[LsuvLayer, ...]

@@ -161,6 +161,15 @@ class Plan:
 
     Attributes:
       entries: One `Entry` for each leaf, in the order of the tree.
+
+    Example:
+      >>> import jax.numpy as jnp, jinit
+      >>> tree = {"kernel": jnp.zeros((64, 10)), "bias": jnp.zeros(10)}
+      >>> plan = jinit.plan(tree, {"kernel": jinit.lecun_normal(), "bias": None})
+      >>> for entry in plan:
+      ...     print(entry.path, entry.shape, entry.init)
+      bias (10,) None
+      kernel (64, 10) lecun_normal()
     """
 
     entries: tuple[Entry, ...]

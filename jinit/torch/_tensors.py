@@ -29,6 +29,9 @@ class Tensors:
         self._state = functional.seed(seed)
         self._seed = int(seed) % 2**64
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of torch's seed {self._seed}>"
+
     def initial_seed(self) -> int:
         """Returns the seed, as an integer of 64 bits without a sign."""
         return self._seed

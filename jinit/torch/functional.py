@@ -32,6 +32,9 @@ def seed(number: int) -> State:
     Args:
       number: From -2^63 to 2^64 - 1. Of its bits torch uses the low 32.
 
+    Returns:
+      A state, to give to the functions here.
+
     Raises:
       TypeError: It is not an integer.
       ValueError: It is out of range.
@@ -81,7 +84,7 @@ def uniform(
       >>> w.shape, int(state.used)
       ((2, 3), 6)
     """
-    shape, dtype = check_shape(shape), check_real(dtype)
+    shape, dtype = check_shape(shape), _check_real(dtype)
     a, b = _number("a", a), _number("b", b)
     real, largest = _real(dtype), float(jnp.finfo(dtype).max)
     if not a <= b or max(abs(a), abs(b), b - a) > largest:
@@ -124,7 +127,7 @@ def normal(
       >>> print(f"{w.std():.3f}")
       0.020
     """
-    shape, dtype = check_shape(shape), check_real(dtype)
+    shape, dtype = check_shape(shape), _check_real(dtype)
     mean, std = _number("mean", mean), _number("std", std, at_least=0)
     for name, value in (("mean", mean), ("std", std)):
         check_range(name, value, dtype)
@@ -178,7 +181,7 @@ def trunc_normal(
       >>> print(f"{w.std():.2f} {abs(w).max():.2f}")
       0.87 2.00
     """
-    shape, dtype = check_shape(shape), check_real(dtype)
+    shape, dtype = check_shape(shape), _check_real(dtype)
     mean, std = _number("mean", mean), _options.positive("std", _number("std", std))
     a, b = _number("a", a), _number("b", b)
     _options.ordered("a", a, "b", b)
@@ -212,7 +215,7 @@ def orthogonal(state: State, shape: Any, gain: float = 1.0, dtype: Any = None) -
        [0. 1. 0.]
        [0. 0. 1.]]
     """
-    shape, dtype = _at_least_2d(shape), check_real(dtype)
+    shape, dtype = _at_least_2d(shape), _check_real(dtype)
     gain = _number("gain", gain)
     if dtype not in (np.float32, np.float64):
         raise TypeError(
@@ -271,7 +274,7 @@ def sparse(
     return w, advanced(state, blocks, columns * (rows - 1))
 
 
-def check_real(dtype: Any) -> np.dtype:
+def _check_real(dtype: Any) -> np.dtype:
     """The dtype of a draw, one of the four that torch's and ours have in common."""
     dtype = check_dtype(dtype)
     if dtype.name not in _DTYPES:

@@ -1,0 +1,181 @@
+"""Every public name: exported once, documented, typed, and a value where it makes one.
+
+A name that is added to a package is held to this without joining a list, but for a
+class that is no initializer, of which `VALUES` needs one.
+"""
+
+import collections
+import copy
+import doctest
+import importlib
+import inspect
+import pickle
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_values import CALLS, build
+
+import jinit
+from jinit.diagnostics import CoordinateCheck, Propagation
+
+NAMESPACES = (
+    *("jinit", "jinit.jaxnn", "jinit.torch", "jinit.torch.functional"),
+    *("jinit.diagnostics", "jinit.diagnostics.plots"),
+)
+
+
+def public(namespace):
+    """What a namespace defines, or takes from modules below it."""
+    return {
+        f"{namespace}.{name}": value
+        for name, value in vars(importlib.import_module(namespace)).items()
+        if (inspect.isclass(value) or inspect.isfunction(value))
+        and not name.startswith("_")
+        and f"{value.__module__}.".startswith((f"{namespace}.", f"{namespace}._"))
+    }
+
+
+PUBLIC = {
+    name: value for names in map(public, NAMESPACES) for name, value in names.items()
+}
+# Names of JAX, whose docstrings name the initializer of jinit that they return.
+DROP_IN = {name for name in PUBLIC if name.startswith("jinit.jaxnn.")}
+INITIALIZERS = {
+    name: value
+    for name, value in PUBLIC.items()
+    if inspect.isclass(value) and issubclass(value, jinit.Initializer)
+}
+del INITIALIZERS["jinit.Initializer"]
+
+
+def callables():
+    """Public functions, and the public methods of public classes."""
+    for name, value in PUBLIC.items():
+        if inspect.isfunction(value):
+            yield name, value
+        else:
+            methods = inspect.getmembers(value, inspect.isfunction)
+            for method, function in methods:
+                if not method.startswith("_") and function.__module__.startswith(
+                    "jinit"
+                ):
+                    yield f"{name}.{method}", function
+
+
+CALLABLES = dict(callables())
+
+
+def test_each_name_is_exported_once():
+    values = [value for name, value in PUBLIC.items() if name not in DROP_IN]
+    assert max(collections.Counter(map(id, values)).values()) == 1
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_each_name_is_documented_with_an_example(name):
+    value = PUBLIC[name]
+    documentation = inspect.getdoc(value)
+    assert documentation
+    if name in DROP_IN:
+        return
+    assert doctest.DocTestFinder(recurse=False).find(value, name)[0].examples
+    if inspect.isfunction(value):
+        sections = ["Returns:"]
+        sections += ["Args:", "Raises:"] if inspect.signature(value).parameters else []
+        assert [s for s in sections if s not in documentation] == []
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_each_parameter_and_result_is_typed(name):
+    signature = inspect.signature(CALLABLES[name])
+    missing = inspect.Parameter.empty
+    parameters = [p for p in signature.parameters.values() if p.name != "self"]
+    assert [p.name for p in parameters if p.annotation is missing] == []
+    assert signature.return_annotation is not missing
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_each_method_is_documented(name):
+    assert inspect.getdoc(CALLABLES[name])
+
+
+# An initializer of each name, and an object of every other class.
+
+EVERY = {
+    "jinit.torch.triangular": jinit.torch.triangular(0.5),
+    "jinit.torch.zero_row": jinit.torch.zero_row(jinit.normal(), 1),
+    **{f"jinit.{call.split('(')[0]}": build(call) for call in reversed(CALLS)},
+}
+MATRICES = (jinit.eye, jinit.sparse)
+
+
+def audited():
+    return jinit.diagnostics.audit({"kernel": jnp.zeros((8, 8)), "bias": jnp.ones(8)})
+
+
+def lsuv_report():
+    layer = jinit.LsuvLayer("params/kernel", 0.5, None, 1.4, 1, "its output is nan")
+    return jinit.LsuvReport((layer,), False)
+
+
+VALUES = {
+    "jinit.Fans": lambda: jinit.fans((3, 4)),
+    "jinit.CriticalPoint": lambda: jinit.CriticalPoint(2.0, 0.0),
+    "jinit.variance_map": lambda: jinit.variance_map("relu", bias_var=0.1),
+    "jinit.LsuvLayer": lambda: lsuv_report().layers[0],
+    "jinit.LsuvReport": lsuv_report,
+    "jinit.Plan": lambda: jinit.plan({"w": jnp.zeros((3, 4))}, {"w": jinit.normal()}),
+    "jinit.diagnostics.Report": audited,
+    "jinit.diagnostics.Leaf": lambda: audited().leaves[0],
+    "jinit.diagnostics.Finding": lambda: audited().findings[0],
+}
+# These hold arrays of measurements, or move on, and are compared by what is in them.
+UNCOMPARED = {
+    "jinit.torch.Stream": lambda: jinit.torch.manual_seed(0),
+    "jinit.diagnostics.Propagation": lambda: Propagation(
+        ("dense",), *(np.ones((1, 1)) for _ in range(4))
+    ),
+    "jinit.diagnostics.CoordinateCheck": lambda: CoordinateCheck(
+        ("dense",), (16, 64), *(np.ones((2, 1)) for _ in range(3)), ("level",)
+    ),
+}
+
+
+def test_there_is_an_example_of_every_class():
+    classes = {name for name, value in PUBLIC.items() if inspect.isclass(value)}
+    assert classes == {"jinit.Initializer", *EVERY, *VALUES, *UNCOMPARED}
+
+
+@pytest.mark.parametrize("name", [*EVERY, *VALUES])
+def test_each_value_compares_and_its_copies_are_equal(name):
+    value = EVERY[name] if name in EVERY else VALUES[name]()
+    again = value if name in EVERY else VALUES[name]()
+    assert value == again
+    assert value != object()
+    assert pickle.loads(pickle.dumps(value)) == value
+    assert copy.deepcopy(value) == value
+
+
+@pytest.mark.parametrize("name", [*EVERY, *VALUES, *UNCOMPARED])
+def test_each_value_prints_as_what_it_is(name):
+    value = EVERY[name] if name in EVERY else (VALUES | UNCOMPARED)[name]()
+    assert " object at 0x" not in repr(value)
+    assert repr(pickle.loads(pickle.dumps(value))) == repr(value)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_each_initializer_draws_what_is_asked_for_and_lowers_everywhere(name, key):
+    init = EVERY[name]
+    shape = (6, 8) if isinstance(init, MATRICES) else (6, 6, 8)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        w = init(key, shape, dtype)
+        chex.assert_shape(w, shape)
+        chex.assert_type(w, dtype)
+        chex.assert_tree_all_finite(w)
+    program = jax.jit(lambda key: init(key, shape, jnp.float32))
+    exported = jax.export.export(program, platforms=("cpu", "cuda", "tpu"))(key)
+    assert [(out.shape, out.dtype) for out in exported.out_avals] == [
+        (shape, jnp.float32)
+    ]
