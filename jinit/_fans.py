@@ -101,7 +101,7 @@ def fans(
     return Fans(*(reversed(counts) if transposed else counts))
 
 
-def einsum_axes(spec: str) -> dict[str, tuple[int, ...]]:
+def einsum_axes(spec: str) -> dict[str, Any]:
     """Reads the roles of a kernel's axes from the equation that it is used in.
 
         an index of the kernel that the outputs lack          in_axis

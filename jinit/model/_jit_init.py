@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,18 @@ from jinit._options import is_traced
 from jinit.model import _trace
 from jinit.model._shardings import spread
 
+
+class ModelInit(Protocol):
+    """What `jit_init` returns."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Initializes, called like the function given."""
+
+    def compile(self, *args: Any, **kwargs: Any) -> list[jax.stages.Compiled]:
+        """Compiles for such arguments, or their shapes, and draws nothing."""
+        ...
+
+
 _RECIPES = 64  # that one function keeps, for arguments of different kinds
 
 
@@ -35,7 +47,7 @@ def jit_init(
     out_shardings: Any = None,
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Iterable[str] = (),
-) -> Callable[..., Any]:
+) -> ModelInit:
     """Compiles a function that initializes a model, in a fraction of `jax.jit`'s time.
 
     The function is traced once. Of what it computes, only what its results depend on is
@@ -112,8 +124,9 @@ def jit_init(
         with _no_collection():
             return recipe_of(jitted.trace(*args, **kwargs)).compiled_programs()
 
-    init.compile = compiled  # pyrefly: ignore[missing-attribute]
-    return init
+    returned: Any = init
+    returned.compile = compiled
+    return returned
 
 
 @contextmanager

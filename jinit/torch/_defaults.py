@@ -26,7 +26,8 @@ from jinit._options import Number
 from jinit._scaling import kaiming_uniform, xavier_uniform
 from jinit.torch import _sizes
 
-Inits = dict[str, Initializer]
+Inits = dict[str, Any]
+"""Initializers by the names of arguments: of any type, for checkers that see `**`."""
 
 
 def linear(in_features: int) -> Inits:
