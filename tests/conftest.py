@@ -1,6 +1,7 @@
 """JAX is strict in the tests: nothing is promoted that was not meant to be."""
 
 import collections
+import gc
 import os
 
 # Before JAX starts: eight devices, so that sharding can be tested on any machine.
@@ -13,6 +14,13 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_collection_finish():
+    # What is loaded stays: to look for garbage in it takes a tenth of the time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_an_initializer_that_does_not_hash_is_stacked(key):
     np.testing.assert_array_equal(w, singles(Unhashable(), key, 3, (4,)))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.data())
 def test_a_stack_of_any_shape_is_split_and_joined_right(data):
     shape = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=4))
@@ -100,7 +100,7 @@ def test_a_stack_of_any_shape_is_split_and_joined_right(data):
     np.testing.assert_array_equal(w, np.stack(each, axis))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.data())
 def test_blocks_of_any_shape_are_split_and_joined_right(data):
     shape = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=4))

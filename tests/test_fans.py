@@ -186,7 +186,7 @@ FAN_BASED = [
 ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=4).map(tuple))
 @pytest.mark.parametrize("init", INITIALIZERS, ids=str)
 def test_every_shape_comes_back_scalars_and_empty_ones_included(init, shape):
@@ -196,7 +196,7 @@ def test_every_shape_comes_back_scalars_and_empty_ones_included(init, shape):
     assert np.isfinite(w).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=4).map(tuple))
 @pytest.mark.parametrize("init", FAN_BASED, ids=str)
 def test_every_kernel_comes_back_empty_ones_included(init, shape):

@@ -44,13 +44,18 @@ def seeded(seed: int) -> State:
     return State(*map(jnp.asarray, (words, np.int32(SIZE), *no_spare)))
 
 
-def blocks_after(state: State, size: int) -> jax.Array:
-    """The current block and enough after it for `size` words, of shape (n, 624)."""
+def check_state(state: Any) -> State:
     if not isinstance(state, State):
         raise TypeError(
             "state must be a State of jinit.torch.functional.seed(number), got "
             f"{state!r}; JAX's random keys are for JAX's generators."
         )
+    return state
+
+
+def blocks_after(state: State, size: int) -> jax.Array:
+    """The current block and enough after it for `size` words, of shape (n, 624)."""
+    check_state(state)
     count = -(-size // SIZE)
     # Rounded up to four bits, so that not every size compiles a program of its own.
     step = 1 << max(count.bit_length() - 4, 0)

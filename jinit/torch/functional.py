@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import jax
@@ -19,7 +19,14 @@ from jax import lax
 
 from jinit import _options
 from jinit._arguments import Shape, check_dtype, check_range, check_shape
-from jinit.torch._mt19937 import State, advanced, blocks_after, seeded, words_at
+from jinit.torch._mt19937 import (
+    State,
+    advanced,
+    blocks_after,
+    check_state,
+    seeded,
+    words_at,
+)
 
 Drawn = tuple[jax.Array, State]
 
@@ -186,9 +193,8 @@ def trunc_normal(
     a, b = _number("a", a), _number("b", b)
     _options.ordered("a", a, "b", b)
     accepted = _normal_cdf((b - mean) / std) - _normal_cdf((a - mean) / std)
-    if accepted > 0.3:
-        return _redrawn(state, shape, mean, std, a, b, dtype)
-    return _accepted(state, shape, mean, std, a, b, dtype)
+    draw = _redrawn if accepted > 0.3 else _accepted
+    return draw(check_state(state), shape, mean, std, a, b, dtype)
 
 
 def orthogonal(state: State, shape: Any, gain: float = 1.0, dtype: Any = None) -> Drawn:
@@ -457,6 +463,11 @@ def _few_normals(
     return w.astype(dtype).reshape(shape), state
 
 
+# A loop is compiled anew for each call, unless a compiled function holds it.
+_once = partial(jax.jit, static_argnames=("shape", "mean", "std", "a", "b", "dtype"))
+
+
+@_once
 def _redrawn(
     state: State, shape: Shape, mean: Any, std: Any, a: Any, b: Any, dtype: np.dtype
 ) -> Drawn:
@@ -475,6 +486,7 @@ def _redrawn(
     return lax.while_loop(lambda drawn: outside(drawn[0]).any(), again, first)
 
 
+@_once
 def _accepted(
     state: State, shape: Shape, mean: Any, std: Any, a: Any, b: Any, dtype: np.dtype
 ) -> Drawn:

@@ -48,10 +48,11 @@ DRAWS = {
     "kaiming_normal": ("kaiming_normal_", {"nonlinearity": "relu"}, MATRICES, UNITS),
     "sparse": ("sparse_", {"sparsity": 0.3}, MATRICES, UNITS),
 }
-CASES = [
+CASES = [  # of every shape in float32, and of the last in every dtype
     (name, shape, dtype)
     for name, (_, _, shapes, _) in DRAWS.items()
     for shape, dtype in itertools.product(shapes, DTYPES)
+    if dtype == "float32" or shape == shapes[-1]
 ]
 
 
