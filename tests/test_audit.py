@@ -20,33 +20,32 @@ from jinit.diagnostics._statistics import measure
 SEEDS = 50
 
 
-@pytest.fixture(scope="module")
-def rightly():
-    """The params of each fault's model over all seeds, drawn as planned."""
+@pytest.fixture(scope="module", params=FAULTS)
+def planned(request):
+    """A fault, and the params of its model over all seeds, drawn as planned."""
+    fault = FAULTS[request.param]
     keys = jax.random.split(jax.random.key(0), SEEDS)
-    return {name: fault.plan().init(keys) for name, fault in FAULTS.items()}
+    return fault, fault.plan().init(keys)
 
 
 def member(params, seed):
     return {path: np.asarray(array)[seed] for path, array in params.items()}
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_model_as_planned_has_no_finding(rightly, name):
-    plan = FAULTS[name].plan()
+def test_a_model_as_planned_has_no_finding(planned):
+    fault, params = planned
+    plan = fault.plan()
     for seed in range(SEEDS):
-        report = audit(member(rightly[name], seed), plan)
+        report = audit(member(params, seed), plan)
         assert report.findings == (), (seed, report)
         assert report.exit_status == 0
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_found_and_its_cause_named(rightly, name):
-    fault = FAULTS[name]
+def test_a_fault_is_found_and_its_cause_named(planned):
+    fault, params = planned
     plan = fault.plan()
     keys = jax.random.split(jax.random.key(1), SEEDS)
-    wrong = jax.jit(jax.vmap(fault.wrong))(keys, rightly[name])
-    params = rightly[name] | wrong
+    params = params | jax.jit(jax.vmap(fault.wrong))(keys, params)
     for seed in range(SEEDS):
         report = audit(member(params, seed), plan)
         assert report.exit_status == 1
