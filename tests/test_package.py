@@ -1,6 +1,5 @@
 """What the package promises as a package."""
 
-import inspect
 import os
 import pathlib
 import re
@@ -48,34 +47,6 @@ def test_the_version_is_written_once():
 
 def test_the_package_is_typed():
     assert resources.files(jinit).joinpath("py.typed").is_file()
-
-
-PUBLIC = {
-    f"{module.__name__}.{name}": value
-    for module in (jinit.diagnostics, jinit.diagnostics.plots)
-    for name, value in vars(module).items()
-    if inspect.isfunction(value)
-    and name[0] != "_"
-    and value.__module__.startswith(module.__name__)
-}
-
-
-@pytest.mark.parametrize("name", PUBLIC)
-def test_every_diagnosis_is_documented_with_an_example(name):
-    documentation = inspect.getdoc(PUBLIC[name])
-    for section in ("Args:", "Returns:", "Raises:", ">>>"):
-        assert section in documentation, name
-
-
-def test_every_public_name_is_documented_with_an_example():
-    for name in set(dir(jinit)) - {"CriticalPoint", "Fans", "Initializer", "Plan"}:
-        value = getattr(jinit, name)
-        if name.startswith("_") or inspect.ismodule(value):
-            continue
-        documentation = inspect.getdoc(value)
-        for section in ("Args:", "Raises:", ">>>"):
-            # Zeros and ones have no options to describe or to refuse.
-            assert section in documentation or name in ("zeros", "ones"), name
 
 
 def test_the_initializer_that_the_contributing_guide_adds_works(key, monkeypatch):

@@ -109,6 +109,7 @@ EVERY = {
     **{f"jinit.{call.split('(')[0]}": build(call) for call in reversed(CALLS)},
 }
 MATRICES = (jinit.eye, jinit.sparse)
+PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def audited():
@@ -169,13 +170,13 @@ def test_each_value_prints_as_what_it_is(name):
 def test_each_initializer_draws_what_is_asked_for_and_lowers_everywhere(name, key):
     init = EVERY[name]
     shape = (6, 8) if isinstance(init, MATRICES) else (6, 6, 8)
+    w = init(key, shape, jnp.float32)
+    chex.assert_shape(w, shape)
+    chex.assert_type(w, jnp.float32)
+    chex.assert_tree_all_finite(w)
     for dtype in (jnp.float32, jnp.bfloat16):
-        w = init(key, shape, dtype)
-        chex.assert_shape(w, shape)
-        chex.assert_type(w, dtype)
-        chex.assert_tree_all_finite(w)
-    program = jax.jit(lambda key: init(key, shape, jnp.float32))
-    exported = jax.export.export(program, platforms=("cpu", "cuda", "tpu"))(key)
-    assert [(out.shape, out.dtype) for out in exported.out_avals] == [
-        (shape, jnp.float32)
-    ]
+        program = jax.jit(lambda key, dtype=dtype: init(key, shape, dtype))
+        exported = jax.export.export(program, platforms=PLATFORMS)(key)
+        assert exported.platforms == PLATFORMS
+        (out,) = exported.out_avals
+        assert (out.shape, out.dtype) == (shape, dtype)

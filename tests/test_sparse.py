@@ -10,7 +10,7 @@ import jinit
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.3, 0.5, 0.9, 1.0])
-@pytest.mark.parametrize("outputs", [1, 2, 10, 17, 64])
+@pytest.mark.parametrize("outputs", [1, 10, 17])
 def test_every_input_has_exactly_the_zeros_asked_for(sparsity, outputs, key):
     w = jinit.sparse(sparsity, std=1.0)(key, (30, outputs))
 

@@ -89,7 +89,14 @@ def test_an_initializer_is_a_static_argument(init, key):
     assert len(traces) == 1
 
 
-@parametrize_every
+# Of each kind of draw one, as every operation is compiled by itself.
+KINDS = (
+    *(jinit.uniform, jinit.normal, jinit.trunc_normal, jinit.truncated_normal),
+    *(jinit.eye, jinit.dirac, jinit.sparse, jinit.blocks, jinit.orthogonal),
+)
+
+
+@pytest.mark.parametrize("init", [i for i in EVERY if isinstance(i, KINDS)], ids=repr)
 def test_draws_without_any_compilation_are_the_same_up_to_rounding(init, key):
     with jax.disable_jit():
         op_by_op = draw(init, key)
@@ -346,16 +353,6 @@ def test_the_gradient_by_a_bound_of_a_truncated_normal_follows_its_quantiles(a, 
 # Export
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-
-
-@parametrize_every
-@parametrize_dtypes
-def test_every_initializer_is_exported_for_every_platform(init, dtype, key):
-    program = jax.jit(lambda key: draw(init, key, dtype))
-    exported = jax.export.export(program, platforms=PLATFORMS)(key)
-    assert exported.platforms == PLATFORMS
-    (out,) = exported.out_avals
-    assert (out.shape, out.dtype) == (shape_for(init), dtype)
 
 
 @pytest.mark.parametrize("init", [jinit.normal(std=0.7), jinit.orthogonal()], ids=repr)
