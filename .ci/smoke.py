@@ -23,5 +23,7 @@ assert jinit.diagnostics.audit(params, plan).exit_status == 1
 
 stream = jinit.torch.manual_seed(42)
 assert f"{stream.uniform_((1,))[0]:.6f}" == "0.882269"  # torch.rand(1)
-assert jinit.deserialize(jinit.serialize(jinit.stack(jinit.normal())))(key, (2, 3)).any()
+assert jinit.deserialize(jinit.serialize(jinit.stack(jinit.normal())))(
+    key, (2, 3)
+).any()
 print("jinit", jinit.__version__)
