@@ -280,6 +280,56 @@ def test_a_report_prints_goes_to_json_and_compares():
     assert report == audit(params)
 
 
+W = np.random.default_rng(0).normal(size=(32, 16)).astype(np.float32)
+FOUND = [  # leaf, initializer, kind, message, cause
+    (
+        *(np.concatenate([W, W, W * W], 1), jinit.blocks(jinit.normal(), 3)),
+        *("equal", "the first 2 of 3 blocks", "from one key"),
+    ),
+    (np.where(np.arange(16) == 3, 0, W), jinit.normal(), "dead", "1 of 16 outputs", ""),
+    (np.ones(16, np.float32), jinit.zeros(), "mean", "filled with 1", ""),
+    (
+        *(np.clip(400 * W, -448, 448).astype("float8_e4m3fn"), jinit.normal(std=400)),
+        *("saturated", "at the limit of float8_e4m3fn", ""),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("w", "init", "kind", "message", "cause"), FOUND, ids=[f[2] for f in FOUND]
+)
+def test_what_is_wrong_within_one_leaf_is_found(w, init, kind, message, cause):
+    found = [f for f in audit({"w": w}, {"w": init}).findings if f.kind == kind]
+    assert len(found) == 1
+    assert message in found[0].message
+    assert cause in found[0].cause
+
+
+def test_leaves_whose_signs_alone_are_alike_are_no_copies():
+    shuffled = np.random.default_rng(1).permuted(abs(W), axis=None)
+    report = audit({"a": W, "b": np.copysign(shuffled, W)})
+    assert [f for f in report.findings if f.kind == "equal"] == []
+
+
+def test_stacked_matrices_are_not_held_to_the_spectrum_of_one():
+    plan = {"w": jinit.orthogonal(batch_axis=0)}
+    w = jinit.orthogonal(batch_axis=0)(jax.random.key(0), (4, 16, 16))
+    assert audit({"w": w}, plan).findings == ()
+
+
+def test_packed_gates_have_no_default_that_is_known():
+    state = nnx.state(nnx.GRUCell(8, 16, rngs=nnx.Rngs(0)), nnx.Param)
+    report = audit(state, "flax")
+    inits = {leaf.path: leaf.init for leaf in report.leaves}
+    assert inits["dense_h/kernel"] is None
+    assert report.findings == ()
+
+
+def test_statistics_that_hold_nan_are_one_in_a_set():
+    nothing = np.full((2, 2), np.nan, np.float32)
+    assert len({measure(nothing), measure(nothing)}) == 1
+
+
 def test_params_are_not_changed():
     params = {"kernel": np.random.default_rng(0).normal(size=(40, 40))}
     before = params["kernel"].copy()

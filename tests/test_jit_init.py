@@ -17,6 +17,7 @@ from jax.experimental import io_callback
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jinit
+from jinit.model import _jit_init
 
 KEY = jax.random.key(0)
 IMAGES = jnp.ones((2, 8, 8, 3))
@@ -638,3 +639,12 @@ def test_shardings_that_do_not_fit_the_result_are_refused(mesh):
         jinit.jit_init(tree, lambda path, leaf: "x" if path == "w" else None)(KEY)
     with pytest.raises(TypeError, match=r"must give jax\.sharding\.Shardings"):
         jinit.jit_init(tree, out_shardings="x")(KEY)
+
+
+def test_what_was_compiled_long_ago_is_compiled_again(monkeypatch, key):
+    monkeypatch.setattr(_jit_init, "_RECIPES", 1)
+    init = jinit.jit_init(nn.Dense(3).init)
+    for width in (4, 5, 4):
+        kernel = init(key, jnp.ones((1, width)))["params"]["kernel"]
+        expected = jax.jit(nn.Dense(3).init)(key, jnp.ones((1, width)))
+        np.testing.assert_array_equal(kernel, expected["params"]["kernel"])

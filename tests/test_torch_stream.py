@@ -292,6 +292,7 @@ BAD = [
     (lambda: stream().set_state(b"\1" * 5056), ValueError, "other bytes"),
     (lambda: stream().set_state([1.5]), TypeError, "dtype uint8"),
     (lambda: stream().set_state(None), TypeError, "dtype uint8"),
+    (lambda: stream().set_state([[1], [1, 2]]), TypeError, "dtype uint8"),
 ]
 
 
