@@ -4,9 +4,14 @@ import collections
 import gc
 import os
 
-# Before JAX starts: eight devices, so that sharding can be tested on any machine.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+# Before JAX starts: eight devices, so that sharding can be tested on any machine, and a
+# compiler without threads of its own, which get in the way of the other workers.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        "--xla_cpu_parallel_codegen_split_count=1",
+    ]
 )
 
 import jax
