@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import as_double, check_mean, check_std
+from helpers import as_double, check_mean, check_std, check_units
 from jax.nn import initializers as peer
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -159,6 +159,23 @@ def drawn(package, layout, dtype, keys, calls, compiled):
     return {call: np.asarray(w) for call, w in arrays.items()}
 
 
+def rounds_by_shape():
+    """Whether XLA's last bits depend on the loop: jax 0.12 does so with AVX-512."""
+    u = jax.random.uniform(jax.random.key(3), (144,), minval=-1)
+    shaped = [jax.lax.erf_inv(u.reshape(s)).ravel() for s in [(3, 2, 4, 6), (6, 8, 3)]]
+    return any((jax.lax.erf_inv(u) != other).any() for other in shaped)
+
+
+UNITS = 4 if rounds_by_shape() else 0
+
+
+def check_bits(ours, theirs, call):
+    if UNITS:
+        check_units(ours, theirs, UNITS)
+    else:
+        np.testing.assert_array_equal(bits(ours), bits(theirs), call)
+
+
 def bits(w):
     return np.ascontiguousarray(w).view(np.uint8)
 
@@ -176,6 +193,14 @@ def depends_on_jit(call):
     return not newer and (call.startswith("normal") or "'normal'" in call)
 
 
+def test_the_bits_are_those_that_the_peer_has_for_a_vector(key):
+    """Whatever the shape, and whatever the processor does to the peer's."""
+    flat = peer.normal(1.0)(key, (144,))
+    for shape in [(3, 2, 4, 6), (6, 8, 3), (12, 12)]:
+        ours = jaxnn.normal(1.0)(key, shape)
+        np.testing.assert_array_equal(ours, jnp.asarray(flat).reshape(shape))
+
+
 @pytest.mark.parametrize(
     ("layout", "dtype", "keys", "calls"), GRIDS, ids=["-".join(g[:3]) for g in GRIDS]
 )
@@ -186,12 +211,12 @@ def test_bits_are_those_of_the_peer(layout, dtype, keys, calls):
 
     for call in calls:
         assert ours[call].dtype == dtype, call
-        agrees = np.array_equal(bits(eager[call]), bits(compiled[call]))
-        assert agrees or depends_on_jit(call), call
+        if not depends_on_jit(call):
+            check_bits(eager[call], compiled[call], call)
         # Where the peer's bits depend on jit ours do not, and are one or the other.
         theirs = eager if "truncated" in call else compiled
         for w in (ours, ours_compiled):
-            np.testing.assert_array_equal(bits(w[call]), bits(theirs[call]), call)
+            check_bits(w[call], theirs[call], call)
 
 
 def test_the_default_embedding_of_flax_has_its_bits(key):
