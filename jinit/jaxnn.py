@@ -25,8 +25,8 @@ Two kinds of draws have no bits to agree with. Orthogonal matrices are computed 
 another way. And where JAX's own bits change under `jax.jit` (`normal` before jax 0.12,
 `truncated_normal` with bounds other than ±2), those here are the same with and without
 it: for `normal` JAX's compiled ones, for `truncated_normal` its others. Where the last
-bits of JAX's normals depend on their shape (jax 0.12, on processors with AVX-512), those
-here are the ones that JAX draws for a vector.
+bits of JAX's normals depend on their shape (jax 0.12, with AVX-512), those here are the
+ones that JAX draws for a vector.
 
 Refused are negative scales and deviations, arrays of them, bounds in the wrong order,
 and constants that are not finite or that an integer dtype does not hold; constants too
