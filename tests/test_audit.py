@@ -325,9 +325,10 @@ def test_packed_gates_have_no_default_that_is_known():
     assert report.findings == ()
 
 
-def test_statistics_that_hold_nan_are_one_in_a_set():
-    nothing = np.full((2, 2), np.nan, np.float32)
-    assert len({measure(nothing), measure(nothing)}) == 1
+def test_statistics_that_hold_nan_are_equal_and_one_in_a_set():
+    first, second = (measure(np.full((2, 2), np.nan, np.float32)) for _ in range(2))
+    assert (first == second, first != second) == (True, False)
+    assert len({first, second}) == 1
 
 
 def test_params_are_not_changed():

@@ -49,6 +49,9 @@ class Statistics(NamedTuple):
         # Python prints floats so that they can be read back, and NaN as one.
         return isinstance(other, Statistics) and repr(self) == repr(other)
 
+    def __ne__(self, other: object) -> bool:  # a tuple has one of its own
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(repr(self))
 
