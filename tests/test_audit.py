@@ -92,7 +92,7 @@ def test_models_with_the_defaults_of_flax_have_no_finding(name):
     for seed in range(SEEDS):
         one = jax.tree.map(lambda w, seed=seed: w[seed], params)
         assert audit(one, "flax").findings == ()
-    assert audit(one).findings == ()
+        assert audit(one).findings == ()
     kernels = [leaf for leaf in audit(one, "flax").leaves if "kernel" in leaf.path]
     assert sum(leaf.expected_std is not None for leaf in kernels) >= len(kernels) - 1
 

@@ -34,7 +34,7 @@ def public(namespace):
         for name, value in vars(importlib.import_module(namespace)).items()
         if (inspect.isclass(value) or inspect.isfunction(value))
         and not name.startswith("_")
-        and f"{value.__module__}.".startswith((f"{namespace}.", f"{namespace}._"))
+        and f"{value.__module__}.".startswith(f"{namespace}.")
     }
 
 
