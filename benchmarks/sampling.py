@@ -24,9 +24,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from _timing import Case, contenders, interleave, peer_torch, ratio
 
 import jinit
-from jinit._bench import Case, contenders, interleave, peer_torch, ratio
 
 peers = jax.nn.initializers
 

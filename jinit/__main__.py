@@ -8,7 +8,6 @@ user is told.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import threading
@@ -16,10 +15,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import jinit
-from jinit._activations import check_activation
+from jinit import __version__
+from jinit._text import to_json
+from jinit.gains._names import check_activation
+from jinit.recipes import RULES
 
 _PATIENCE = 2.0  # seconds of work without a word
 
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0; 1 where an audit has findings or the result could not "
         "be written; 2 where the command cannot run.",
     )
-    parser.add_argument("--version", action="version", version=jinit.__version__)
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", dest="command", required=True
     )
@@ -120,35 +121,10 @@ def _parser() -> argparse.ArgumentParser:
         "--plan", type=Path, metavar="PLAN.json", help="what Plan.to_json wrote"
     )
     meant.add_argument(
-        "--rules", choices=("torch", "flax"), help="the defaults of its layers"
+        "--rules", choices=tuple(RULES), help="the rules that it was drawn by"
     )
     _add_json(audit)
     audit.set_defaults(run=_audit)
-
-    bench = commands.add_parser(
-        "bench", help="time some initializers beside those of JAX and torch"
-    )
-    bench.add_argument(
-        "--size",
-        type=_side,
-        default=1024,
-        metavar="N",
-        help="draw N x N weights (%(default)s)",
-    )
-    _add_json(bench)
-    bench.set_defaults(run=_bench)
-
-    demo = commands.add_parser(
-        "demo", help="train one deep network from six initializations, and compare"
-    )
-    demo.add_argument(
-        "--plot",
-        type=_picture,
-        default=Path("jinit-demo.png"),
-        metavar="PATH",
-        help="where to write the picture (%(default)s); .png, .svg or .pdf",
-    )
-    demo.set_defaults(run=_demo)
 
     return parser
 
@@ -158,12 +134,12 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from jinit._show import families
+    from jinit.cli._show import families
 
     groups = families()
     if options.json:
         entries = [asdict(entry) for group in groups.values() for entry in group]
-        _print(json.dumps(entries, indent=2))
+        _print(to_json("list", initializers=entries))
         return 0
     width = max(len(entry.name) for group in groups.values() for entry in group)
     for family, group in groups.items():
@@ -174,7 +150,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from jinit._show import parse, show
+    from jinit.cli._show import parse, show
 
     init = parse(options.initializer)
     with _patience(f"drawing {init!r} ..."):
@@ -185,10 +161,10 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _gain(options: argparse.Namespace) -> int:
-    from jinit._gain_report import describe, names, report, table
+    from jinit.cli._gains import describe, names, report, table
 
     if options.table and options.json:
-        _print(json.dumps([describe(name) for name in names()], indent=2))
+        _print(to_json("gain", activations=[describe(name) for name in names()]))
         return 0
     if options.table:
         for line in table():
@@ -198,14 +174,16 @@ def _gain(options: argparse.Namespace) -> int:
     if options.parameter is not None:
         named.append(options.parameter)
     activation = check_activation("activation", named)
-    described = json.dumps(describe(activation), indent=2) if options.json else None
-    _print(described or report(activation))
+    if options.json:
+        _print(to_json("gain", **describe(activation)))
+    else:
+        _print(report(activation))
     return 0
 
 
 def _audit(options: argparse.Namespace) -> int:
     from jinit import diagnostics
-    from jinit.diagnostics._checkpoints import read_checkpoint
+    from jinit.audit._checkpoints import read_checkpoint
 
     plan = options.rules if options.plan is None else _plan(options.plan)
     with _patience(f"reading {options.checkpoint} ..."):
@@ -214,57 +192,6 @@ def _audit(options: argparse.Namespace) -> int:
         report = diagnostics.audit(params, plan=plan)
     _print(report.to_json() if options.json else str(report))
     return report.exit_status
-
-
-def _bench(options: argparse.Namespace) -> int:
-    from jinit import _bench
-
-    timings = []
-    _progress("jinit bench: compiling and timing ...")
-    for timing in _bench.bench(options.size):
-        _progress(f"  {timing.name}, {timing.dtype}")
-        timings.append(timing)
-    form = _bench.to_json if options.json else _bench.table
-    _print(form(timings, options.size))
-    return 0
-
-
-def _demo(options: argparse.Namespace) -> int:
-    try:
-        from jinit._demo import conclusion, draw, study, table
-    except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] not in ("sklearn", "optax"):
-            raise
-        return _fail(
-            "jinit demo needs scikit-learn and optax: pip install 'jinit[demo]'", 2
-        )
-    _progress("jinit demo: compiling, then training on scikit-learn's digits ...")
-    results = []
-    for result in study():
-        _progress(f"  {result.name}: {result.outcome}")
-        results.append(result)
-    print(table(results), conclusion(results), sep="\n\n")
-    try:
-        draw(results, options.plot)
-    except ImportError:
-        print("To see it drawn as well: pip install 'jinit[plots]'")
-    except OSError as error:
-        return _fail(f"jinit demo could not write the picture: {error}", 1)
-    else:
-        print(f"The picture: {options.plot}")
-    return 0
-
-
-def _picture(text: str) -> Path:
-    """Checks where a picture is to go, before the work that it takes to draw it."""
-    path = Path(text)
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a picture; end it in .png, .svg or .pdf"
-        )
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no directory {str(path.parent)!r}")
-    return path
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -277,19 +204,11 @@ def _shape(text: str) -> tuple[int, ...]:
         ) from None
 
 
-def _side(text: str) -> int:
-    from jinit._bench import MOST_SIDE
+def _plan(path: Path) -> Any:
+    from jinit.model._plan import Plan
 
-    if not (text.isdecimal() and 1 <= int(text) <= MOST_SIDE):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a size; give a whole number from 1 to {MOST_SIDE}"
-        )
-    return int(text)
-
-
-def _plan(path: Path) -> jinit.Plan:
     try:
-        return jinit.Plan.from_json(path.read_text(encoding="utf-8"))
+        return Plan.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"plan {str(path)!r} cannot be read: {error}") from error
 

@@ -3,21 +3,49 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit import _options, _sample
-from jinit._arguments import Shape, check_exact, check_range
-from jinit._initializer import Initializer
-from jinit._options import Number
-from jinit._truncation import truncated_std
+from jinit import _bits, _checks, _draws
+from jinit._checks import (
+    Number,
+    Shape,
+    at_least_zero,
+    check_exact,
+    check_range,
+    flag,
+    number,
+    positive,
+)
+from jinit._initializer import Initializer, Uncalled, option
+from jinit.laws import Law, Mixture, Normal, Point, Truncated, Uniform, truncation
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+def _nested_tuples(name: str, value: Any) -> Any:
+    """Numbers in any nesting as tuples of Python numbers, refusing everything else."""
+    if _checks.is_traced(value):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError:  # nested sequences of unequal lengths
+        array = np.array(None)
+    if not (jnp.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
+        raise TypeError(
+            f"{name} must be a number or an array of numbers, got {value!r}."
+        )
+    if not np.isfinite(array.astype(np.complex128)).all():
+        raise ValueError(f"{name} must be finite, got {value!r}.")
+
+    def freeze(item: Any) -> Any:
+        return tuple(map(freeze, item)) if isinstance(item, list) else item
+
+    return freeze(array.tolist())
+
+
 class constant(Initializer):
     """Fills with one value, or with values that broadcast to the shape.
 
@@ -47,15 +75,11 @@ class constant(Initializer):
       `torch.nn.init.constant_` and `jax.nn.initializers.constant`, which rejects lists.
     """
 
-    value: Any = field(kw_only=False)
+    value: Any = option(_nested_tuples, kw_only=False)
     _random = False
 
-    def __post_init__(self) -> None:
-        if not _options.is_traced(self.value):
-            self._set(value=_nested_tuples(self.value))
-
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        value = self.value if _options.is_traced(self.value) else np.array(self.value)
+        value = self.value if _checks.is_traced(self.value) else np.array(self.value)
         if value.ndim > len(shape) or any(
             have not in (1, want)
             for have, want in zip(value.shape[::-1], shape[::-1], strict=False)
@@ -64,48 +88,22 @@ class constant(Initializer):
                 f"value of shape {value.shape} does not broadcast to shape {shape}; "
                 "give one number, or an array that fits the trailing axes."
             )
-        if not _options.is_traced(self.value):
+        if not _checks.is_traced(self.value):
             check_range("value", float(abs(value).max(initial=0)), dtype)
         check_exact("value", self.value, dtype)
 
-    def _std(self, shape: Shape) -> Any:
-        return None if isinstance(self.value, tuple) else 0.0
+    def _law(self, shape: Shape, dtype: np.dtype) -> Law:
+        values, counts = np.unique(np.array(self.value), return_counts=True)
+        shares, values = (counts / counts.sum()).tolist(), values.tolist()
+        points = tuple(
+            (share, Point(value)) for share, value in zip(shares, values, strict=True)
+        )
+        return points[0][1] if len(points) == 1 else Mixture(points)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        return jnp.broadcast_to(_sample.cast(self.value, dtype), shape)
+        return jnp.broadcast_to(_draws.cast(self.value, dtype), shape)
 
 
-def _nested_tuples(value: Any) -> Any:
-    """Numbers in any nesting as tuples of Python numbers, refusing everything else."""
-    try:
-        array = np.asarray(value)
-    except ValueError:  # nested sequences of unequal lengths
-        array = np.array(None)
-    if not (jnp.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
-        raise TypeError(
-            f"value must be a number or an array of numbers, got {value!r}."
-        )
-    if not np.isfinite(array.astype(np.complex128)).all():
-        raise ValueError(f"value must be finite, got {value!r}.")
-
-    def freeze(item: Any) -> Any:
-        return tuple(map(freeze, item)) if isinstance(item, list) else item
-
-    return freeze(array.tolist())
-
-
-class Uncalled(Initializer):
-    """An initializer without options, which works uncalled as it does called."""
-
-    def __new__(cls, *args: Any, **call: Any) -> Any:
-        init = super().__new__(cls)
-        return init(*args, **call) if args or call else init
-
-    def _std(self, shape: Shape) -> Any:
-        return 0.0
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
 class zeros(Uncalled):
     """Fills with zero.
 
@@ -126,11 +124,10 @@ class zeros(Uncalled):
 
     _random = False
 
-    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        return jnp.zeros(shape, dtype)
+    def _law(self, shape: Shape, dtype: np.dtype) -> Point:
+        return Point(0.0)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class ones(Uncalled):
     """Fills with one: the scale of a normalization layer.
 
@@ -149,11 +146,10 @@ class ones(Uncalled):
 
     _random = False
 
-    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        return jnp.ones(shape, dtype)
+    def _law(self, shape: Shape, dtype: np.dtype) -> Point:
+        return Point(1.0)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class uniform(Initializer):
     """Draws from the uniform distribution between two bounds.
 
@@ -183,24 +179,19 @@ class uniform(Initializer):
       with scale = 0.01; `a=0, b=scale` is its call here.
     """
 
-    a: Number = 0.0
-    b: Number = 1.0
+    a: Number = option(number, default=0.0)
+    b: Number = option(number, default=1.0)
 
-    def __post_init__(self) -> None:
-        self._set(a=_options.number("a", self.a), b=_options.number("b", self.b))
-        _options.ordered("a", self.a, "b", self.b)
+    def _check_options(self) -> None:
+        _checks.ordered("a", self.a, "b", self.b)
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         check_range("b - a", self.b - self.a, dtype)
 
-    def _std(self, shape: Shape) -> Any:
-        return (self.b - self.a) / math.sqrt(12)
-
-    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        return _sample.uniform(key, shape, dtype, self.a, self.b)
+    def _law(self, shape: Shape, dtype: np.dtype) -> Uniform:
+        return Uniform(self.a, self.b)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class normal(Initializer):
     """Draws from the normal distribution.
 
@@ -225,21 +216,13 @@ class normal(Initializer):
       `stddev` is 0.01 by default.
     """
 
-    mean: Number = 0.0
-    std: Number = 1.0
+    mean: Number = option(number, default=0.0)
+    std: Number = option(at_least_zero, default=1.0)
 
-    def __post_init__(self) -> None:
-        self._set(mean=_options.number("mean", self.mean))
-        self._set(std=_options.number("std", self.std, at_least=0))
-
-    def _std(self, shape: Shape) -> Any:
-        return self.std
-
-    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        return _sample.normal(key, shape, dtype, self.mean, self.std)
+    def _law(self, shape: Shape, dtype: np.dtype) -> Normal:
+        return Normal(self.mean, self.std)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class trunc_normal(Initializer):
     """Draws from the normal distribution, conditioned on an interval.
 
@@ -275,33 +258,29 @@ class trunc_normal(Initializer):
       bounds in a tail in every dtype (`benchmarks/peers.py` prints both).
     """
 
-    mean: Number = 0.0
-    std: Number = 1.0
-    a: Number = -2.0
-    b: Number = 2.0
+    mean: Number = option(number, default=0.0)
+    std: Number = option(
+        partial(positive, remedy=" For a constant, use jinit.constant(mean)."),
+        default=1.0,
+    )
+    a: Number = option(number, default=-2.0)
+    b: Number = option(number, default=2.0)
 
-    def __post_init__(self) -> None:
-        self._set(mean=_options.number("mean", self.mean))
-        remedy = " For a constant, use jinit.constant(mean)."
-        self._set(std=_options.positive("std", self.std, remedy))
-        self._set(a=_options.number("a", self.a), b=_options.number("b", self.b))
-        _options.ordered("a", self.a, "b", self.b)
+    def _check_options(self) -> None:
+        _checks.ordered("a", self.a, "b", self.b)
 
-    def _bounds(self) -> tuple[Number, Number]:
-        """The bounds in standard deviations."""
-        return (self.a - self.mean) / self.std, (self.b - self.mean) / self.std
-
-    def _std(self, shape: Shape) -> Any:
-        return self.std * float(truncated_std(*self._bounds()))
-
-    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        low, high = self._bounds()
-        return _sample.truncated_normal(
-            key, shape, dtype, self.mean, self.std, low, high, (self.a, self.b)
-        )
+    def _law(self, shape: Shape, dtype: np.dtype) -> Truncated:
+        low, high = ((end - self.mean) / self.std for end in (self.a, self.b))
+        return Truncated(self.mean, self.std, low, high, (self.a, self.b))
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+def _end(name: str, value: Any) -> Any:
+    """A bound: a number, or the infinity of its side."""
+    outward = -math.inf if name == "lower" else math.inf
+    unbounded = isinstance(value, float) and value == outward
+    return value if unbounded else number(name, value)
+
+
 class truncated_normal(Initializer):
     """Draws from the normal distribution, conditioned on a number of deviations.
 
@@ -340,28 +319,21 @@ class truncated_normal(Initializer):
       corrected. `jinit.trunc_normal` is torch's, with absolute bounds.
     """
 
-    mean: Number = 0.0
-    std: Number = 1.0
-    lower: Number = -2.0
-    upper: Number = 2.0
-    corrected: bool = False
+    mean: Number = option(number, default=0.0)
+    std: Number = option(at_least_zero, default=1.0)
+    lower: Number = option(_end, default=-2.0)
+    upper: Number = option(_end, default=2.0)
+    corrected: bool = option(flag, default=False)
 
-    def __post_init__(self) -> None:
-        self._set(mean=_options.number("mean", self.mean))
-        self._set(std=_options.number("std", self.std, at_least=0))
-        for name, outward in (("lower", -math.inf), ("upper", math.inf)):
-            bound = getattr(self, name)
-            if not (isinstance(bound, float) and bound == outward):
-                self._set(**{name: _options.number(name, bound)})
-        _options.ordered("lower", self.lower, "upper", self.upper)
-        self._set(corrected=_options.flag("corrected", self.corrected))
+    def _check_options(self) -> None:
+        _checks.ordered("lower", self.lower, "upper", self.upper)
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        if _options.is_traced(self.lower) or _options.is_traced(self.upper):
+        if _checks.is_traced(self.lower) or _checks.is_traced(self.upper):
             return
         nearest = max(self.lower, -self.upper, 0.0)
-        spacing = nearest * float(jnp.finfo(_sample.real_dtype(dtype)).eps)
-        wide = spacing < 0.1 * truncated_std(self.lower, self.upper)
+        spacing = nearest * float(jnp.finfo(_bits.real_dtype(dtype)).eps)
+        wide = spacing < 0.1 * truncation(self.lower, self.upper).std
         if nearest > 1e18 or (self.corrected and not wide):
             raise ValueError(
                 f"lower={self.lower!r} and upper={self.upper!r} must leave an interval "
@@ -369,15 +341,6 @@ class truncated_normal(Initializer):
                 "or apart, or leave out corrected=True."
             )
 
-    def _std(self, shape: Shape) -> Any:
-        if self.corrected:
-            return self.std
-        return self.std * float(truncated_std(self.lower, self.upper))
-
-    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        std = self.std
-        if self.corrected:
-            std = std / truncated_std(self.lower, self.upper)
-        return _sample.truncated_normal(
-            key, shape, dtype, self.mean, std, self.lower, self.upper
-        )
+    def _law(self, shape: Shape, dtype: np.dtype) -> Truncated:
+        left = truncation(self.lower, self.upper).std if self.corrected else 1
+        return Truncated(self.mean, self.std / left, self.lower, self.upper)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-import jinit  # for the names that it makes public
+from jinit._checks import is_traced, nearest, number
 from jinit._initializer import Initializer
-from jinit._options import is_traced, nearest, number
-
-VERSION = 1
-"""The form of the configurations; it rises when the meaning of one changes."""
+from jinit._text import VERSION
 
 
 def serialize(init: Any) -> dict[str, Any]:
@@ -34,7 +32,7 @@ def serialize(init: Any) -> dict[str, Any]:
       >>> print(json.dumps(config))
       {"jinit": 1, "name": "kaiming_normal", "options": {"mode": "fan_out"}}
     """
-    if not isinstance(init, Initializer) or type(init) not in _public().values():
+    if type(init) not in Initializer._known.values():
         raise TypeError(
             f"init must be an initializer of jinit, got {init!r}; no other has a name "
             "to be found by."
@@ -43,7 +41,7 @@ def serialize(init: Any) -> dict[str, Any]:
     for option in fields(init):
         value = getattr(init, option.name)
         if is_traced(value) or value != option.default:
-            options[option.name] = _to_json(option.name, value)
+            options[option.name] = to_plain(option.name, value)
     return {"jinit": VERSION, "name": type(init).__name__, "options": options}
 
 
@@ -73,17 +71,21 @@ def deserialize(config: Mapping[str, Any]) -> Initializer:
         raise ValueError("config must not be nested without end.") from None
 
 
-def _public() -> dict[str, type[Initializer]]:
-    """The initializers by name: what `jinit` and `jinit.torch` make public."""
-    return {
-        name: value
-        for name, value in (*vars(jinit.torch).items(), *vars(jinit).items())
-        if isinstance(value, type) and Initializer in value.__mro__[1:]
-    }
+# Where jinit keeps initializers that `import jinit` does not bring.
+_ELSEWHERE = ("jinit.torch._defaults",)
+
+
+def every_initializer() -> dict[str, type[Initializer]]:
+    """All of jinit's initializers by name."""
+    for module in _ELSEWHERE:
+        importlib.import_module(module)
+    return Initializer._known
 
 
 def _factory(name: Any) -> type[Initializer]:
-    known = _public()
+    known = Initializer._known
+    if isinstance(name, str) and name not in known:
+        known = every_initializer()
     if not isinstance(name, str) or name not in known:
         raise ValueError(
             f"config must name one of jinit's initializers, got {name!r}"
@@ -125,7 +127,8 @@ def _build(config: Any) -> Initializer:
     return factory(**{name: _from_json(value) for name, value in options.items()})
 
 
-def _to_json(name: str, value: Any) -> Any:
+def to_plain(name: str, value: Any) -> Any:
+    """An option as JSON can hold it."""
     if is_traced(value):
         raise ValueError(f"{name} must have a value to be serialized, got {value!r}.")
     if name == "init":  # an initializer within another
@@ -136,19 +139,19 @@ def _to_json(name: str, value: Any) -> Any:
             f"the number: jinit.gain({name})."
         )
     if isinstance(value, tuple):
-        return [_to_json(name, item) for item in value]
+        return [to_plain(name, item) for item in value]
     if isinstance(value, complex):
         return {"real": value.real, "imag": value.imag}
     if isinstance(value, float) and math.isinf(value):
-        return {"infinite": value > 0}  # JSON has no word for it
+        return str(value)  # JSON has no word for it
     return value
 
 
 def _from_json(value: Any) -> Any:
     if isinstance(value, Mapping) and set(value) == {"real", "imag"}:
         return complex(*(number(part, value[part]) for part in ("real", "imag")))
-    if isinstance(value, Mapping) and set(value) == {"infinite"}:
-        return math.inf if value["infinite"] else -math.inf
+    if value in ("inf", "-inf"):
+        return float(value)
     if isinstance(value, Mapping):
         return _build(value)
     if isinstance(value, list | tuple):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -17,30 +16,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jinit import _options, _sample
-from jinit._arguments import Shape
-from jinit._gains import Gain, check_gain, resolve_gain
-from jinit._haar import haar, matmul
-from jinit._initializer import Initializer
-from jinit._options import Number
+from jinit import _bits, _draws
+from jinit._checks import Number, Shape, or_none, single_axis
+from jinit._haar import haar, matmul, not_isometric, precision
+from jinit._identity import REMEDY
+from jinit._initializer import Breaks, Initializer, option
+from jinit.gains._gain import Gain, check_gain, resolve_gain
+from jinit.laws import Law, Mixture, Moments, Point
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class _ConvolutionIsometry(Initializer):
     """A kernel that keeps the norm of the whole signal it is convolved with."""
 
-    gain: Gain = 1.0
-    in_axis: int = -2
-    out_axis: int = -1
+    gain: Gain = option(check_gain, default=1.0)
+    in_axis: int | None = option(or_none(single_axis), default=None)
+    out_axis: int = option(single_axis, default=-1)
 
     # Draws a kernel of shape (*spatial, in, out), in the dtype of computation.
     _isometry: ClassVar[Callable[[jax.Array, Shape, np.dtype], jax.Array]]
-
-    def __post_init__(self) -> None:
-        self._set(gain=check_gain("gain", self.gain))
-        for name in ("in_axis", "out_axis"):
-            self._set(**{name: _options.single_axis(name, getattr(self, name))})
-        _options.distinct_axes(in_axis=self.in_axis, out_axis=self.out_axis)
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         name = type(self).__name__
@@ -50,7 +43,7 @@ class _ConvolutionIsometry(Initializer):
                 f"(*spatial, in, out), got shape {shape}; for a matrix use "
                 "jinit.orthogonal()."
             )
-        *_, in_axis, out_axis = self._axes(shape)
+        *_, in_axis, out_axis = self._layout(shape)
         if shape[in_axis] > shape[out_axis]:
             raise ValueError(
                 f"{name} needs at least as many outputs as inputs, or some of the "
@@ -60,23 +53,35 @@ class _ConvolutionIsometry(Initializer):
                 "the axes; for a layer that narrows, use jinit.orthogonal()."
             )
 
-    def _axes(self, shape: Shape) -> tuple[int, ...]:
+    def _layout(self, shape: Shape) -> tuple[int, ...]:
         """The spatial axes, the one of the inputs and the one of the outputs."""
-        remedy = "in torch's layout write in_axis=1, out_axis=0"
-        (in_axis,), (out_axis,) = _options.resolve_axes(
-            shape, remedy, in_axis=self.in_axis, out_axis=self.out_axis
-        )
+        (in_axis,), (out_axis,) = self._axes(shape, REMEDY)
         spatial = [a for a in range(len(shape)) if a not in (in_axis, out_axis)]
         return *spatial, in_axis, out_axis
 
-    def _std(self, shape: Shape) -> Any:
+    def _law(self, shape: Shape, dtype: np.dtype) -> Law:
         # The squares of all weights sum to those of one frequency: gain² · inputs.
-        *spatial, _, outputs = (shape[axis] for axis in self._axes(shape))
-        return resolve_gain(self.gain) / math.sqrt(math.prod(spatial) * outputs)
+        *spatial, _, outputs = (shape[axis] for axis in self._layout(shape))
+        size = math.prod(spatial) * outputs
+        return Moments(0.0, resolve_gain(self.gain) / math.sqrt(size))
+
+    def _breaks(self, array: np.ndarray) -> Breaks:
+        """What `not_isometric` finds of the convolution at a few frequencies."""
+        kernel = array.transpose(self._layout(array.shape))
+        *spatial, inputs, outputs = kernel.shape
+        taps = kernel.reshape(-1, inputs, outputs)
+        places = np.indices(spatial).reshape(len(spatial), -1).T
+        waves = np.random.default_rng(0).uniform(0, 2 * np.pi, (4, len(spatial)))
+        waves[0] = 0.0
+        phases = np.exp(1j * places @ waves.T).T
+        wide = taps.astype(np.complex128)
+        matrices = np.einsum("wt,tio->wio", phases, wide)
+        error = precision(array.dtype) * math.sqrt(len(taps))
+        yield from not_isometric(matrices, resolve_gain(self.gain), error)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         gain = resolve_gain(self.gain)
-        return _kernel(key, shape, dtype, self._axes(shape), gain, self._isometry)
+        return _kernel(key, shape, dtype, self._layout(shape), gain, self._isometry)
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3, 5))
@@ -90,7 +95,7 @@ def _kernel(
 ) -> jax.Array:
     """Draws in the layout (*spatial, in, out), rounds and gives the kernel's layout."""
     kernel = isometry(key, tuple(shape[axis] for axis in axes), dtype)
-    kernel = _sample.round_to(kernel * jnp.asarray(gain, kernel.dtype), dtype)
+    kernel = _draws.round_to(kernel * jnp.asarray(gain, kernel.dtype), dtype)
     return kernel.transpose(np.argsort(axes))
 
 
@@ -122,7 +127,7 @@ def _block_convolution(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Arr
     kernel = kernel.reshape(*(1 for _ in spatial), inputs, outputs)
     bases = haar(basis_key, (len(axes), outputs, outputs), dtype)
     # Each vector of a basis is projected on with probability 1/2.
-    choices = _sample.bits(choice_key, (len(axes), 1, outputs)) >> np.uint32(31)
+    choices = _bits.bits(choice_key, (len(axes), 1, outputs)) >> np.uint32(31)
     for axis, basis, choice in zip(axes, bases, choices, strict=True):
         chosen = basis * choice.astype(basis.dtype)
         first = matmul(matmul(kernel, chosen), chosen.mT.conj())
@@ -133,7 +138,6 @@ def _block_convolution(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Arr
     return kernel
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class delta_orthogonal(_ConvolutionIsometry):
     """An orthogonal matrix at the middle tap of a convolution, and zeros about it.
 
@@ -167,8 +171,24 @@ class delta_orthogonal(_ConvolutionIsometry):
 
     _isometry = staticmethod(_delta)
 
+    def _law(self, shape: Shape, dtype: np.dtype) -> Law:
+        *spatial, _, outputs = (shape[axis] for axis in self._layout(shape))
+        tap = Moments(0.0, resolve_gain(self.gain) / math.sqrt(outputs))
+        share = 1 / math.prod(spatial)
+        if share == 1:
+            return tap
+        return Mixture(((1 - share, Point(0.0)), (share, tap)))
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+    def _breaks(self, array: np.ndarray) -> Breaks:
+        *spatial, _, _ = self._layout(array.shape)
+        kernel = array.transpose(self._layout(array.shape))
+        middle = tuple((array.shape[axis] - 1) // 2 for axis in spatial)
+        around = np.count_nonzero(kernel) - np.count_nonzero(kernel[middle])
+        if around:
+            yield "pattern", f"{around} weights beside the middle tap are not zero", ""
+        yield from super()._breaks(array)
+
+
 class convolution_orthogonal(_ConvolutionIsometry):
     """A convolution with full taps that is orthogonal under circular padding.
 

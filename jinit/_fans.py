@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinit import _options
-from jinit._arguments import Shape, check_shape
-from jinit._initializer import Initializer
-from jinit._options import Axis, Number, sqrt
+import numpy as np
+
+from jinit import _checks
+from jinit._checks import (
+    Axis,
+    Number,
+    Shape,
+    axes,
+    check_shape,
+    count,
+    flag,
+    or_none,
+    positive,
+    sqrt,
+)
+from jinit._initializer import Initializer, option
+
+if TYPE_CHECKING:
+    import chex
 
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 
@@ -29,8 +43,8 @@ class Fans(NamedTuple):
 
 
 def fans(
-    shape: Any,
-    in_axis: Axis = -2,
+    shape: chex.Shape,
+    in_axis: Axis | None = None,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     groups: int = 1,
@@ -45,8 +59,9 @@ def fans(
 
     Args:
       shape: Shape of the kernel; in Flax's layout (*spatial, in, out).
-      in_axis: Axis or axes of the inputs; in torch's layout 1. The default gives way to
-        `out_axis`: of a matrix with `out_axis=0` the inputs are the other axis.
+      in_axis: Axis or axes of the inputs; in torch's layout 1. By default the axis
+        before the last, or the last where `out_axis` takes that one: of a matrix with
+        `out_axis=0` the inputs are axis 1.
       out_axis: Axis or axes of the outputs; in torch's layout 0.
       batch_axis: Axes along which kernels are stacked; they count for nothing.
       groups: Groups of a grouped convolution, whose kernel holds `in / groups` inputs
@@ -79,24 +94,24 @@ def fans(
       no axes (`benchmarks/peers.py` prints a case). Keras deduces the axes of an
       `EinsumDense`; here `jinit.einsum_axes` does.
     """
-    groups = _options.count("groups", groups)
-    transposed = _options.flag("transposed", transposed)
-    shape = check_shape(shape)
+    groups = _checks.count("groups", groups)
+    transposed = _checks.flag("transposed", transposed)
+    sizes = check_shape(shape)
     remedy = (
         "name the kernel's axes (in_axis=, out_axis=) or, for a bias or another "
         "parameter that has none, give the fans as numbers (fan_in=, fan_out=)"
     )
-    ins, outs, batch = _options.resolve_axes(
-        shape, remedy, in_axis=in_axis, out_axis=out_axis, batch_axis=batch_axis
+    ins, outs, batch = _checks.resolve_axes(
+        sizes, remedy, in_axis=in_axis, out_axis=out_axis, batch_axis=batch_axis
     )
-    inputs, outputs = (math.prod(shape[axis] for axis in side) for side in (ins, outs))
+    inputs, outputs = (math.prod(sizes[axis] for axis in side) for side in (ins, outs))
     if outputs % groups:
         raise ValueError(
-            f"groups must divide the {outputs} outputs of shape {shape}, got "
+            f"groups must divide the {outputs} outputs of shape {sizes}, got "
             f"groups={groups}."
         )
-    spatial = set(range(len(shape))).difference(ins, outs, batch)
-    receptive_field = math.prod(shape[axis] for axis in spatial)
+    spatial = set(range(len(sizes))).difference(ins, outs, batch)
+    receptive_field = math.prod(sizes[axis] for axis in spatial)
     counts = inputs * receptive_field, outputs * receptive_field // groups
     return Fans(*(reversed(counts) if transposed else counts))
 
@@ -144,31 +159,29 @@ def einsum_axes(spec: str) -> dict[str, Any]:
     return roles
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class FanInitializer(Initializer):
     """An initializer whose scale follows from the fans, counted or given."""
 
-    in_axis: Axis = -2
-    out_axis: Axis = -1
-    batch_axis: Axis = ()
-    groups: int = 1
-    transposed: bool = False
-    fan_in: Number | None = None
-    fan_out: Number | None = None
+    in_axis: Axis | None = option(or_none(axes), default=None)
+    out_axis: Axis = option(axes, default=-1)
+    batch_axis: Axis = option(axes, default=())
+    groups: int = option(count, default=1)
+    transposed: bool = option(flag, default=False)
+    fan_in: Number | None = option(or_none(positive), default=None)
+    fan_out: Number | None = option(or_none(positive), default=None)
 
-    def __post_init__(self) -> None:
-        self._set(
-            **_options.distinct_axes(
-                in_axis=self.in_axis,
-                out_axis=self.out_axis,
-                batch_axis=self.batch_axis,
-            )
-        )
-        self._set(groups=_options.count("groups", self.groups))
-        self._set(transposed=_options.flag("transposed", self.transposed))
-        for name in ("fan_in", "fan_out"):
-            if getattr(self, name) is not None:
-                self._set(**{name: _options.positive(name, getattr(self, name))})
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        self._fan(shape, getattr(self, "mode", "fan_in"))
+
+    def _fans(self, shape: Shape) -> tuple[Any, Any]:
+        """Both fans, None for one that a vector does not have."""
+        sides = []
+        for side in ("fan_in", "fan_out"):
+            try:
+                sides.append(self._side(shape, side))
+            except ValueError:
+                sides.append(None)
+        return sides[0], sides[1]
 
     def _fan(self, shape: Shape, mode: str) -> Any:
         """The fan of one mode; a shape without the axes is refused."""
@@ -186,8 +199,8 @@ class FanInitializer(Initializer):
         given = getattr(self, side)
         if given is not None:
             return given
-        axes = (self.in_axis, self.out_axis, self.batch_axis)
-        return getattr(fans(shape, *axes, self.groups, self.transposed), side)
+        named = self._named_axes().values()
+        return getattr(fans(shape, *named, self.groups, self.transposed), side)
 
 
 def _operands(spec: Any) -> list[str]:

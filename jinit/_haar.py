@@ -8,6 +8,7 @@ al. 2006). Matrix products are fast on every backend, and in batches.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -16,8 +17,8 @@ import numpy as np
 from jax import lax
 from jax.scipy.linalg import block_diag, solve_triangular
 
-from jinit import _sample
-from jinit._arguments import Shape
+from jinit import _bits, _draws
+from jinit._checks import Shape
 
 
 def haar(key: jax.Array, size: Shape, dtype: np.dtype) -> jax.Array:
@@ -35,9 +36,37 @@ def haar(key: jax.Array, size: Shape, dtype: np.dtype) -> jax.Array:
     if rows < columns:
         return haar(key, (batch, columns, rows), dtype).mT
     complex_valued = jnp.issubdtype(dtype, np.complexfloating)
-    wide = dtype if complex_valued else _sample.real_dtype(dtype)
-    x = _sample.normal(key, size, wide, 0.0, 1.0)
+    wide = dtype if complex_valued else _bits.real_dtype(dtype)
+    x = _draws.normal(key, size, wide, 0.0, 1.0)
     return jax.vmap(_orthonormal_columns)(x)
+
+
+def precision(dtype: np.dtype) -> float:
+    """By how much products of columns may be off that were rounded to a dtype."""
+    return max(0.01, 30 * float(jnp.finfo(dtype).eps))
+
+
+def not_isometric(
+    matrices: np.ndarray, gain: float, error: float | None = None
+) -> Iterator[tuple[str, str, str]]:
+    """What is wrong with matrices whose singular values are to be `gain`.
+
+    Of each of the first matrices some columns are looked at, or rows if it is wide.
+    """
+    error = precision(matrices.dtype) if error is None else error
+    wide = np.complex128 if np.iscomplexobj(matrices) else np.float64
+    off = 0.0
+    for matrix in matrices[:_MEMBERS].astype(wide):
+        tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+        columns = tall[:, :: -(-tall.shape[1] // _COLUMNS)]
+        gram = columns.conj().T @ columns - gain**2 * np.eye(columns.shape[1])
+        off = max(off, float(abs(gram).max()) / (gain**2 or 1.0))
+    if not off <= error:
+        message = f"columns are not orthogonal: their products are off by {off:.2g}"
+        yield "spectrum", message, "drawn by an initializer of independent weights"
+
+
+_MEMBERS, _COLUMNS = 4, 64  # whose products are taken
 
 
 def _orthonormal_columns(x: jax.Array) -> jax.Array:

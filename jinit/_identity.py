@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from functools import partial
 from typing import Any
 
@@ -11,13 +11,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jinit import _options, _sample
-from jinit._arguments import Shape, check_exact
-from jinit._initializer import Initializer
-from jinit._options import Axis, Number
+from jinit import _draws
+from jinit._checks import (
+    Axis,
+    Number,
+    Shape,
+    axes,
+    check_exact,
+    count,
+    number,
+    or_none,
+    single_axis,
+)
+from jinit._initializer import Initializer, option
+from jinit.laws import Law, Mixture, Point
+
+REMEDY = "in torch's layout write in_axis=1, out_axis=0"
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+def two_points(share: float, value: Any) -> Law:
+    """The law of weights of which a share has one value, and the rest is zero."""
+    if share == 1 or value == 0:
+        return Point(value)
+    return Mixture(((1 - share, Point(0.0)), (share, Point(value))))
+
+
 class eye(Initializer):
     """The identity matrix, of any shape: ones where row and column are equal.
 
@@ -45,13 +63,9 @@ class eye(Initializer):
       recurrent kernels.
     """
 
-    gain: Number = 1.0
-    batch_axis: Axis = ()
+    gain: Number = option(number, default=1.0)
+    batch_axis: Axis = option(axes, default=())
     _random = False
-
-    def __post_init__(self) -> None:
-        self._set(gain=_options.number("gain", self.gain))
-        self._set(batch_axis=_options.axes("batch_axis", self.batch_axis))
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         self._matrix_axes(shape)
@@ -59,14 +73,18 @@ class eye(Initializer):
 
     def _matrix_axes(self, shape: Shape) -> list[int]:
         remedy = "name the axes that are stacked, and leave two for the matrix"
-        (batch,) = _options.resolve_axes(shape, remedy, batch_axis=self.batch_axis)
-        axes = [axis for axis in range(len(shape)) if axis not in batch]
-        if len(axes) != 2:
+        (batch,) = self._axes(shape, remedy)
+        matrix = [axis for axis in range(len(shape)) if axis not in batch]
+        if len(matrix) != 2:
             raise ValueError(
                 f"eye needs a matrix: two axes besides batch_axis={self.batch_axis}, "
                 f"got shape {shape}; for a convolution use jinit.dirac()."
             )
-        return axes
+        return matrix
+
+    def _law(self, shape: Shape, dtype: np.dtype) -> Law:
+        rows, columns = (shape[axis] for axis in self._matrix_axes(shape))
+        return two_points(1 / max(rows, columns), self.gain)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         rows, columns = self._matrix_axes(shape)
@@ -78,10 +96,9 @@ def _diagonal(
     gain: Number, shape: Shape, dtype: np.dtype, rows: int, columns: int
 ) -> jax.Array:
     row, column = (lax.broadcasted_iota(int, shape, axis) for axis in (rows, columns))
-    return jnp.where(row == column, _sample.cast(gain, dtype), _sample.cast(0, dtype))
+    return jnp.where(row == column, _draws.cast(gain, dtype), _draws.cast(0, dtype))
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class dirac(Initializer):
     """The identity of a convolution: every channel passes through unchanged.
 
@@ -114,16 +131,10 @@ class dirac(Initializer):
       `torch.nn.init.dirac_`; Zagoruyko and Komodakis (2017), arXiv:1706.00388.
     """
 
-    groups: int = 1
-    in_axis: int = -2
-    out_axis: int = -1
+    groups: int = option(count, default=1)
+    in_axis: int | None = option(or_none(single_axis), default=None)
+    out_axis: int = option(single_axis, default=-1)
     _random = False
-
-    def __post_init__(self) -> None:
-        self._set(groups=_options.count("groups", self.groups))
-        for name in ("in_axis", "out_axis"):
-            self._set(**{name: _options.single_axis(name, getattr(self, name))})
-        _options.distinct_axes(in_axis=self.in_axis, out_axis=self.out_axis)
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         if not 3 <= len(shape) <= 5:
@@ -131,21 +142,21 @@ class dirac(Initializer):
                 "dirac needs the kernel of a convolution in 1 to 3 dimensions, "
                 f"(*spatial, in, out), got shape {shape}; for a matrix use jinit.eye()."
             )
-        (_, (out_axis,)) = self._axes(shape)
+        (_, (out_axis,)) = self._axes(shape, REMEDY)
         if shape[out_axis] % self.groups:
             raise ValueError(
                 f"groups must divide the {shape[out_axis]} outputs of shape {shape}, "
                 f"got groups={self.groups}."
             )
 
-    def _axes(self, shape: Shape) -> list[tuple[int, ...]]:
-        remedy = "in torch's layout write in_axis=1, out_axis=0"
-        return _options.resolve_axes(
-            shape, remedy, in_axis=self.in_axis, out_axis=self.out_axis
-        )
+    def _law(self, shape: Shape, dtype: np.dtype) -> Law:
+        (in_axis,), (out_axis,) = self._axes(shape, REMEDY)
+        inputs, outputs = shape[in_axis], shape[out_axis]
+        units = self.groups * min(inputs, outputs // self.groups)
+        return two_points(units / math.prod(shape), 1.0)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        (in_axis,), (out_axis,) = self._axes(shape)
+        (in_axis,), (out_axis,) = self._axes(shape, REMEDY)
         return _taps(shape, dtype, in_axis, out_axis, shape[out_axis] // self.groups)
 
 

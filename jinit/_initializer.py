@@ -2,27 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from functools import lru_cache, partial
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit import _arguments
-from jinit._arguments import Shape
-from jinit._options import is_traced
+from jinit import _checks
+from jinit._checks import Shape, is_traced
+
+Breaks = Iterator[tuple[str, str, str]]
+"""What of a pattern is broken: the kind, a sentence, and what is likely the cause."""
+
+if TYPE_CHECKING:
+    import chex
+
+    from jinit.laws import Law
+
+    Sharding = jax.sharding.NamedSharding | jax.sharding.PartitionSpec
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+def option(
+    check: Callable[[str, Any], Any], *, default: Any = MISSING, kw_only: bool = True
+) -> Any:
+    """An option of an initializer, declared once.
+
+    `check` takes its name and a value, and returns the value in its one normal form or
+    refuses it. Without a default the option must be given.
+    """
+    return field(default=default, kw_only=kw_only, metadata={"check": check})
+
+
+class _Signature:
+    """The options of a class, for whatever inspects it: its own before inherited ones.
+
+    Made when it is asked for. An instance has the signature of its call.
+    """
+
+    def __get__(self, init: Any, cls: Any) -> inspect.Signature:
+        if init is not None:
+            raise AttributeError("__signature__")
+        kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+        parameters = [
+            inspect.Parameter(
+                each.name,
+                kinds[bool(each.kw_only)],
+                default=inspect.Parameter.empty
+                if each.default is MISSING
+                else each.default,
+                annotation=each.type,
+            )
+            for each in fields(cls)
+        ]
+        return inspect.Signature(parameters)
+
+
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(option,)
+)
+@dataclass(init=False, repr=False, eq=False)
 class Initializer:
     """An initializer with its options bound: what every factory here returns.
 
     An initializer is a value. It prints as the call that makes it, compares, hashes and
     pickles, so two Flax modules built alike are equal, and `jax.jit` does not trace
-    again for a rebuilt one.
+    again for a rebuilt one. It knows the law of what it draws.
+
+    All are made, called and refused alike. Options are given by keyword, but for those
+    that stand first in the signature without a star. One that is of the wrong type is a
+    TypeError, one that is out of its range a ValueError, both where the initializer is
+    made; a shape that lacks an axis which an option names is a ValueError at the call.
 
     Example:
       >>> import jax, jinit
@@ -33,14 +86,39 @@ class Initializer:
       dtype(bfloat16)
     """
 
-    # A subclass is a frozen dataclass whose fields are its options. It draws in `_draw`
-    # and, where some shapes or dtypes do not fit, refuses them in `_check`.
+    # A subclass declares its options by `option` and says what it draws, in `_law` or,
+    # where weights depend on each other, in `_draw` too. What does not fit the options
+    # it refuses in `_check_options`, what does not fit the call in `_check`.
     _random: ClassVar[bool] = True  # draws from the key, and so only floats
     _dtype: ClassVar[str | None] = None  # where the call names none; None is JAX's
+    _known: ClassVar[dict[str, type[Initializer]]] = {}  # jinit's own, by name
+    __signature__ = _Signature()
 
-    def __new__(cls, /, *args: Any, **options: Any) -> Self:
-        names = [f.name for f in fields(cls)]
-        positional = [f.name for f in fields(cls) if not f.kw_only]
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        own = {name for name, value in vars(cls).items() if isinstance(value, Field)}
+        # Python compiles each method that it gives a dataclass, at a millisecond a
+        # class; the ones below serve all.
+        dataclass(init=False, repr=False, eq=False)(cls)
+
+        def place(each: Any) -> tuple[bool, bool]:
+            # As a call has them: by position first, then own before inherited.
+            return bool(each.kw_only), bool(each.kw_only) and each.name not in own
+
+        cls.__dataclass_fields__ = {f.name: f for f in sorted(fields(cls), key=place)}
+        if cls.__module__.startswith("jinit.") and cls.__name__[0].islower():
+            Initializer._known[cls.__name__] = cls
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        cls, declared = type(self), fields(self)
+        names = [each.name for each in declared]
+        positional = [each.name for each in declared if not each.kw_only]
+        # Seen at first use: a family, such as `FanInitializer`, need not say it.
+        if cls._law is Initializer._law and cls._draw is Initializer._draw:
+            raise TypeError(
+                f"{cls.__name__} says neither what it draws nor how; give the class a "
+                "method _law(self, shape, dtype) that returns a law of jinit.laws."
+            )
         if len(args) > len(positional):
             raise TypeError(
                 f"jinit.{cls.__name__} makes an initializer and takes its options by "
@@ -48,16 +126,33 @@ class Initializer:
                 f"If it was passed on uncalled, kernel_init=jinit.{cls.__name__}, call "
                 f"it: kernel_init=jinit.{cls.__name__}({', '.join(positional)})."
             )
+        by_position = dict(zip(positional, args, strict=False))
         for name in options:
             if name not in names:
                 known = ", ".join(names) or "none"
                 raise TypeError(
                     f"jinit.{cls.__name__} has no option {name!r}; it has: {known}."
                 )
-        return super().__new__(cls)
+            if name in by_position:
+                raise TypeError(
+                    f"jinit.{cls.__name__} got {name} twice, by position and by "
+                    "keyword; leave one out."
+                )
+        given = {**by_position, **options}
+        for each in declared:
+            value = given.get(each.name, each.default)
+            if value is MISSING:
+                raise TypeError(f"jinit.{cls.__name__} needs its option {each.name}.")
+            self._set(**{each.name: each.metadata["check"](each.name, value)})
+        _checks.distinct_axes(**self._named_axes())
+        self._check_options()
 
     def __call__(
-        self, key: Any, shape: Any, dtype: Any = None, out_sharding: Any = None
+        self,
+        key: chex.PRNGKey,
+        shape: chex.Shape,
+        dtype: chex.ArrayDType | None = None,
+        out_sharding: Sharding | None = None,
     ) -> jax.Array:
         """Draws an array.
 
@@ -80,67 +175,94 @@ class Initializer:
           ValueError: The shape lacks an axis that the options name, or the sharding
             does not fit it.
         """
-        shape = _arguments.check_shape(shape)
-        dtype = _arguments.check_dtype(self._dtype if dtype is None else dtype)
+        size = _checks.check_shape(shape)
+        kind = _checks.check_dtype(self._dtype if dtype is None else dtype)
         if self._random:
-            key = _arguments.check_key(key)
-        self._check_all(shape, dtype)
+            key = _checks.check_key(key)
+        self._check_all(size, kind)
         if out_sharding is not None:
-            _arguments.check_sharding(out_sharding, shape)
-        if 0 in shape:  # fans may be zero, and there is nothing to draw
-            empty = jnp.zeros(shape, dtype)
+            _checks.check_sharding(out_sharding, size)
+        if 0 in size:  # fans may be zero, and there is nothing to draw
+            empty = jnp.zeros(size, kind)
             return (
                 empty if out_sharding is None else jax.device_put(empty, out_sharding)
             )
         if out_sharding is None:
-            return self._draw(key, shape, dtype)
+            return self._draw(key, size, kind)
         explicit = bool(jax.sharding.get_abstract_mesh().explicit_axes)
         # A traced option cannot be hashed, nor does it need to: jax.jit is under way.
         program = _sharded_draw.__wrapped__ if self._is_traced() else _sharded_draw
-        return program(self, shape, dtype, out_sharding, explicit)(key)
+        return program(self, size, kind, out_sharding, explicit)(key)
 
-    def expected_std(self, shape: Any) -> float | None:
-        """The standard deviation that the weights of a kernel are drawn with.
+    def law(
+        self, shape: chex.Shape, dtype: chex.ArrayDType | None = None
+    ) -> Law | None:
+        """The law of the weights of a kernel: what is known of each by itself.
 
         Args:
           shape: The shape of the kernel.
+          dtype: Its dtype, by default JAX's default float dtype; complex weights have a
+            law of their own. Rounding to the dtype is left out.
 
         Returns:
-          The standard deviation about the mean of the distribution, over all weights of
-          the kernel and all keys. None where it is not known: of an empty shape, of
-          traced options, and of kernels with a pattern, such as `eye` and `sparse`.
+          One of `jinit.laws`, over all weights of the kernel and all keys. None where
+          nothing is known: of an empty shape, and of traced options.
 
         Raises:
-          TypeError: The shape is not integers.
+          TypeError: The shape is not integers, or the initializer does not draw the
+            dtype.
           ValueError: The shape lacks an axis that the options name.
 
         Example:
           >>> import jinit
-          >>> std = jinit.he_normal().expected_std((784, 256))
-          >>> print(f"{std:.4f}")  # sqrt(2 / 784)
+          >>> jinit.normal(std=0.02).law((784, 256))
+          Normal(mean=0.0, std=0.02)
+          >>> print(f"{jinit.he_normal().law((784, 256)).std:.4f}")  # sqrt(2 / 784)
           0.0505
         """
-        shape = _arguments.check_shape(shape)
-        return None if 0 in shape or self._is_traced() else self._std(shape)
+        size = _checks.check_shape(shape)
+        kind = _checks.check_dtype(self._dtype if dtype is None else dtype)
+        self._check_all(size, kind)
+        if 0 in size or self._is_traced():
+            return None
+        complex_ = jnp.issubdtype(kind, np.complexfloating)
+        law = self._law(size, np.dtype(np.complex128 if complex_ else np.float64))
+        return law.over_complex() if complex_ and law is not None else law
 
     def __repr__(self) -> str:
         options = []
-        for field in sorted(fields(self), key=lambda field: bool(field.kw_only)):
-            value = getattr(self, field.name)
-            if not field.kw_only and field.default is MISSING:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not each.kw_only and each.default is MISSING:
                 options.append(repr(value))
-            elif is_traced(value) or value != field.default:
-                options.append(f"{field.name}={value!r}")
+            elif is_traced(value) or value != each.default:
+                options.append(f"{each.name}={value!r}")
         return f"{type(self).__name__}({', '.join(options)})"
+
+    def __eq__(self, other: Any) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, each.name) for each in fields(self))
 
     def _is_traced(self) -> bool:
         """Whether an option is a traced array, here or in an initializer within."""
-        options = [getattr(self, field.name) for field in fields(self)]
         return any(
             option._is_traced()
             if isinstance(option, Initializer)
             else is_traced(option)
-            for option in options
+            for option in self._values()
         )
 
     def _check_all(self, shape: Shape, dtype: np.dtype) -> None:
@@ -151,25 +273,65 @@ class Initializer:
                 f"dtype={dtype.name}; draw in float32 and round, or use "
                 "jinit.zeros, jinit.ones or jinit.constant."
             )
-        for field in fields(self):
-            _arguments.check_range(field.name, getattr(self, field.name), dtype)
+        for each in fields(self):
+            _checks.check_range(each.name, getattr(self, each.name), dtype)
         self._check(shape, dtype)
+
+    def _check_options(self) -> None:
+        """Refuses options that do not fit together."""
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         """Refuses a shape or dtype that the options do not fit."""
 
-    def _std(self, shape: Shape) -> Any:
-        """The standard deviation of the weights, or None; `shape` has no zero."""
+    def _named_axes(self) -> dict[str, Any]:
+        """The options that name axes of the kernel."""
+        names = [each.name for each in fields(self)]
+        return {name: getattr(self, name) for name in names if name.endswith("_axis")}
+
+    def _axes(self, shape: Shape, remedy: str) -> list[tuple[int, ...]]:
+        """Those axes counted from the front, in the order of the options."""
+        return _checks.resolve_axes(shape, remedy, **self._named_axes())
+
+    def _law(self, shape: Shape, dtype: np.dtype) -> Law | None:
+        """The law of each weight, or None; `shape` has no zero."""
         return None
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         """Returns the array; `shape` has no zero, `key` is typed."""
-        raise TypeError("Initializer is a base class; use one of jinit's initializers.")
+        law: Any = self._law(shape, dtype)
+        return law.draw(key, shape, dtype)
+
+    def _fans(self, shape: Shape) -> tuple[Any, Any] | None:
+        """The fans that the scale follows from; None where it follows from none."""
+        return None
+
+    def _copies(self, shape: Shape) -> int:
+        """How many weights follow from each that is drawn."""
+        return 1
+
+    def _breaks(self, array: np.ndarray) -> Breaks:
+        """What of its pattern an array does not have.
+
+        `array` has a shape that can be drawn. Where nothing is random all is known.
+        """
+        if not self._random:
+            planned = np.asarray(self(jax.random.key(0), array.shape, array.dtype))
+            off = int((planned != array).sum())
+            if off:
+                yield "pattern", f"{off} of {array.size} weights are not {self!r}'s", ""
 
     def _set(self, **options: Any) -> None:
-        """Sets options to their normal form; for `__post_init__` alone."""
+        """Sets what is set once."""
         for name, value in options.items():
             object.__setattr__(self, name, value)
+
+
+class Uncalled(Initializer):
+    """An initializer without options, which works uncalled as it does called."""
+
+    def __new__(cls, *args: Any, **call: Any) -> Any:
+        init = super().__new__(cls)
+        return init(*args, **call) if args or call else init
 
 
 @lru_cache(maxsize=1024)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,45 +10,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit import _options, _sample
-from jinit._arguments import Shape, check_range
-from jinit._gains import Gain, check_gain, resolve_gain
-from jinit._haar import haar
-from jinit._initializer import Initializer
-from jinit._options import Axis, Number
+from jinit import _draws
+from jinit._checks import Axis, Number, Shape, axes, check_range, or_none
+from jinit._haar import haar, not_isometric
+from jinit._initializer import Breaks, Initializer, option
+from jinit.gains._gain import Gain, check_gain, resolve_gain
+from jinit.laws import Moments
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class _Orthogonal(Initializer):
     """A gain, times a factor for the shape, times an orthogonal matrix."""
 
-    gain: Gain = 1.0
-    in_axis: Axis = -2
-    out_axis: Axis = -1
-    batch_axis: Axis = ()
-
-    def __post_init__(self) -> None:
-        self._set(
-            **_options.distinct_axes(
-                in_axis=self.in_axis,
-                out_axis=self.out_axis,
-                batch_axis=self.batch_axis,
-            )
-        )
-        self._set(gain=check_gain("gain", self.gain))
+    gain: Gain = option(check_gain, default=1.0)
+    in_axis: Axis | None = option(or_none(axes), default=None)
+    out_axis: Axis = option(axes, default=-1)
+    batch_axis: Axis = option(axes, default=())
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        self._axes(shape)
+        self._sides(shape)
 
-    def _axes(self, shape: Shape) -> tuple[tuple[int, ...], ...]:
+    def _sides(self, shape: Shape) -> tuple[tuple[int, ...], ...]:
         """The axes of the batch, of the rows and of the columns."""
-        _, outs, batch = _options.resolve_axes(
+        _, outs, batch = self._axes(
             shape,
             f"{type(self).__name__} needs an axis of inputs and one of outputs "
             "(in_axis=, out_axis=); for a vector use jinit.normal()",
-            in_axis=self.in_axis,
-            out_axis=self.out_axis,
-            batch_axis=self.batch_axis,
         )
         rows = tuple(a for a in range(len(shape)) if a not in (*outs, *batch))
         return batch, rows, outs
@@ -60,23 +45,29 @@ class _Orthogonal(Initializer):
 
     def _size(self, shape: Shape) -> tuple[int, int]:
         """The numbers of rows and of columns."""
-        _, rows, columns = self._axes(shape)
+        _, rows, columns = self._sides(shape)
         return math.prod(shape[a] for a in rows), math.prod(shape[a] for a in columns)
 
     def _singular_value(self, shape: Shape) -> Any:
         return resolve_gain(self.gain) * self._factor(*self._size(shape))
 
-    def _std(self, shape: Shape) -> Any:
+    def _law(self, shape: Shape, dtype: np.dtype) -> Moments:
         # The squares of the min(rows, columns) singular values sum to the weights'.
-        return self._singular_value(shape) / math.sqrt(max(self._size(shape)))
+        std = self._singular_value(shape) / math.sqrt(max(self._size(shape)))
+        return Moments(0.0, std)
+
+    def _breaks(self, array: np.ndarray) -> Breaks:
+        batch, rows, outs = self._sides(array.shape)
+        size = self._size(array.shape)
+        matrices = array.transpose(*batch, *rows, *outs).reshape(-1, *size)
+        yield from not_isometric(matrices, self._singular_value(array.shape))
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         gain = self._singular_value(shape)
         check_range("the largest singular value", gain, dtype)
-        return _kernel(key, shape, dtype, self._axes(shape), gain)
+        return _kernel(key, shape, dtype, self._sides(shape), gain)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class orthogonal(_Orthogonal):
     """A uniformly random (semi-)orthogonal matrix; unitary in a complex dtype.
 
@@ -119,7 +110,6 @@ class orthogonal(_Orthogonal):
     """
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class scaled_orthogonal(_Orthogonal):
     """An orthogonal matrix that keeps the size of each output where a layer widens.
 
@@ -159,7 +149,6 @@ class scaled_orthogonal(_Orthogonal):
         return max(1.0, math.sqrt(columns / rows))
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class spectral_orthogonal(_Orthogonal):
     """An orthogonal matrix that meets the spectral condition for learning features.
 
@@ -210,5 +199,5 @@ def _kernel(
     size = (math.prod(batch), math.prod(rows), math.prod(columns))
     matrices = haar(key, size, dtype)
     matrices *= jnp.asarray(gain, matrices.dtype)
-    kernel = _sample.round_to(matrices, dtype).reshape(*batch, *rows, *columns)
+    kernel = _draws.round_to(matrices, dtype).reshape(*batch, *rows, *columns)
     return kernel.transpose(np.argsort(sum(axes, ())))

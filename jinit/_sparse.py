@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,13 +11,29 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jinit import _options, _sample
-from jinit._arguments import Shape
-from jinit._initializer import Initializer
-from jinit._options import Number
+from jinit import _bits, _checks, _draws
+from jinit._checks import Number, Shape, at_least_zero, or_none, single_axis
+from jinit._initializer import Breaks, Initializer, option
+from jinit.laws import Law, Mixture, Normal, Point
+
+_REMEDY = "a matrix has axes 0 and 1"
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+def _share(name: str, value: Any) -> float:
+    if _checks.is_traced(value):
+        raise TypeError(
+            f"{name} fixes the number of zeros and must be known when tracing, got "
+            f"{value!r}; pass a Python number."
+        )
+    share = at_least_zero(name, value)
+    if share > 1:
+        raise ValueError(
+            f"{name} must be between 0 and 1, got {share!r}; for a percentage, divide "
+            "by 100."
+        )
+    return share
+
+
 class sparse(Initializer):
     """A matrix of normal weights, of which a set share is zero for every input unit.
 
@@ -53,27 +68,10 @@ class sparse(Initializer):
       as torch's is: of 100 outputs a sparsity of 0.07 leaves 8 at zero.
     """
 
-    sparsity: float = field(kw_only=False)
-    std: Number = 0.01
-    in_axis: int = -2
-    out_axis: int = -1
-
-    def __post_init__(self) -> None:
-        if _options.is_traced(self.sparsity):
-            raise TypeError(
-                "sparsity fixes the number of zeros and must be known when tracing, "
-                f"got {self.sparsity!r}; pass a Python number."
-            )
-        self._set(sparsity=_options.number("sparsity", self.sparsity, at_least=0))
-        if self.sparsity > 1:
-            raise ValueError(
-                f"sparsity must be between 0 and 1, got {self.sparsity!r}; for a "
-                "percentage, divide by 100."
-            )
-        self._set(std=_options.number("std", self.std, at_least=0))
-        for name in ("in_axis", "out_axis"):
-            self._set(**{name: _options.single_axis(name, getattr(self, name))})
-        _options.distinct_axes(in_axis=self.in_axis, out_axis=self.out_axis)
+    sparsity: float = option(_share, kw_only=False)
+    std: Number = option(at_least_zero, default=0.01)
+    in_axis: int | None = option(or_none(single_axis), default=None)
+    out_axis: int = option(single_axis, default=-1)
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         if len(shape) != 2:
@@ -81,18 +79,29 @@ class sparse(Initializer):
                 f"sparse needs a matrix, (in, out), got shape {shape}; draw a kernel "
                 "of more axes as a matrix and reshape it."
             )
-        self._axes(shape)
+        self._axes(shape, _REMEDY)
 
-    def _axes(self, shape: Shape) -> list[tuple[int, ...]]:
-        remedy = "a matrix has axes 0 and 1"
-        return _options.resolve_axes(
-            shape, remedy, in_axis=self.in_axis, out_axis=self.out_axis
-        )
+    def _zeros(self, outputs: int) -> int:
+        """How many weights of each input are zero, as torch rounds it."""
+        return math.ceil(self.sparsity * outputs)
+
+    def _law(self, shape: Shape, dtype: np.dtype) -> Law:
+        _, (out_axis,) = self._axes(shape, _REMEDY)
+        zeros = self._zeros(shape[out_axis]) / shape[out_axis]
+        return Mixture(((zeros, Point(0.0)), (1 - zeros, Normal(0.0, self.std))))
+
+    def _breaks(self, array: np.ndarray) -> Breaks:
+        _, (out_axis,) = self._axes(array.shape, _REMEDY)
+        planned = self._zeros(array.shape[out_axis])
+        found = (array == 0).sum(out_axis)
+        if found.min() < planned:
+            few = f"{planned} zeros for each input, found as few as {found.min()}"
+            yield "pattern", f"planned are {few}", ""
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        (in_axis,), (out_axis,) = self._axes(shape)
+        (in_axis,), (out_axis,) = self._axes(shape, _REMEDY)
         inputs, outputs = shape[in_axis], shape[out_axis]
-        zeros = math.ceil(self.sparsity * outputs)
+        zeros = self._zeros(outputs)
         weights = _sparse_matrix(key, inputs, outputs, zeros, dtype, self.std)
         return weights if in_axis == 0 else weights.T
 
@@ -102,16 +111,16 @@ def _sparse_matrix(
     key: jax.Array, inputs: int, outputs: int, zeros: int, dtype: np.dtype, std: Number
 ) -> jax.Array:
     weights_key, words_key, tie_key = jax.random.split(key, 3)
-    weights = _sample.normal(weights_key, (inputs, outputs), dtype, 0.0, std)
+    weights = _draws.normal(weights_key, (inputs, outputs), dtype, 0.0, std)
     if zeros == 0:
         return weights
     # The zeros of a row are where its random words are smallest. Their low bits are the
     # column, so that no two are equal, under a random mask, so that no column is
     # favoured where the high bits are equal.
     column_bits = np.uint32(2 ** (outputs - 1).bit_length() - 1)
-    words = _sample.bits(words_key, (inputs, outputs)) & ~column_bits
+    words = _bits.bits(words_key, (inputs, outputs)) & ~column_bits
     column = lax.broadcasted_iota(np.uint32, (inputs, outputs), 1)
-    words |= (column ^ _sample.bits(tie_key, (inputs, 1))) & column_bits
+    words |= (column ^ _bits.bits(tie_key, (inputs, 1))) & column_bits
     threshold = _kth_smallest(words, zeros)
     return jnp.where(words <= threshold, jnp.zeros((), dtype), weights)
 

@@ -39,12 +39,12 @@ from typing import Any
 
 from jax.nn.initializers import Initializer as Initializer
 
-import jinit
-from jinit import _options
-from jinit._options import Axis
+from jinit import _basic, _checks, _convolution, _fan_scaled, _orthogonal
+from jinit._checks import Axis
+from jinit._combine import with_dtype
 
-zeros = jinit.zeros
-ones = jinit.ones
+zeros = _basic.zeros
+ones = _basic.ones
 
 
 def zeros_init() -> Initializer:
@@ -59,27 +59,27 @@ def ones_init() -> Initializer:
 
 def constant(value: Any, dtype: Any = None) -> Initializer:
     """`jinit.constant`."""
-    return _with_dtype(jinit.constant(value), dtype)
+    return _with_dtype(_basic.constant(value), dtype)
 
 
 def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
     """`jinit.uniform` from 0 to `scale`."""
-    scale = _options.number("scale", scale, at_least=0)
-    return _with_dtype(jinit.uniform(a=0.0, b=scale), dtype)
+    scale = _checks.number("scale", scale, at_least=0)
+    return _with_dtype(_basic.uniform(a=0.0, b=scale), dtype)
 
 
 def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     """`jinit.normal` about 0."""
-    stddev = _options.number("stddev", stddev, at_least=0)
-    return _with_dtype(jinit.normal(std=stddev), dtype)
+    stddev = _checks.number("stddev", stddev, at_least=0)
+    return _with_dtype(_basic.normal(std=stddev), dtype)
 
 
 def truncated_normal(
     stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, upper: Any = 2.0
 ) -> Initializer:
     """`jinit.truncated_normal` about 0, uncorrected."""
-    stddev = _options.number("stddev", stddev, at_least=0)
-    init = jinit.truncated_normal(std=stddev, lower=lower, upper=upper)
+    stddev = _checks.number("stddev", stddev, at_least=0)
+    init = _basic.truncated_normal(std=stddev, lower=lower, upper=upper)
     return _with_dtype(init, dtype)
 
 
@@ -87,13 +87,13 @@ def variance_scaling(
     scale: Any,
     mode: str,
     distribution: str,
-    in_axis: Axis = -2,
+    in_axis: Axis | None = None,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: Any = None,
 ) -> Initializer:
     """`jinit.variance_scaling`."""
-    init = jinit.variance_scaling(
+    init = _fan_scaled.variance_scaling(
         scale,
         mode,
         distribution,
@@ -105,45 +105,63 @@ def variance_scaling(
 
 
 def lecun_uniform(
-    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
+    in_axis: Axis | None = None,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: Any = None,
 ) -> Initializer:
     """`jinit.lecun_uniform`."""
-    return _fan_based(jinit.lecun_uniform, in_axis, out_axis, batch_axis, dtype)
+    return _fan_based(_fan_scaled.lecun_uniform, in_axis, out_axis, batch_axis, dtype)
 
 
 def lecun_normal(
-    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
+    in_axis: Axis | None = None,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: Any = None,
 ) -> Initializer:
     """`jinit.lecun_normal`."""
-    return _fan_based(jinit.lecun_normal, in_axis, out_axis, batch_axis, dtype)
+    return _fan_based(_fan_scaled.lecun_normal, in_axis, out_axis, batch_axis, dtype)
 
 
 def glorot_uniform(
-    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
+    in_axis: Axis | None = None,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: Any = None,
 ) -> Initializer:
     """`jinit.glorot_uniform`."""
-    return _fan_based(jinit.glorot_uniform, in_axis, out_axis, batch_axis, dtype)
+    return _fan_based(_fan_scaled.glorot_uniform, in_axis, out_axis, batch_axis, dtype)
 
 
 def glorot_normal(
-    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
+    in_axis: Axis | None = None,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: Any = None,
 ) -> Initializer:
     """`jinit.glorot_normal`."""
-    return _fan_based(jinit.glorot_normal, in_axis, out_axis, batch_axis, dtype)
+    return _fan_based(_fan_scaled.glorot_normal, in_axis, out_axis, batch_axis, dtype)
 
 
 def he_uniform(
-    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
+    in_axis: Axis | None = None,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: Any = None,
 ) -> Initializer:
     """`jinit.he_uniform`."""
-    return _fan_based(jinit.he_uniform, in_axis, out_axis, batch_axis, dtype)
+    return _fan_based(_fan_scaled.he_uniform, in_axis, out_axis, batch_axis, dtype)
 
 
 def he_normal(
-    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
+    in_axis: Axis | None = None,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: Any = None,
 ) -> Initializer:
     """`jinit.he_normal`."""
-    return _fan_based(jinit.he_normal, in_axis, out_axis, batch_axis, dtype)
+    return _fan_based(_fan_scaled.he_normal, in_axis, out_axis, batch_axis, dtype)
 
 
 # JAX's second names. Mind that torch's xavier_normal and kaiming_normal, which are
@@ -158,9 +176,9 @@ def orthogonal(
     scale: Any = 1.0, column_axis: int = -1, dtype: Any = None
 ) -> Initializer:
     """`jinit.orthogonal`, whose gain is `scale`."""
-    scale = _options.number("scale", scale, at_least=0)
-    column_axis = _options.single_axis("column_axis", column_axis)
-    return _with_dtype(jinit.orthogonal(gain=scale, out_axis=column_axis), dtype)
+    scale = _checks.number("scale", scale, at_least=0)
+    column_axis = _checks.single_axis("column_axis", column_axis)
+    return _with_dtype(_orthogonal.orthogonal(gain=scale, out_axis=column_axis), dtype)
 
 
 def delta_orthogonal(
@@ -171,20 +189,20 @@ def delta_orthogonal(
     Inputs and outputs are the last two axes. `column_axis` says which of them indexes
     the columns of the matrix drawn, whose distribution is the same either way.
     """
-    scale = _options.number("scale", scale, at_least=0)
-    if _options.single_axis("column_axis", column_axis) not in (-2, -1, 0, 1):
+    scale = _checks.number("scale", scale, at_least=0)
+    if _checks.single_axis("column_axis", column_axis) not in (-2, -1, 0, 1):
         raise ValueError(
             f"column_axis must name an axis of a matrix, -1 or -2, got {column_axis!r}."
         )
-    return _with_dtype(jinit.delta_orthogonal(gain=scale), dtype)
+    return _with_dtype(_convolution.delta_orthogonal(gain=scale), dtype)
 
 
 def _fan_based(
-    factory: Any, in_axis: Axis, out_axis: Axis, batch_axis: Axis, dtype: Any
+    factory: Any, in_axis: Axis | None, out_axis: Axis, batch_axis: Axis, dtype: Any
 ) -> Initializer:
     init = factory(in_axis=in_axis, out_axis=out_axis, batch_axis=batch_axis)
     return _with_dtype(init, dtype)
 
 
-def _with_dtype(init: jinit.Initializer, dtype: Any) -> Initializer:
-    return init if dtype is None else jinit.with_dtype(init, dtype)
+def _with_dtype(init: Any, dtype: Any) -> Initializer:
+    return init if dtype is None else with_dtype(init, dtype)

@@ -13,9 +13,9 @@ from flax import nnx
 from scipy import stats
 
 import jinit
+from jinit.audit._expected import expected
+from jinit.audit._statistics import measure
 from jinit.diagnostics import audit
-from jinit.diagnostics._expected import expected
-from jinit.diagnostics._statistics import measure
 
 SEEDS = 50
 

@@ -14,11 +14,9 @@ import pytest
 
 import jinit
 from jinit import __main__ as command_line
-from jinit import _bench, _show, diagnostics
+from jinit import diagnostics
 from jinit.__main__ import main
-from jinit._bench import Case, Ratio, Timing
-
-RNG = np.random.default_rng(0)
+from jinit.cli import _show
 
 
 def run(capsys, *arguments, status=0):
@@ -49,9 +47,11 @@ def test_list_has_a_line_for_every_initializer(capsys):
             assert line.endswith(each.summary)
 
 
-def test_list_as_json_is_one_list(capsys):
-    listed = {each["name"]: each for each in json.loads(run(capsys, "list", "--json"))}
+def test_list_as_json_has_every_initializer(capsys):
+    config = json.loads(run(capsys, "list", "--json"))
+    listed = {each["name"]: each for each in config["initializers"]}
 
+    assert list(config) == ["jinit_list", "initializers"]
     assert set(listed["normal"]) == {"name", "summary", "options"}
     assert {"name": "std", "default": 1.0} in listed["normal"]["options"]
     assert "torch.zero_row" in listed
@@ -83,6 +83,7 @@ def test_show_as_json_is_one_object(capsys):
     shown = json.loads(run(capsys, "show", "stack(normal(std=2))", *arguments))
     drawn = jinit.stack(jinit.normal(std=2.0))(jax.random.key(3), (20, 30), "bfloat16")
 
+    assert shown["jinit_show"] == 1
     assert shown["initializer"] == "stack(normal(std=2.0))"
     assert shown["dtype"] == "bfloat16"
     assert shown["max"] == float(drawn.max())
@@ -154,8 +155,10 @@ def test_audit_against_rules_knows_what_was_drawn_by_others(checkpoint, capsys):
 
 def test_audit_as_json_is_the_reports(checkpoint, capsys):
     out = run(capsys, "audit", str(checkpoint / "bad.npz"), "--json", status=1)
+    config = json.loads(out)
 
-    assert json.loads(out)["findings"][0]["path"] == "kernel"
+    assert config["jinit_audit"] == 1
+    assert config["findings"][0]["path"] == "kernel"
 
 
 def test_audit_hands_the_arrays_and_the_plan_on(checkpoint, monkeypatch, capsys):
@@ -223,95 +226,6 @@ class Immediate:
         pass
 
 
-# bench
-
-
-def test_bench_has_a_row_for_six_initializers(capsys):
-    assert main(["bench", "--size", "8", "--json"]) == 0
-    out, err = capsys.readouterr()
-    config = json.loads(out)
-
-    assert config["shape"] == [8, 8]
-    timings = {timing["name"]: timing for timing in config["timings"]}
-    assert list(timings) == [
-        *("uniform", "normal", "trunc_normal", "lecun_normal", "he_normal"),
-        "orthogonal",
-    ]
-    assert timings["he_normal"]["dtype"] == "bfloat16"
-    for name, timing in timings.items():
-        ratio = timing["jax"]
-        assert timing["milliseconds"] > 0
-        assert 0 < ratio["low"] <= ratio["median"] <= ratio["high"]
-        assert name in err
-
-
-def test_the_table_of_bench_lines_up(monkeypatch, capsys):
-    timings = [
-        Timing("normal", "float32", 1.234, Ratio(2.9, 3.0, 3.2), None, 11),
-        Timing("trunc_normal", "bfloat16", 123.4, None, Ratio(12.9, 13.0, 13.2), 3),
-    ]
-    monkeypatch.setattr(_bench, "bench", lambda side: iter(timings))
-    assert main(["bench", "--size", "64"]) == 0
-    out, err = capsys.readouterr()
-    *_, heading, normal, truncated = out.splitlines()
-
-    assert err.splitlines()[1:] == ["  normal, float32", "  trunc_normal, bfloat16"]
-    assert normal.split() == ["normal", "float32", "1.23", "3.0x", "(2.9-3.2)", "-"]
-    assert normal.index("3.0x") == truncated.index("-") == heading.index("jax")
-    assert normal.index("1.23") + 4 == truncated.index("123.40") + 6
-
-
-def test_draws_take_turns_and_one_that_refuses_drops_out():
-    turns = []
-
-    def refuse():
-        raise NotImplementedError
-
-    draws = {
-        "ours": lambda: turns.append("ours"),
-        "torch": refuse,
-        "jax": lambda: turns.append("jax"),
-    }
-    seconds = _bench.interleave(draws, rounds=3)
-
-    assert turns == ["ours", "jax"] * 4  # the first time it compiles
-    assert list(seconds) == ["ours", "jax"]
-    assert list(map(len, seconds.values())) == [3, 3]
-
-
-def test_three_rounds_are_made_whatever_they_take():
-    seconds = _bench.interleave({"ours": dict}, rounds=9, budget=0.0)
-
-    assert len(seconds["ours"]) == 3
-
-
-def test_a_ratio_is_that_of_the_times_of_one_round():
-    ours, theirs = RNG.uniform(1, 2, (2, 9))
-    ratio = _bench.ratio({"ours": list(ours), "jax": list(theirs)}, "jax")
-
-    expected = np.quantile(theirs / ours, [0.25, 0.5, 0.75], method="weibull")
-    assert [ratio.low, ratio.median, ratio.high] == pytest.approx(expected)
-    assert _bench.ratio({"ours": list(ours)}, "torch") is None
-
-
-def test_torch_fills_a_tensor_of_its_own_where_it_is_installed():
-    torch = pytest.importorskip("torch")
-    case = Case(jinit.sparse(0.5), None, "sparse_", {"sparsity": 0.5})
-    draws = _bench.contenders(case, 8, "float32")
-
-    assert list(draws) == ["ours", "zeros", "torch"]
-    assert ((draws["torch"]() == 0).sum(dim=0) == torch.full((8,), 4)).all()
-    assert draws["zeros"]().shape == (8, 8)
-
-
-def test_without_torch_its_column_is_empty(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-
-    assert _bench.peer_torch() is None
-    assert next(_bench.bench(8)).torch is None
-    assert json.loads(_bench.to_json([], 8))["torch"] is None
-
-
 # How it ends
 
 
@@ -322,9 +236,8 @@ def test_without_torch_its_column_is_empty(monkeypatch):
         (["show", "normal", "--shape", "3x4"], "separate its sizes by commas"),
         (["show", "normal", "--shape", "3,,4"], "separate its sizes by commas"),
         (["show", "normal", "--shape", "3", "--seed", "a"], "invalid int value"),
-        (["bench", "--size", "0"], "a whole number from 1 to 8192"),
-        (["bench", "--size", "8193"], "a whole number from 1 to 8192"),
-        (["bench", "--size", "-1"], "a whole number from 1 to 8192"),
+        ([], "required: COMMAND"),
+        (["nonsense"], "invalid choice: 'nonsense'"),
         (["audit"], "required: checkpoint"),
         (["audit", "a", "--rules", "keras"], "invalid choice: 'keras'"),
         (["audit", "a", "--rules", "flax", "--plan", "b"], "not allowed with"),
@@ -337,9 +250,7 @@ def test_arguments_that_do_not_parse_exit_with_two(arguments, message, capsys):
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    "command", ["", "list", "show", "gain", "audit", "bench", "demo"]
-)
+@pytest.mark.parametrize("command", ["", "list", "show", "gain", "audit"])
 def test_every_command_has_help_that_fits_a_terminal(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as exit:
@@ -349,6 +260,25 @@ def test_every_command_has_help_that_fits_a_terminal(command, capsys, monkeypatc
     assert exit.value.code == 0
     assert out.startswith(f"usage: jinit {command}".rstrip())
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["--version"])
+    assert exit.value.code == 0
+    assert capsys.readouterr().out == f"{jinit.__version__}\n"
+
+
+def test_the_package_runs_as_a_module_without_the_extras():
+    code = (
+        "import sys; sys.modules.update(optax=None, sklearn=None, matplotlib=None);"
+        "from jinit.__main__ import main; main(['--version'])"
+    )
+    for command in (["-m", "jinit", "--version"], ["-c", code]):
+        run = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, check=True
+        )
+        assert run.stdout == f"{jinit.__version__}\n"
 
 
 def interrupt(*args):
@@ -406,19 +336,19 @@ def test_a_full_disk_is_an_error_of_one_line():
 
 
 def test_a_signal_while_it_works_leaves_no_traceback():
-    with process("bench", stdout=subprocess.PIPE) as run:
-        assert "compiling" in run.stderr.readline()
+    with process("gain", "--table", stdout=subprocess.PIPE) as run:
+        assert "forward" in run.stdout.readline()  # the heading: it has begun
         run.send_signal(signal.SIGINT)
-        out, error = run.communicate()
+        error = run.communicate()[1]
     assert run.returncode == 130
     assert "Traceback" not in error
-    assert not out
 
 
-def test_an_output_that_lacks_a_character_gets_a_question_mark():
-    arguments = ("show", "normal", "--shape", "3")
+def test_an_output_that_lacks_a_character_gets_a_question_mark(tmp_path):
+    np.savez(tmp_path / "saved.npz", β=np.zeros(3, "float32"))
+    arguments = ("audit", str(tmp_path / "saved.npz"))
     environment = {"PYTHONIOENCODING": "ascii"}
     with process(*arguments, stdout=subprocess.PIPE, env=environment) as run:
         out, error = run.communicate()
-    assert "W ~ N(mean, std?)" in out
+    assert out.splitlines()[1].startswith("? ")
     assert (run.returncode, error) == (0, "")

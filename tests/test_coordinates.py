@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 from scipy import stats
 
-from jinit.diagnostics._coordinates import CoordinateCheck, coordinate_check
+from jinit.signal._coordinates import CoordinateCheck, coordinate_check
 
 X = np.random.default_rng(0).standard_normal((8, 16), np.float32)
 Y = jnp.asarray(np.sign(X[:, :1]))

@@ -7,9 +7,9 @@ import re
 import pytest
 
 import jinit
-from jinit import _gain_report
 from jinit.__main__ import main
-from jinit._activations import FUNCTIONS, GATES
+from jinit.cli import _gains
+from jinit.gains._names import FUNCTIONS, GATES
 
 
 def run(capsys, *arguments):
@@ -82,8 +82,8 @@ def test_no_critical_point_is_printed_as_none(capsys):
 
 def test_the_table_has_a_line_for_every_name(monkeypatch, capsys):
     few = {name: FUNCTIONS[name] for name in ("relu", "selu")}
-    monkeypatch.setattr(_gain_report, "FUNCTIONS", few)
-    monkeypatch.setattr(_gain_report, "GATES", ["swiglu"])
+    monkeypatch.setattr(_gains, "FUNCTIONS", few)
+    monkeypatch.setattr(_gains, "GATES", ["swiglu"])
     heading, relu, selu, swiglu = run(capsys, "--table").splitlines()
     assert heading.split()[:3] == ["forward", "centered", "backward"]
     assert relu.split() == [
@@ -133,6 +133,7 @@ def test_arguments_that_do_not_parse_exit_with_two(arguments, capsys):
 def test_json_has_the_numbers_of_the_report(capsys):
     assert main(["gain", "tanh", "--json"]) == 0
     config = json.loads(capsys.readouterr().out)
+    assert config["jinit_gain"] == 1
     assert config["activation"] == "tanh"
     assert config["backward"] == jinit.gain("tanh", "backward")
     assert config["torch"] == jinit.calculate_gain("tanh")
@@ -140,8 +141,10 @@ def test_json_has_the_numbers_of_the_report(capsys):
 
 
 def test_json_of_the_table_has_an_object_for_every_name(monkeypatch, capsys):
-    monkeypatch.setattr(_gain_report, "FUNCTIONS", {"relu": FUNCTIONS["relu"]})
-    monkeypatch.setattr(_gain_report, "GATES", [])
+    monkeypatch.setattr(_gains, "FUNCTIONS", {"relu": FUNCTIONS["relu"]})
+    monkeypatch.setattr(_gains, "GATES", [])
     assert main(["gain", "--table", "--json"]) == 0
-    (relu,) = json.loads(capsys.readouterr().out)
+    config = json.loads(capsys.readouterr().out)
+    assert list(config) == ["jinit_gain", "activations"]
+    (relu,) = config["activations"]
     assert (relu["activation"], relu["forward"]) == ("relu", jinit.gain("relu"))

@@ -23,7 +23,7 @@ from jax.sharding import AxisType, PartitionSpec
 from scipy import integrate, special, stats
 
 import jinit
-from jinit._activations import FUNCTIONS, GATES
+from jinit.gains._names import FUNCTIONS, GATES
 
 EXACT = 1e-10
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jinit.model._layers import apply_watched, check_arrays, layer_shapes
+from jinit.signal._watch import apply_watched, check_arrays, layer_shapes
 
 X = np.random.default_rng(0).standard_normal((2, 4), np.float32)
 

@@ -15,8 +15,8 @@ from scipy.integrate import trapezoid
 
 import jinit
 from jinit.diagnostics import plots
-from jinit.diagnostics._coordinates import CoordinateCheck
-from jinit.diagnostics._propagation import Propagation
+from jinit.signal._coordinates import CoordinateCheck
+from jinit.signal._propagation import Propagation
 
 KEY = jax.random.key(0)
 

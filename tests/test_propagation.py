@@ -12,7 +12,7 @@ from flax import nnx
 from helpers import STANDARD_ERRORS
 
 import jinit
-from jinit.diagnostics._propagation import propagation
+from jinit.signal._propagation import propagation
 
 
 class Perceptron(nn.Module):

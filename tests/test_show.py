@@ -10,9 +10,9 @@ import pytest
 from helpers import check_std
 
 import jinit
-from jinit import _show
 from jinit._config import _public
-from jinit._show import families, parse, show
+from jinit.cli import _show
+from jinit.cli._show import families, parse, show
 
 # What is listed
 

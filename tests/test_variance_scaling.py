@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import as_double, check_distribution, check_mean, check_std
+from jinit._truncation import truncated_std
 from scipy import integrate, stats
 
 import jinit
-from jinit._truncation import truncated_std
 
 SHAPE = (500, 400)
 REAL = ["float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"]

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jinit import _basic, _options
-from jinit._combine import _Combinator
+from jinit import _checks
 from jinit._initializer import Initializer
-from jinit._truncation import truncated_std
-from jinit.diagnostics._coordinates import CoordinateCheck
-from jinit.diagnostics._expected import expected, family
-from jinit.diagnostics._propagation import Propagation, layer_name, quartiles
-from jinit.diagnostics._statistics import as_matrix
+from jinit.audit._expected import expected
+from jinit.audit._statistics import as_matrix
+from jinit.laws import Law, Moments, Normal, Truncated
+from jinit.signal._coordinates import CoordinateCheck
+from jinit.signal._propagation import Propagation, layer_name, quartiles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -178,12 +177,13 @@ def spectrum(
       Marchenko and Pastur (1967), for the density; Tao and Vu (2010), arXiv:0807.4898,
       for the circle.
     """
-    kind = _options.choice("kind", kind, ("singular", "eigen"))
+    kind = _checks.choice("kind", kind, ("singular", "eigen"))
     array = _array("kernel", kernel, real=False)
     if array.ndim < 2:
         raise ValueError(f"kernel must have two axes or more, got shape {array.shape}.")
     matrix = as_matrix(array.astype(np.result_type(array, np.float64)))
-    std = _expected_std(init, array)
+    law = _law(init, array)
+    std = None if law is None else law.std
     std = float(np.sqrt(np.mean(abs(matrix) ** 2))) if std is None else std
     if not std:
         raise ValueError("kernel must not be all zeros, nor its init a constant.")
@@ -344,7 +344,7 @@ def _step_style(step: int, last: int, label: str) -> dict[str, Any]:
 
 def _array(name: str, value: Any, *, real: bool = True) -> np.ndarray:
     """An array of floats on the host, refusing what cannot be drawn."""
-    if _options.is_traced(value) or not isinstance(value, jax.Array | np.ndarray):
+    if _checks.is_traced(value) or not isinstance(value, jax.Array | np.ndarray):
         raise TypeError(f"{name} must be an array of known numbers, got {value!r}.")
     array = np.asarray(value)
     kinds = np.floating if real else np.inexact
@@ -359,57 +359,31 @@ def _array(name: str, value: Any, *, real: bool = True) -> np.ndarray:
     return array
 
 
-def _expected_std(init: Any, array: np.ndarray) -> float | None:
-    """What an initializer gives an array of this shape, if that is known."""
+def _law(init: Any, array: np.ndarray) -> Law | None:
+    """The law of an initializer for an array of this shape, as far as it is known."""
     if init is None:
         return None
     _check_type("init", init, Initializer)
     try:
-        return expected(init, array.shape, array.dtype).std
+        meant = expected(init, array.shape, array.dtype)
+        return init.law(array.shape) or Normal(meant.mean, meant.std)
     except ValueError as error:
         raise ValueError(f"init {init!r} does not fit: {error}") from error
 
 
 def _density(array: np.ndarray, init: Any) -> tuple[str, Density, tuple[float, float]]:
     """The density of an initializer: a label, the function and where it is seen."""
-    from scipy import stats
-
-    std = _expected_std(init, array)
-    mean = None if init is None else expected(init, array.shape, array.dtype).mean
-    mean = float(array.mean()) if mean is None else mean
-    kind = family(init) if std is not None else None
-    std = float(array.std()) if std is None else std
-    if not std:
+    law = _law(init, array) or Normal(float(array.mean()), float(array.std()))
+    if not law.std:
         what = "leaf" if init is None else f"init {init!r}"
         raise ValueError(f"{what} must not be constant, for it has no density then.")
-    law: Any
-    if kind == "uniform":
-        half = std * np.sqrt(3)
-        law = stats.uniform(mean - half, 2 * half)
-    elif kind == "truncated_normal":
-        law = _truncated(init, mean, std)
-    else:
-        law = stats.norm(mean, std)
-    name = (kind or "normal").replace("_", " ")
-    seen = (
-        law.support() if np.isfinite(law.support()).all() else law.ppf((1e-4, 1 - 1e-4))
-    )
-    return f"{name}, std {std:.4g}", law.pdf, seen
-
-
-def _truncated(init: Any, mean: Any, std: float) -> Any:
-    """The truncated normal distribution of an initializer, wherever it is cut."""
-    from scipy import stats
-
-    while isinstance(init, _Combinator):
-        init = init.init
-    low, high = -2.0, 2.0
-    if isinstance(init, _basic.trunc_normal):
-        low, high = init._bounds()
-        mean = init.mean
-    if isinstance(init, _basic.truncated_normal):
-        low, high, mean = init.lower, init.upper, init.mean
-    return stats.truncnorm(low, high, mean, std / truncated_std(low, high))
+    if not law.dense or isinstance(law, Moments):
+        law = Normal(law.mean, law.std)
+    spread = 4 * law.std
+    ends = zip((law.mean - spread, law.mean + spread), law.bounds, strict=True)
+    seen = [end if np.isfinite(end) else far for far, end in ends]
+    name = "truncated normal" if isinstance(law, Truncated) else type(law).__name__
+    return f"{name.lower()}, std {law.std:.4g}", law.pdf, (seen[0], seen[1])
 
 
 def _singular_values(matrix: np.ndarray, std: float, ax: Any) -> Any:

@@ -11,14 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit import _config
-from jinit._arguments import Shape, check_shape
-from jinit._combine import _Combinator
-from jinit._fans import FanInitializer
+from jinit import _config, _text
+from jinit._checks import Shape, check_shape
 from jinit._initializer import Initializer
-
-VERSION = 1
-"""The form of a plan in JSON; it rises when the meaning of one changes."""
+from jinit._text import aligned, some
 
 
 @dataclass(frozen=True)
@@ -73,15 +69,9 @@ def table(entries: Iterable[Entry]) -> str:
     return aligned([heading, *map(_row, entries)])
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines, in aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
 def _row(entry: Entry) -> tuple[str, ...]:
     init = entry.init
-    std = init.expected_std(entry.shape) if isinstance(init, Initializer) else None
+    law = init.law(entry.shape) if isinstance(init, Initializer) else None
     return (
         entry.path,
         str(entry.shape),
@@ -89,7 +79,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
         "default" if entry.rule is None else entry.rule,
         "(left as it is)" if init is None else _name(init),
         _fans(init, entry.shape),
-        "" if std is None else f"{std:.4g}",
+        "" if law is None else f"{law.std:.4g}",
     )
 
 
@@ -102,23 +92,16 @@ def _name(init: Any) -> str:
 
 def _fans(init: Any, shape: Shape) -> str:
     """Both fans, as far as they are known, of an initializer that scales by them."""
-    if isinstance(init, _Combinator):
-        return _fans(init.init, init._within(shape)[1])
-    if not isinstance(init, FanInitializer) or init._is_traced():
+    if not isinstance(init, Initializer) or init._is_traced():
         return ""
-    sides = []
-    for side in ("fan_in", "fan_out"):
-        try:
-            sides.append(f"{init._side(shape, side):.10g}")
-        except ValueError:  # of a vector, of which the other alone is given
-            sides.append("-")
-    return ", ".join(sides)
+    sides = init._fans(shape) or ()
+    return ", ".join("-" if side is None else f"{side:.10g}" for side in sides)
 
 
 def to_json(entries: Iterable[Entry]) -> str:
     """Writes entries down; `Plan.to_json` says what is refused."""
     leaves = list(map(_leaf, entries))
-    return json.dumps({"jinit_plan": VERSION, "leaves": leaves}, indent=2)
+    return _text.to_json("plan", leaves=leaves)
 
 
 def _leaf(entry: Entry) -> dict[str, Any]:
@@ -145,10 +128,10 @@ def from_json(text: str) -> tuple[Entry, ...]:
             f"Plan.to_json writes it, got {text[:80]!r}."
         )
     version, leaves = config["jinit_plan"], config["leaves"]
-    if type(version) is not int or version != VERSION:
+    if type(version) is not int or version != _text.VERSION:
         raise ValueError(
-            f"text must be a plan of version {VERSION}, got {version!r}; read it with "
-            "the version of jinit that wrote it."
+            f"text must be a plan of version {_text.VERSION}, got {version!r}; read it "
+            "with the version of jinit that wrote it."
         )
     if not isinstance(leaves, list):
         raise ValueError(f"leaves of the plan must be a list, got {leaves!r}.")
@@ -191,10 +174,3 @@ def _refuse_repeated(paths: Sequence[str]) -> None:
         raise ValueError(
             f"leaves of the plan must have a path each, but {some(repeated)} repeats."
         )
-
-
-def some(names: Iterable[Any], most: int = 5) -> str:
-    """The first few of a list, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + more

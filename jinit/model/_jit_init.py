@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from jinit._options import is_traced
+from jinit._checks import is_traced
 from jinit.model import _trace
 from jinit.model._shardings import spread
 

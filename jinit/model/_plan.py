@@ -21,11 +21,11 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jinit._arguments import Shape, check_keys
+from jinit._checks import Shape, check_keys, is_traced
 from jinit._combine import check_init
 from jinit._initializer import Initializer
-from jinit._options import is_traced
-from jinit.model._entries import Entry, check_fit, from_json, some, table, to_json
+from jinit._text import some
+from jinit.model._entries import Entry, check_fit, from_json, table, to_json
 from jinit.model._jit_init import jit_init
 from jinit.model._paths import Pattern, fold_path, matcher, named_leaves
 from jinit.model._shardings import spread

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-from jinit._arguments import Shape, check_sharding
+from jinit._checks import Shape, check_sharding
 from jinit.model._paths import path_of
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from jinit import _sample
+from jinit import _bits
 
 _SEEDS = 256  # the most elements of what is worked out by single equations
 
@@ -244,7 +244,7 @@ def _run(
         elif opens(eqn):
             (key,), dtype = values_of(eqn.invars, values), eqn.outvars[0].aval.dtype
             with eqn.ctx.manager:  # it has the settings of the generator
-                outputs = [_sample.bits(key, eqn.params["shape"], dtype)]
+                outputs = [_bits.bits(key, eqn.params["shape"], dtype)]
         else:
             read = list(dict.fromkeys(variables(eqn.invars)))
             alone = core.jaxpr_as_fun(program(jaxpr, [eqn], read, eqn.outvars))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -17,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jinit import _options, _sample
-from jinit._arguments import Shape
+from jinit import _checks
 from jinit._basic import normal, ones, zeros
-from jinit._combine import _Combinator, _draw_one, check_init
-from jinit._initializer import Initializer
-from jinit._options import Number
-from jinit._scaling import kaiming_uniform, xavier_uniform
+from jinit._checks import Number, Shape, at_least_zero
+from jinit._combine import Combinator, draw_one
+from jinit._fan_scaled import kaiming_uniform, xavier_uniform
+from jinit._initializer import Breaks, Initializer, option
+from jinit.laws import Law, Mixture, Point, Triangular
 from jinit.torch import _sizes
 
 Inits = dict[str, Any]
@@ -58,7 +57,7 @@ def linear(in_features: int) -> Inits:
       default of Flax's kernel is `lecun_normal`, with sqrt(3) times the deviation, and
       of its bias zero.
     """
-    return _uniform(_options.count("in_features", in_features))
+    return _uniform(_checks.count("in_features", in_features))
 
 
 def conv(
@@ -131,7 +130,7 @@ def conv_transpose(out_features: int, kernel_size: int | Sequence[int]) -> Inits
     References:
       `torch.nn.ConvTranspose2d`.
     """
-    outputs = _options.count("out_features", out_features)
+    outputs = _checks.count("out_features", out_features)
     return _uniform(outputs * math.prod(_sizes.kernel(kernel_size)))
 
 
@@ -197,7 +196,7 @@ def bilinear(in1_features: int) -> Inits:
     References:
       `torch.nn.Bilinear`. Flax has no such layer.
     """
-    return _uniform(_options.count("in1_features", in1_features))
+    return _uniform(_checks.count("in1_features", in1_features))
 
 
 def rnn(hidden_features: int) -> Inits:
@@ -357,8 +356,8 @@ def multihead_attention(features: int, *, packed: bool = True) -> Inits:
       `torch.nn.MultiheadAttention` and pytorch#166378 on the packed matrix. The biases
       of `add_bias_kv` have no counterpart in Flax.
     """
-    features = _options.count("features", features)
-    if _options.flag("packed", packed):
+    features = _checks.count("features", features)
+    if _checks.flag("packed", packed):
         kernel_init = xavier_uniform(fan_in=features, fan_out=3 * features)
     else:
         kernel_init = xavier_uniform(fan_out=features)
@@ -496,7 +495,6 @@ def transformer_decoder_layer(
     return _transformer(("self_attn", "multihead_attn"), features, mlp_features)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class triangular(Initializer):
     """Draws from the triangular distribution about zero: a sum of two uniform draws.
 
@@ -523,27 +521,13 @@ class triangular(Initializer):
       `jax.random.triangular` takes both bounds and the mode.
     """
 
-    bound: Number = field(kw_only=False)
+    bound: Number = option(at_least_zero, kw_only=False)
 
-    def __post_init__(self) -> None:
-        self._set(bound=_options.number("bound", self.bound, at_least=0))
-
-    def _std(self, shape: Shape) -> Any:
-        return self.bound / math.sqrt(6)
-
-    def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        narrow = jnp.issubdtype(dtype, np.floating)
-        wide = _sample.real_dtype(dtype) if narrow else dtype
-        # The sum of draws on [-1, 1] is exact, and so the same however it is compiled.
-        u, v = (
-            _sample.symmetric_uniform(each, shape, wide, 1.0)
-            for each in jax.random.split(key)
-        )
-        return _sample.round_to((u + v) * _sample.cast(self.bound / 2, wide), dtype)
+    def _law(self, shape: Shape, dtype: np.dtype) -> Triangular:
+        return Triangular(self.bound)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class zero_row(_Combinator):
+class zero_row(Combinator):
     """An embedding with a row of zeros, that of the padding.
 
         W = init(key, shape),    W[index] = 0
@@ -568,12 +552,7 @@ class zero_row(_Combinator):
       `padding_idx` of `torch.nn.Embedding`.
     """
 
-    index: int = field(kw_only=False)
-
-    def __post_init__(self) -> None:
-        check_init("init", self.init, "jinit.torch.zero_row({}, ...)")
-        super().__post_init__()
-        self._set(index=_sizes.row("index", self.index))
+    index: int = option(_sizes.row, kw_only=False)
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         rows = shape[0] if shape else 0
@@ -584,11 +563,22 @@ class zero_row(_Combinator):
             )
         self._check_within(shape, dtype)
 
-    def _std(self, shape: Shape) -> Any:
-        return None  # the row has none
+    def _law(self, shape: Shape, dtype: np.dtype) -> Law | None:
+        law, row = super()._law(shape, dtype), 1 / shape[0]
+        if law is None or row == 1:
+            return None if law is None else Point(0.0)
+        return Mixture(((row, Point(0.0)), (1 - row, law)))
+
+    def _breaks(self, array: np.ndarray) -> Breaks:
+        kept = np.count_nonzero(array[self.index])
+        if kept:
+            yield "pattern", f"{kept} weights of row {self.index} are not zero", ""
+        if not self._random:
+            # Of a constant table: what it draws but for the row.
+            yield from Initializer._breaks(self, array)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        w = _draw_one(self.init, key, shape, dtype)
+        w = draw_one(self.init, key, shape, dtype)
         rows = lax.broadcasted_iota(np.int32, shape, 0)
         return jnp.where(rows == self.index % shape[0], jnp.zeros_like(w), w)
 
@@ -604,7 +594,7 @@ def _uniform(fan_in: int) -> Inits:
 
 
 def _recurrent(hidden_features: int) -> Inits:
-    hidden = _options.count("hidden_features", hidden_features)
+    hidden = _checks.count("hidden_features", hidden_features)
     return {
         "kernel_init": _inverse_root(hidden),
         "recurrent_kernel_init": _inverse_root(hidden),
@@ -615,8 +605,8 @@ def _recurrent(hidden_features: int) -> Inits:
 def _transformer(
     attentions: Sequence[str], features: int, mlp_features: int
 ) -> dict[str, Inits]:
-    features = _options.count("features", features)
-    mlp_features = _options.count("mlp_features", mlp_features)
+    features = _checks.count("features", features)
+    mlp_features = _checks.count("mlp_features", mlp_features)
     inits = {name: multihead_attention(features) for name in attentions}
     inits |= {"linear1": linear(features), "linear2": linear(mlp_features)}
     norms = range(1, len(attentions) + 2)

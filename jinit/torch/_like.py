@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jinit.model._entries import some
+from jinit._text import some
 from jinit.model._paths import named_leaves
 from jinit.torch._stream import Stream
 

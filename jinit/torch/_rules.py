@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jinit._arguments import Shape
 from jinit._basic import constant, normal, ones, zeros
-from jinit._scaling import xavier_uniform
+from jinit._checks import Shape
+from jinit._fan_scaled import xavier_uniform
 from jinit.torch import _defaults
 
 Shapes = Mapping[str, Shape]

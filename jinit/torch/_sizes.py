@@ -6,17 +6,17 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
-from jinit import _options
+from jinit import _checks
 
 
 def counts(**sizes: Any) -> tuple[int, ...]:
     """Whole numbers of at least one, by the names of their arguments."""
-    return tuple(_options.count(name, size) for name, size in sizes.items())
+    return tuple(_checks.count(name, size) for name, size in sizes.items())
 
 
 def divided(name: str, size: Any, parts_name: str, parts: Any) -> int:
     """A size over the number of parts that share it, which must divide it."""
-    size, parts = _options.count(name, size), _options.count(parts_name, parts)
+    size, parts = _checks.count(name, size), _checks.count(parts_name, parts)
     if size % parts:
         raise ValueError(
             f"{name} must be a multiple of {parts_name}, got {name}={size} and "
@@ -38,7 +38,7 @@ def kernel(kernel_size: Any) -> tuple[int, ...]:
             f"kernel_size must not be empty, got {kernel_size!r}; give one size for "
             "each spatial axis."
         )
-    return tuple(_options.count("kernel_size", size) for size in sizes)
+    return tuple(_checks.count("kernel_size", size) for size in sizes)
 
 
 def row(name: str, value: Any, rows: int | None = None) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jinit import _options
+from jinit import _checks
 from jinit.torch import _sizes
 from jinit.torch._tensors import Tensors
 
@@ -225,7 +225,7 @@ class Stream(Tensors):
             in2_features=in2_features,
             out_features=out_features,
         )
-        bias, bound = _options.flag("bias", bias), 1 / math.sqrt(first)
+        bias, bound = _checks.flag("bias", bias), 1 / math.sqrt(first)
         weight = self.uniform_((out, first, second), -bound, bound, dtype)
         params = {"kernel": jnp.moveaxis(weight, 0, -1)}
         if bias:
@@ -448,7 +448,7 @@ class Stream(Tensors):
             kdim=features if kdim is None else kdim,
             vdim=features if vdim is None else vdim,
         )
-        bias = _options.flag("bias", bias)
+        bias = _checks.flag("bias", bias)
         out = self.linear(features, features, bias=bias, dtype=dtype)
         if inputs == (features,) * 3:
             packed = self.xavier_uniform_((3 * features, features), dtype=dtype)
@@ -576,7 +576,7 @@ class Stream(Tensors):
         self, shape: Sequence[int], out: int, bias: bool, dtype: Any
     ) -> Parameters:
         """A weight of torch's linear and convolutional layers, and its bias."""
-        bias = _options.flag("bias", bias)
+        bias = _checks.flag("bias", bias)
         weight = self.kaiming_uniform_(shape, a=_LINEAR_SLOPE, dtype=dtype)
         params = {"kernel": jnp.moveaxis(weight, (0, 1), (-1, -2))}
         if bias:
@@ -592,7 +592,7 @@ class Stream(Tensors):
         inputs, hidden = _sizes.counts(
             in_features=in_features, hidden_features=hidden_features
         )
-        bias, bound = _options.flag("bias", bias), 1 / math.sqrt(hidden)
+        bias, bound = _checks.flag("bias", bias), 1 / math.sqrt(hidden)
         rows = gates * hidden
         draw = partial(self.uniform_, a=-bound, b=bound, dtype=dtype)
         weights = [draw((rows, inputs)), draw((rows, hidden))]
@@ -612,8 +612,8 @@ class Stream(Tensors):
         dtype: Any,
     ) -> list[Parameters]:
         inputs, hidden = _sizes.counts(in_features=sizes[0], hidden_features=sizes[1])
-        directions = 2 if _options.flag("bidirectional", bidirectional) else 1
-        above = _options.count("num_layers", num_layers) - 1
+        directions = 2 if _checks.flag("bidirectional", bidirectional) else 1
+        above = _checks.count("num_layers", num_layers) - 1
         return [
             cell(size, hidden, bias=bias, dtype=dtype)
             for size in [inputs] + [directions * hidden] * above

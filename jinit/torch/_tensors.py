@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit import _basic, _identity, _options
-from jinit._arguments import check_shape
-from jinit._gains import calculate_gain
-from jinit._options import is_traced
+from jinit import _basic, _checks, _identity
+from jinit._checks import check_shape, is_traced
+from jinit.gains._gain import calculate_gain
 from jinit.torch import functional
 from jinit.torch._state_bytes import from_bytes, to_bytes
 
@@ -201,12 +200,12 @@ def _xavier_std(shape: Any, gain: Any) -> float:
     fans = _fans(shape)
     if not sum(fans):
         raise ValueError(f"shape must have fans that are not both zero, got {shape}.")
-    return _options.number("gain", gain, at_least=0) * math.sqrt(2.0 / sum(fans))
+    return _checks.number("gain", gain, at_least=0) * math.sqrt(2.0 / sum(fans))
 
 
 def _kaiming_std(shape: Any, a: Any, mode: Any, nonlinearity: Any) -> float:
     # In torch's order, which decides on the last bit.
     fans = dict(zip(("fan_in", "fan_out"), _fans(shape), strict=True))
-    fan = fans[_options.choice("mode", mode, tuple(fans))]
+    fan = fans[_checks.choice("mode", mode, tuple(fans))]
     gain = calculate_gain(nonlinearity, a if nonlinearity == "leaky_relu" else None)
     return gain / math.sqrt(fan) if fan else 0.0  # of an empty tensor

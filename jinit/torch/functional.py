@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jinit import _options
-from jinit._arguments import Shape, check_dtype, check_range, check_shape
+from jinit import _checks
+from jinit._checks import Shape, check_dtype, check_range, check_shape
 from jinit.torch._mt19937 import (
     State,
     advanced,
@@ -189,9 +189,9 @@ def trunc_normal(
       0.87 2.00
     """
     shape, dtype = check_shape(shape), _check_real(dtype)
-    mean, std = _number("mean", mean), _options.positive("std", _number("std", std))
+    mean, std = _number("mean", mean), _checks.positive("std", _number("std", std))
     a, b = _number("a", a), _number("b", b)
-    _options.ordered("a", a, "b", b)
+    _checks.ordered("a", a, "b", b)
     accepted = _normal_cdf((b - mean) / std) - _normal_cdf((a - mean) / std)
     draw = _redrawn if accepted > 0.3 else _accepted
     return draw(check_state(state), shape, mean, std, a, b, dtype)
@@ -289,12 +289,12 @@ def _check_real(dtype: Any) -> np.dtype:
 
 
 def _number(name: str, value: Any, **rule: Any) -> float:
-    if _options.is_traced(value):
+    if _checks.is_traced(value):
         raise TypeError(
             f"{name} must be known when the function is traced, got {value!r}; give a "
             "Python number."
         )
-    return _options.number(name, value, **rule)
+    return _checks.number(name, value, **rule)
 
 
 def _at_least_2d(shape: Any) -> Shape:

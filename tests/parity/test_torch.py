@@ -11,7 +11,7 @@ from golden import make_torch
 from helpers import as_double, check_mean, check_same_distribution, check_std
 
 import jinit
-from jinit._activations import FUNCTIONS, GATES
+from jinit.gains._names import FUNCTIONS, GATES
 
 if os.environ.get("JINIT_REQUIRE_PEERS") == "1":
     import torch

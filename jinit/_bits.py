@@ -1,0 +1,127 @@
+"""Bits: from a key and a shape to words, and to uniform numbers in [0, 1).
+
+The words are those of `jax.random.bits`, for every implementation of keys.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Shape = tuple[int, ...]
+Words = tuple[Any, Any]
+
+# Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3": the rotations of
+# Threefry-2x32, and the parity word of its key schedule, which is Skein's.
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+
+
+def real_dtype(dtype: np.dtype) -> np.dtype:
+    """The dtype that draws are computed in: float32, or float64 for 64-bit parts."""
+    wide = dtype in (np.float64, np.complex128)
+    return np.dtype(np.float64 if wide else np.float32)
+
+
+def units(key: jax.Array, shape: Shape, dtype: np.dtype) -> list[jax.Array]:
+    """Uniform numbers in [0, 1): one array, or for complex dtypes one for each part.
+
+    They lie on the grid of multiples of 2^-23 (float64: 2^-52), as JAX's do.
+    """
+    real = real_dtype(dtype)
+    info = jnp.finfo(real)
+    unsigned, signed = np.dtype(f"uint{info.bits}"), np.dtype(f"int{info.bits}")
+    parts = []
+    complex_ = jnp.issubdtype(dtype, np.complexfloating)
+    for each in jax.random.split(key) if complex_ else [key]:
+        words = bits(each, shape, unsigned) >> (info.bits - info.nmant)
+        # Signed integers convert faster, and the sign bit is free.
+        grid = lax.bitcast_convert_type(words, signed).astype(real)
+        parts.append(grid * np.array(2.0**-info.nmant, real))
+    return parts
+
+
+def bits(key: jax.Array, shape: Shape, dtype: Any = np.uint32) -> jax.Array:
+    """Draws uniform 32- or 64-bit words, the same as `jax.random.bits`.
+
+    On the CPU JAX computes threefry in a loop that XLA does not fuse with what uses the
+    bits. Written out it fuses, and bits, floats, scale and rounding are one pass over
+    the memory. On other backends, and for other generators, JAX's own way is taken.
+    """
+
+    def library(key: jax.Array) -> jax.Array:
+        return jax.random.bits(key, shape, dtype)
+
+    ours = (
+        jax.random.key_impl(key) == "threefry2x32"
+        and getattr(jax.config, "jax_threefry_partitionable")  # noqa: B009 (untyped)
+        and max(shape, default=0) < 2**32
+    )
+    if not ours:
+        return library(key)
+
+    def written_out(key: jax.Array) -> jax.Array:
+        coordinates = [
+            lax.broadcasted_iota(np.uint32, shape, axis) for axis in range(len(shape))
+        ]
+        first, second = _threefry(_words(key), _index(coordinates, shape))
+        if np.dtype(dtype) == np.uint64:
+            return (first.astype(dtype) << np.uint64(32)) | second.astype(dtype)
+        return jnp.broadcast_to(first ^ second, shape)
+
+    return lax.platform_dependent(key, cpu=written_out, default=library)
+
+
+def _words(key: jax.Array) -> Words:
+    data = jax.random.key_data(key)
+    return data[0], data[1]
+
+
+def _index(coordinates: list[Any], shape: Shape) -> Words:
+    """The position of each element in row-major order, as a high and a low word."""
+    low = np.uint32(0)
+    if math.prod(shape) <= 2**32:
+        for coordinate, size in zip(coordinates, shape, strict=True):
+            low = low * np.uint32(size) + coordinate
+        return np.uint32(0), low
+    high = np.uint32(0)
+    for coordinate, size in zip(coordinates, shape, strict=True):
+        carry, product = _multiply(low, np.uint32(size))
+        low = product + coordinate
+        high = high * np.uint32(size) + carry + (low < product).astype(np.uint32)
+    return high, low
+
+
+def _multiply(a: Any, b: Any) -> Words:
+    """The 64-bit product of two 32-bit words, in halves of 16 bits: (high, low)."""
+    half, mask = np.uint32(16), np.uint32(0xFFFF)
+    low = (a & mask) * (b & mask)
+    middle = (a >> half) * (b & mask) + (low >> half)
+    cross = (a & mask) * (b >> half) + (middle & mask)
+    return (a >> half) * (b >> half) + (middle >> half) + (cross >> half), a * b
+
+
+def _threefry(key: Words, block: Words) -> Words:
+    """Threefry-2x32 with 20 rounds (Salmon et al. 2011)."""
+    schedule = (*key, key[0] ^ key[1] ^ np.uint32(_PARITY))
+    x, y = (lax.add(word, add) for word, add in zip(block, schedule[:2], strict=True))
+    for group in range(5):
+        first, second = schedule[(group + 1) % 3], schedule[(group + 2) % 3]
+        rotations = [*map(np.uint32, _ROTATIONS[group % 2])]
+        x, y = _four_rounds(x, y, rotations, (first, second + np.uint32(group + 1)))
+    return x, y
+
+
+@jax.jit  # traced and lowered once, and called five times
+def _four_rounds(x: Any, y: Any, rotations: Any, add: Words) -> Words:
+    for rotation in rotations:
+        x = lax.add(x, y)
+        left = lax.shift_left(y, rotation)
+        right = lax.shift_right_logical(y, lax.sub(np.uint32(32), rotation))
+        y = lax.bitwise_xor(lax.bitwise_or(left, right), x)
+    return lax.add(x, add[0]), lax.add(y, add[1])

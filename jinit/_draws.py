@@ -1,0 +1,279 @@
+"""Draws: from uniform numbers to rounded arrays of one distribution each.
+
+Everything is drawn in float32 (float64 where that is asked for), scaled, and rounded
+once to the dtype wanted, in one compiled program for each shape and dtype. The scale is
+an argument of that program, not a constant in it: `normal` of one shape compiles once
+whatever its standard deviation, and gives the same bits within `jax.jit` and without.
+
+A complex draw is `mean + (x + iy) / sqrt(2)`, where x and y are independent real draws
+about zero: `E|w - mean|²` is the variance of the real distribution.
+
+Float32, float64 and complex draws have the bits of `jax.random` and, scaled, those of
+`jax.nn.initializers`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.scipy.special import log_ndtr
+
+from jinit._bits import Shape, real_dtype, units
+from jinit._checks import Number, is_traced
+
+
+def round_to(x: jax.Array, dtype: np.dtype) -> jax.Array:
+    """Rounds to `dtype`; what is too large for it becomes its largest finite number."""
+    if jnp.issubdtype(dtype, np.floating):
+        info = jnp.finfo(dtype)
+        # Of the narrow dtypes bfloat16 alone has float32's range.
+        if info.maxexp < jnp.finfo(jnp.bfloat16).maxexp:
+            x = jnp.clip(x, float(info.min), float(info.max))
+    return x.astype(dtype)
+
+
+def cast(value: Any, dtype: np.dtype) -> jax.Array:
+    """Rounds an option, such as the value of a constant, to the dtype asked for."""
+    rounds = jnp.issubdtype(dtype, np.floating)
+    return round_to(jnp.asarray(value, real_dtype(dtype) if rounds else dtype), dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def uniform(
+    key: jax.Array, shape: Shape, dtype: np.dtype, low: Number, high: Number
+) -> jax.Array:
+    """Draws from the uniform distribution on [low, high]."""
+    low, high = _scalars(dtype, low, high)
+    if jnp.issubdtype(dtype, np.complexfloating):
+        # E|w - middle|² = (high - low)² / 12, as of the real distribution.
+        middle, radius = (low + high) / 2, (high - low) / 2
+        parts = [_between(-radius, radius, u) for u in units(key, shape, dtype)]
+        return _complex(parts, dtype) + middle.astype(dtype)
+    (u,) = units(key, shape, dtype)
+    return round_to(_between(low, high, u), dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def normal(
+    key: jax.Array, shape: Shape, dtype: np.dtype, mean: Number, std: Number
+) -> jax.Array:
+    """Draws from the normal distribution."""
+    mean, std = _scalars(dtype, mean, std)
+    if jnp.issubdtype(dtype, np.complexfloating):
+        z = _complex([_normal(u) for u in units(key, shape, dtype)], dtype)
+        return mean.astype(dtype) + std.astype(dtype) * z
+    (u,) = units(key, shape, dtype)
+    return round_to(mean + _normal(u, std), dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def symmetric_uniform(
+    key: jax.Array, shape: Shape, dtype: np.dtype, bound: Number
+) -> jax.Array:
+    """Draws from the uniform distribution on [-bound, bound].
+
+    As `uniform` does, in another order of rounding: that of `jax.nn.initializers`.
+    """
+    (bound,) = _scalars(dtype, bound)
+    parts = [_between(-1, 1, u) for u in units(key, shape, dtype)]
+    if jnp.issubdtype(dtype, np.complexfloating):
+        return _complex(parts, dtype) * bound.astype(dtype)
+    return round_to(parts[0] * bound, dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def disc_uniform(
+    key: jax.Array, shape: Shape, dtype: np.dtype, std: Number
+) -> jax.Array:
+    """Draws complex numbers, uniform on the disc of radius sqrt(2) · std."""
+    (std,) = _scalars(dtype, std)
+    u, turn = units(key, shape, dtype)
+    return _polar(jnp.sqrt(2 * u), turn) * std.astype(dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def disc_normal(
+    key: jax.Array, shape: Shape, dtype: np.dtype, std: Number, radius: float
+) -> jax.Array:
+    """Draws complex normal numbers conditioned on `|w| <= radius · std`.
+
+    `std` is that before truncation: `P(|w| > r · std) = exp(-r²)`.
+    """
+    std, edge = _scalars(dtype, std, radius)
+    u, turn = units(key, shape, dtype)
+    modulus = jnp.sqrt(-jnp.log1p(u * jnp.expm1(-edge * edge)))
+    return _polar(modulus, turn) * std.astype(dtype)
+
+
+def truncated_normal(
+    key: jax.Array,
+    shape: Shape,
+    dtype: np.dtype,
+    mean: Number,
+    std: Number,
+    low: Number,
+    high: Number,
+    bounds: tuple[Number, Number] | None = None,
+) -> jax.Array:
+    """Draws from the normal distribution between two bounds.
+
+    They lie `low` and `high` standard deviations from the mean. Their absolute values,
+    if given as `bounds`, are kept to where scaling would round beyond them.
+    """
+    ends = [_erf_end(bound, real_dtype(dtype)) for bound in (low, high)]
+    args = (key, mean, std, (low, high), ends, bounds)
+    central, tail = (
+        partial(_truncated, shape=shape, dtype=dtype, standard=standard)
+        for standard in (_central_normal, _tail_normal)
+    )
+    if is_traced(low) or is_traced(high):
+        return lax.cond(jnp.maximum(low, -high) > _TAIL, tail, central, *args)
+    return (tail if max(low, -high) > _TAIL else central)(*args)
+
+
+# Bounds more than this many standard deviations to one side of the mean are a tail.
+_TAIL = 2
+
+
+@partial(jax.jit, static_argnames=("shape", "dtype", "standard"))
+def _truncated(
+    key: jax.Array,
+    mean: Number,
+    std: Number,
+    limits: tuple[Number, Number],
+    ends: list[Any],
+    bounds: tuple[Number, Number] | None,
+    *,
+    shape: Shape,
+    dtype: np.dtype,
+    standard: Callable[..., jax.Array],
+) -> jax.Array:
+    """Draws from the standard normal in one of two ways, scales and adds the mean."""
+    mean, std, low, high, *ends = _scalars(dtype, mean, std, *limits, *ends)
+    # Farther out all bounds are alike, and squares still finite.
+    low, high = (jnp.clip(bound, -1e18, 1e18) for bound in (low, high))
+
+    inner, outer = lax.stop_gradient((low, high))
+    inside = jnp.nextafter(inner, outer), jnp.nextafter(outer, inner)
+    parts = [
+        jnp.clip(standard(u, low, high, ends), *inside)
+        for u in units(key, shape, dtype)
+    ]
+    if jnp.issubdtype(dtype, np.complexfloating):
+        return mean.astype(dtype) + std.astype(dtype) * _complex(parts, dtype)
+    w = mean + std * parts[0]
+    if bounds is not None:
+        w = jnp.clip(w, *_scalars(dtype, *bounds))
+    return round_to(w, dtype)
+
+
+def _between(low: Any, high: Any, u: jax.Array) -> jax.Array:
+    return u * (high - low) + low
+
+
+def _normal(u: jax.Array, std: Any = 1) -> jax.Array:
+    """Inverts the error function, as `jax.random.normal` does."""
+    root = np.array(math.sqrt(2), u.dtype)
+    u = _between(_above_minus_one(u.dtype), np.array(1, u.dtype), u)
+    return (root * std) * lax.erf_inv(u)
+
+
+def _erf_end(bound: Number, dtype: np.dtype) -> Any:
+    """The error function of a bound in standard deviations, kept within ±1.
+
+    Wide bounds round to erf = ±1, whose inverse is infinite: hence the ends are kept
+    within the numbers next to ±1, as those of `_normal` are. Of a known bound it is
+    computed ahead: of a constant XLA would compute it with another last bit.
+    """
+    return (_erf if is_traced(bound) else _known_erf)(bound, dtype)
+
+
+@partial(jax.jit, static_argnums=1)
+def _erf(bound: Number, dtype: np.dtype) -> jax.Array:
+    outermost = -_above_minus_one(dtype)
+    erf = lax.erf(jnp.asarray(bound, dtype) / np.array(math.sqrt(2), dtype))
+    return jnp.clip(erf, -outermost, outermost)
+
+
+@lru_cache
+def _known_erf(bound: float, dtype: np.dtype) -> np.ndarray:
+    with jax.ensure_compile_time_eval():
+        return np.asarray(_erf(bound, dtype))[()]
+
+
+def _central_normal(u: jax.Array, low: Any, high: Any, ends: list[Any]) -> jax.Array:
+    """Inverts the error function, as `jax.random.truncated_normal` does."""
+    return lax.erf_inv(_between(*ends, u)) * np.array(math.sqrt(2), u.dtype)
+
+
+def _tail_normal(u: jax.Array, low: Any, high: Any, ends: list[Any]) -> jax.Array:
+    """Inverts the logarithm of the survival function S, in the distance from the bound.
+
+    With `log S(near + d) / S(near)` drawn, Newton's method finds d. It starts from the
+    distance in a Rayleigh distribution's tail, which is too large; log S is concave, so
+    that each step comes down and none passes the root. Far out the start is the root to
+    the last digit.
+    """
+    near = jnp.minimum(abs(low), abs(high))
+    log_ratio = partial(_log_survival_ratio, near)
+    mass = -jnp.expm1(log_ratio(high - low))
+    depth = jnp.log1p(-u * mass)
+    rayleigh = -depth / near
+    start = 2 * rayleigh / (1 + jnp.sqrt(1 + 2 * rayleigh / near))
+
+    def newton(_: int, d: jax.Array) -> jax.Array:
+        return d + (log_ratio(d) - depth) * jnp.exp(_log_mills(near + d))
+
+    root = lax.fori_loop(0, 4, newton, start)
+    distance = jnp.where(near < 1 / jnp.sqrt(jnp.finfo(u.dtype).eps), root, start)
+    return jnp.where(low > 0, low + distance, high - distance)
+
+
+def _log_survival_ratio(near: jax.Array, d: jax.Array) -> jax.Array:
+    """Logarithm of S(near + d) / S(near), not as a difference of large numbers."""
+    return _log_mills(near + d) - _log_mills(near) - d * (near + d / 2)
+
+
+def _log_mills(z: jax.Array) -> jax.Array:
+    """Logarithm of Mills' ratio, (1 - Φ(z)) / φ(z), for positive z.
+
+    Far out by the logarithm of its asymptotic series, 1/z - 1/z³ + 3/z⁵ - ..., whose
+    first term left out is below rounding there.
+    """
+    far = np.array(10 if z.dtype == np.float32 else 60, z.dtype)
+    x = jnp.minimum(z, far)
+    direct = log_ndtr(-x) + x * x / 2 + np.array(math.log(2 * math.pi) / 2, z.dtype)
+    y = 1 / jnp.maximum(z, far) ** 2
+    series = -jnp.log(z) - y * (1 - y * (5 / 2 - y * (37 / 3 - y * (353 / 4))))
+    return jnp.where(z < far, direct, series)
+
+
+def _complex(parts: list[jax.Array], dtype: np.dtype) -> jax.Array:
+    return lax.complex(*parts) / np.array(math.sqrt(2), dtype)
+
+
+def _polar(modulus: jax.Array, turn: jax.Array) -> jax.Array:
+    """Complex numbers from their moduli and their phases in turns."""
+    phase = 2 * np.pi * turn
+    return lax.complex(modulus * jnp.cos(phase), modulus * jnp.sin(phase))
+
+
+def _above_minus_one(dtype: np.dtype) -> Any:
+    return np.nextafter(np.array(-1, dtype), np.array(0, dtype))
+
+
+def _scalars(dtype: np.dtype, *options: Number) -> list[jax.Array]:
+    """Options in the dtype of the draw, opaque to the compiler.
+
+    Were they constants, as they are where the caller is compiled, XLA would fold them
+    into others and the result would differ in the last bit from an eager call's.
+    """
+    cast = [jnp.asarray(option, real_dtype(dtype)) for option in options]
+    return list(lax.optimization_barrier(tuple(cast)))

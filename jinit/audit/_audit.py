@@ -1,0 +1,173 @@
+"""The audit: whether the parameters of a model are what they were meant to be.
+
+Every leaf is measured, and compared with what its initializer gives: z-scores are in
+standard errors of its own sample size. What cannot be chance is a finding, with its
+likely cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import _checks
+from jinit.audit._copies import copies
+from jinit.audit._leaf import judge
+from jinit.audit._report import Finding, Report
+from jinit.audit._statistics import Statistics, measure
+from jinit.model._entries import Entry
+from jinit.model._paths import named_leaves
+from jinit.model._plan import Plan, plan
+from jinit.recipes import RULES, rules_of
+
+
+def audit(params: Any, plan: Any = None) -> Report:
+    """Looks for leaves that are not what they were meant to be.
+
+        z of the mean   (mean - expected) / (std / sqrt(n))
+        z of the std    that of std² / expected², a chi² of 2 n / (kurtosis - 1) degrees
+
+    Off is what is seven standard errors and half a percent away. Without a plan only
+    what is wrong by itself is found: NaN, dead and equal leaves, kernels of low rank,
+    and deviations far from any initializer's.
+
+    Args:
+      params: Arrays in any pytree: the variables of a model, an `nnx.State`, or what a
+        checkpoint holds. They are not changed.
+      plan: What they were meant to be: a `jinit.Plan`, of which each leaf is known by
+        its path; rules, as `jinit.plan` takes them; or the name of a set of rules,
+        "flax" or "torch", the defaults of their layers.
+
+    Returns:
+      A `Report`, to print, to write down and to exit with.
+
+    Raises:
+      TypeError: A leaf is not an array, or `plan` is none of these.
+      ValueError: No leaf at all, an unknown name, or what `jinit.plan` refuses.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> import flax.linen as nn
+      >>> model = nn.Dense(512, kernel_init=jinit.xavier_normal())
+      >>> params = model.init(jax.random.key(0), jnp.ones((1, 784)))
+      >>> rules = {"**/kernel": jinit.he_normal(), "**/bias": jinit.zeros()}
+      >>> report = jinit.diagnostics.audit(params, rules)
+      >>> print(report.findings[0].kind, "-", report.findings[0].cause)
+      std - Xavier's was drawn instead, or drawn over it
+
+    References:
+      Wilson and Hilferty (1931) for the z-score of a chi² variable.
+    """
+    leaves = _arrays(params)
+    entries = None if plan is None else _entries(plan, leaves)
+    with ThreadPoolExecutor() as threads:
+        measured = dict(
+            zip(leaves, threads.map(_measured, leaves.values()), strict=True)
+        )
+    judged = [
+        judge(path, array, measured[path], (entries or {}).get(path), leaves)
+        for path, array in leaves.items()
+    ]
+    findings = [finding for _, found in judged for finding in found]
+    findings += copies(leaves, measured)
+    findings += [] if entries is None else _structure(leaves, entries)
+    order = {path: number for number, path in enumerate(leaves)}
+    findings.sort(key=lambda finding: order.get(finding.path, len(order)))
+    return Report(tuple(leaf for leaf, _ in judged), tuple(findings))
+
+
+def _arrays(params: Any) -> dict[str, Any]:
+    """The leaves by path, those of numbers as NumPy arrays."""
+    leaves = dict(named_leaves(params)[0])
+    if not leaves:
+        raise ValueError(
+            f"params must hold arrays, got {params!r}, which has none; give the "
+            "variables of a model."
+        )
+    return {path: _array(path, leaf) for path, leaf in leaves.items()}
+
+
+def _array(path: str, leaf: Any) -> Any:
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        raise TypeError(
+            f"params must hold arrays, got {leaf!r} at {path!r}; leave it out, or make "
+            "it an array."
+        )
+    if _checks.is_traced(leaf):
+        raise TypeError(
+            f"params must be known, got the traced {leaf!r} at {path!r}; audit them "
+            "outside of jit."
+        )
+    if isinstance(leaf, jax.Array):
+        if leaf.is_deleted():
+            raise ValueError(
+                f"params must be there, but {path!r} was given up (donated)."
+            )
+        if not leaf.is_fully_addressable:
+            raise ValueError(
+                f"params must be in reach of this process, but {path!r} has parts on "
+                "others; gather it first."
+            )
+        return np.asarray(leaf) if jnp.issubdtype(leaf.dtype, np.number) else leaf
+    if leaf.dtype.hasobject:
+        raise TypeError(
+            f"params must hold arrays of numbers, got objects at {path!r}; leave "
+            "it out."
+        )
+    return np.asarray(leaf)
+
+
+def _measured(array: Any) -> Statistics | None:
+    return measure(array) if jnp.issubdtype(array.dtype, jnp.inexact) else None
+
+
+def _entries(given: Any, leaves: dict[str, Any]) -> Mapping[str, Entry]:
+    """What each leaf was meant to be, by path."""
+    if isinstance(given, str):
+        known = ", ".join(map(repr, RULES))
+        if given not in RULES:
+            raise ValueError(
+                f"plan must be a plan, rules, or the name of a set of rules, {known}; "
+                f"got {given!r}."
+            )
+        given = rules_of(given)
+    entries = given if isinstance(given, Plan) else _planned(leaves, given)
+    return {entry.path: entry for entry in entries}
+
+
+def _planned(leaves: dict[str, Any], rules: Any) -> list[Entry]:
+    """What the rules make of the leaves that are floating-point or complex."""
+    kinds = {
+        path: jax.ShapeDtypeStruct(w.shape, jax.dtypes.canonicalize_dtype(w.dtype))
+        for path, w in leaves.items()
+        if jnp.issubdtype(w.dtype, jnp.inexact)
+    }
+    entries = plan(kinds, rules, allow_unused=True)
+    return [replace(entry, dtype=leaves[entry.path].dtype) for entry in entries]
+
+
+def _structure(
+    leaves: Mapping[str, Any], entries: Mapping[str, Entry]
+) -> list[Finding]:
+    """Leaves of the plan that are not there, and those that have another shape."""
+    found = []
+    for path, entry in entries.items():
+        if path not in leaves:
+            found.append(Finding(path, "missing", "planned, but not there"))
+        elif leaves[path].shape != entry.shape:
+            shape, planned = tuple(leaves[path].shape), entry.shape
+            swapped = shape == planned[::-1] or sorted(shape) == sorted(planned)
+            cause = "axes in another order" if swapped else ""
+            message = f"shape {shape}, planned {planned}"
+            found.append(Finding(path, "shape", message, cause))
+    return found + [
+        Finding(path, "unexpected", "there, but not in the plan")
+        for path, array in leaves.items()
+        if path not in entries and jnp.issubdtype(array.dtype, jnp.inexact)
+    ]

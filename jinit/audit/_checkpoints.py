@@ -1,0 +1,262 @@
+"""Checkpoints: trees of arrays read from disk, of which nothing is ever executed.
+
+A reader takes a path and gives the leaves one by one, each with the keys on the way to
+it. It may raise anything: `read_checkpoint` makes one sentence of that.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jinit._text import some
+
+MOST_LEAVES = 100_000
+"""The number of leaves beyond which a file is taken for something else."""
+
+Leaf = tuple[Sequence[str], Any]
+"""The keys on the way to a leaf, and what is there."""
+
+_LONGEST_HEADER = 100_000_000  # in bytes, by the definition of safetensors
+
+# The names that safetensors has for dtypes, but for those that share a byte.
+_DTYPES = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "U16": "uint16",
+    "U32": "uint32",
+    "U64": "uint64",
+    "I8": "int8",
+    "I16": "int16",
+    "I32": "int32",
+    "I64": "int64",
+    "BF16": "bfloat16",
+    "F16": "float16",
+    "F32": "float32",
+    "F64": "float64",
+    "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
+}
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads the arrays of a checkpoint into nested dicts.
+
+        an Orbax directory     that has a file _METADATA
+        safetensors            a slash in a name begins a dict, a dot is kept
+        an .npz archive        likewise; bfloat16 has no name there, and is refused
+        MessagePack            as `flax.serialization` writes it
+
+    Which of them it is follows from what is in the file, not from its name. Lists
+    become dicts of their indices, and numbers arrays without axes; None is no leaf, as
+    in JAX. A checkpoint is data: pickles are refused, none is ever loaded.
+
+    Args:
+      path: The file or directory.
+
+    Returns:
+      Nested dicts of NumPy arrays, in the dtypes that they were saved in. Those of
+      safetensors stay on disk until they are looked at, and cannot be written to.
+
+    Raises:
+      TypeError: `path` is not a path.
+      ValueError: There is no such file, it is empty, damaged, a pickle, or of another
+        format; a leaf is no array of numbers; there are none, or over 100 000.
+
+    Example:
+      >>> import tempfile, jax, numpy as np
+      >>> from jinit.audit._checkpoints import read_checkpoint
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     np.savez(f"{folder}/model.npz", **{"dense/kernel": np.ones((8, 4))})
+      ...     params = read_checkpoint(f"{folder}/model.npz")
+      >>> jax.tree.map(np.shape, params)
+      {'dense': {'kernel': (8, 4)}}
+
+    References:
+      The formats of Orbax (OCDBT or files, Zarr 2 or 3), of safetensors, of
+      `numpy.savez` and of `flax.serialization.to_bytes`.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be that of a file or directory, got {path!r}.")
+    path = Path(path)
+    name, read = _format(path)
+    try:
+        return _nested(read(path))
+    except Exception as error:  # a damaged file may raise anything
+        reason = str(error)
+        if not isinstance(error, ValueError | TypeError):
+            reason = f"{type(error).__name__}: {reason}"
+        raise ValueError(
+            f"path {str(path)!r} cannot be read as {name}: "
+            f"{textwrap.shorten(reason, 300)}"
+        ) from error
+
+
+def _format(path: Path) -> tuple[str, Callable[[Path], Iterable[Leaf]]]:
+    """The name of a format, by the first bytes of the file, and its reader."""
+    try:
+        if path.is_dir():
+            return "an Orbax checkpoint", _orbax
+        if path.exists() and not path.is_file():  # reading a pipe might never end
+            raise OSError("it is neither a file nor a directory")
+        with path.open("rb") as file:
+            start = file.read(9)
+    except (OSError, ValueError) as error:  # a path may hold what no path can
+        raise ValueError(f"path {str(path)!r} cannot be opened: {error}.") from None
+    if not start:
+        raise ValueError(f"path {str(path)!r} is an empty file; save it again.")
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER:
+        return "safetensors", _safetensors
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "an .npz archive", _npz
+    if start[0] == 0x80 and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        raise ValueError(
+            f"path {str(path)!r} is a pickle, which could run any code when loaded; "
+            "save the arrays as safetensors or .npz."
+        )
+    if 0x80 <= start[0] <= 0x8F or start[0] in (0xDE, 0xDF):  # a map, of any size
+        return "MessagePack", _msgpack
+    raise ValueError(
+        f"path {str(path)!r} must be an Orbax directory or a file of safetensors, .npz "
+        "or flax.serialization, and begins like none of them; save it as one."
+    )
+
+
+def _orbax(path: Path) -> Iterator[Leaf]:
+    try:
+        import tensorstore
+    except ImportError:
+        raise ValueError(
+            "that needs tensorstore: pip install orbax-checkpoint."
+        ) from None
+    if not (path / "_METADATA").is_file():
+        files = sorted((*path.glob("*/_METADATA"), *path.glob("*/*/_METADATA")))
+        within = some(str(file.parent.relative_to(path)) for file in files)
+        raise ValueError(
+            "it has no file _METADATA; give the directory of one item"
+            + (f", here {within}." if within else ".")
+        )
+    metadata = json.loads((path / "_METADATA").read_text(encoding="utf-8"))
+    for entry in _few(metadata["tree_metadata"].values()):
+        keys = [str(key["key"]) for key in entry["key_metadata"]]
+        kind = entry["value_metadata"]["value_type"]
+        if kind == "None":
+            continue
+        if kind == "string":
+            raise TypeError(f"{'/'.join(keys)!r} is a string, not an array of numbers.")
+        spec = _zarr(path, ".".join(keys), metadata)
+        yield keys, tensorstore.open(spec, read=True).result().read().result()
+
+
+def _zarr(path: Path, name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Where tensorstore finds one array of an Orbax checkpoint."""
+    base = {"driver": "file", "path": f"{path.resolve()}/"}
+    if metadata.get("use_ocdbt"):
+        store = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
+    else:
+        store = {**base, "path": f"{path.resolve()}/{name}/"}
+    return {
+        "driver": "zarr3" if metadata.get("use_zarr3") else "zarr",
+        "kvstore": store,
+        # Else zeros stand for what is lost. Older versions left zeros out on purpose.
+        "fill_missing_data_reads": not metadata.get(
+            "store_array_data_equal_to_fill_value"
+        ),
+    }
+
+
+def _safetensors(path: Path) -> Iterator[Leaf]:
+    file = np.memmap(path, np.uint8, "r")
+    start = 8 + int.from_bytes(file[:8].tobytes(), "little")
+    if start > file.size:
+        raise ValueError(f"the file ends in its header, which takes {start} bytes.")
+    header = json.loads(file[8:start].tobytes())
+    header.pop("__metadata__", None)
+    for name, tensor in _few(header.items()):
+        if tensor["dtype"] not in _DTYPES:
+            raise ValueError(f"{name!r} has the dtype {tensor['dtype']!r}.")
+        dtype, shape = jnp.dtype(_DTYPES[tensor["dtype"]]), tensor["shape"]
+        begin, end = tensor["data_offsets"]
+        size = math.prod(shape) * dtype.itemsize
+        if not 0 <= begin <= end <= file.size - start or end - begin != size:
+            raise ValueError(
+                f"{name!r} takes {size} bytes, and should be the bytes {begin} to "
+                f"{end} of the {file.size - start} there are."
+            )
+        data = np.asarray(file[start + begin : start + end])
+        yield name.split("/"), data.view(dtype).reshape(shape)
+
+
+def _npz(path: Path) -> Iterator[Leaf]:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        for name in _few(archive.files):
+            array = archive[name]
+            if isinstance(array, np.ndarray) and array.dtype.kind == "V":
+                raise TypeError(
+                    f"{name!r} has a dtype that .npz has no name for, as bfloat16 and "
+                    "float8; save it as float32, or in another format."
+                )
+            yield name.split("/"), array
+
+
+def _msgpack(path: Path) -> Iterable[Leaf]:
+    from flax import serialization
+
+    return _few(_leaves(serialization.msgpack_restore(path.read_bytes())))
+
+
+def _leaves(tree: Any, keys: tuple[Any, ...] = ()) -> Iterator[Leaf]:
+    if isinstance(tree, Mapping | list | tuple):
+        items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+        for key, value in items:
+            name = str(key) if isinstance(key, int) else key
+            yield from _leaves(value, (*keys, name))
+    elif tree is not None:
+        yield keys, tree
+
+
+def _few(items: Iterable[Any]) -> list[Any]:
+    """The items as a list, of which there must not be too many."""
+    items = list(islice(items, MOST_LEAVES + 1))
+    if len(items) > MOST_LEAVES:
+        raise ValueError(f"it has more than {MOST_LEAVES} leaves.")
+    return items
+
+
+def _nested(leaves: Iterable[Leaf]) -> dict[str, Any]:
+    """Nested dicts that hold each array at its own place."""
+    tree: dict[str, Any] = {}
+    for keys, value in leaves:
+        if not keys or not all(isinstance(key, str) for key in keys):
+            raise TypeError(f"keys must be strings, got {keys!r}.")
+        node: Any = tree
+        for key in keys[:-1]:
+            node = node.setdefault(key, {}) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or keys[-1] in node:
+            raise ValueError(f"there is more than {'/'.join(keys)!r} in its place.")
+        node[keys[-1]] = _array("/".join(keys), value)
+    if not tree:
+        raise ValueError("it holds no arrays.")
+    return tree
+
+
+def _array(path: str, value: Any) -> np.ndarray:
+    if isinstance(value, np.ndarray | np.generic | int | float | complex):
+        array = np.asarray(value)
+        if jnp.issubdtype(array.dtype, np.number) or array.dtype == np.bool_:
+            return array
+    kind = getattr(value, "dtype", type(value).__name__)
+    raise TypeError(f"{path!r} is of type {kind}, not an array of numbers.")

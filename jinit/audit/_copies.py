@@ -1,0 +1,71 @@
+"""Copies: leaves, or parts of one, that repeat draws which were to be independent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jinit.audit._report import Finding, Found
+from jinit.audit._statistics import Statistics, real_parts
+
+_HEAD = 64  # elements that two leaves are compared by first
+_MOST = 1 << 16  # and then at most
+
+
+def copies(
+    leaves: Mapping[str, Any],
+    measured: Mapping[str, Statistics | None],
+) -> list[Finding]:
+    """Leaves, or parts of one, that are copies or multiples of one another."""
+    found, groups = [], dict[Any, list[str]]()
+    for path, array in leaves.items():
+        stats = measured[path]
+        if stats is None or not stats.std or stats.nonfinite or stats.patterned:
+            continue
+        found += [Finding(path, *f) for f in _equal_parts(array)]
+        head = real_parts(array)[:_HEAD].astype(np.float64)
+        if head.size >= 32 and len(set(head)) > 8:
+            groups.setdefault((head > 0).tobytes(), []).append(path)
+    for paths in groups.values():
+        first, *others = paths
+        for path in others:
+            found += _copy(path, leaves[path], first, leaves[first])
+    return found
+
+
+def _copy(path: str, array: np.ndarray, of: str, other: np.ndarray) -> list[Finding]:
+    """Whether a leaf that has the signs of another at its head is a multiple of it."""
+    if np.may_share_memory(array, other):  # tied: one array in two places
+        return []
+    size = min(array.size, other.size, _MOST)
+    a, b = (real_parts(w)[:size].astype(np.float64) for w in (array, other))
+    factor = (a @ b) / (b @ b)
+    if abs(a - factor * b).max() > 0.02 * abs(a).max():
+        return []
+    equal = array.shape == other.shape and np.array_equal(array, other)
+    cause = "one key was used for both, or the layer was copied"
+    times = f"is {factor:.4g} times {of} at its start"
+    return [Finding(path, "equal", f"equals {of}" if equal else times, cause)]
+
+
+def _equal_parts(array: np.ndarray) -> Found:
+    """Members along the first axis, or blocks along the last, that are copies."""
+    if array.ndim < 2 or array.size < 64:
+        return
+    if array.shape[0] > 1 and array[0].size >= 16 and _same(array[0], array[1]):
+        cause = "the members were drawn from one key"
+        yield "equal", "members 0 and 1 along axis 0 are equal", cause
+        return
+    for n in (2, 3, 4, 8):
+        width = array.shape[-1] // n
+        blocks = array[..., :width], array[..., width : 2 * width]
+        if width * n == array.shape[-1] and blocks[0].size >= 16 and _same(*blocks):
+            cause = "the blocks were drawn from one key"
+            yield "equal", f"the first 2 of {n} blocks of outputs are equal", cause
+            return
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return len(set(a.ravel()[:_HEAD].tolist())) > 1 and np.array_equal(a, b)

@@ -1,0 +1,144 @@
+"""The report of an audit: what was measured, and what is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jinit._checks import Shape
+from jinit._text import aligned, to_json
+from jinit.audit._statistics import Statistics
+
+Found = Iterator[tuple[str, str, str]]
+"""The kind, the message and the cause of findings."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """What was measured of one leaf, and what it was meant to be.
+
+    Attributes:
+      path: Its path in the tree.
+      shape: Its shape.
+      dtype: The name of its dtype.
+      measured: Its statistics; None of integers, keys and the like.
+      init: The initializer that it was meant to be drawn by, as it prints.
+      expected_mean: The mean that this gives, if it is known.
+      expected_std: Its standard deviation, if it is known.
+      z_mean: By how many standard errors the mean is off.
+      z_std: By how many the standard deviation is off.
+
+    Example:
+      >>> import jax.numpy as jnp, jinit
+      >>> (leaf,) = jinit.diagnostics.audit({"kernel": jnp.eye(8)}).leaves
+      >>> leaf.path, leaf.shape, f"{leaf.measured.mean:.3f}"
+      ('kernel', (8, 8), '0.125')
+    """
+
+    path: str
+    shape: Shape
+    dtype: str
+    measured: Statistics | None
+    init: str | None = None
+    expected_mean: float | None = None
+    expected_std: float | None = None
+    z_mean: float | None = None
+    z_std: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a leaf.
+
+    Attributes:
+      path: Its path in the tree.
+      kind: "nonfinite", "dead", "constant", "equal", "std", "mean", "distribution",
+        "spectrum", "rank", "saturated", "precision", "dtype", "shape", "missing" or
+        "unexpected".
+      message: What was found.
+      cause: What is likely to have caused it; empty where nothing is known.
+
+    Example:
+      >>> import jax.numpy as jnp, jinit
+      >>> (finding,) = jinit.diagnostics.audit({"kernel": jnp.zeros((8, 8))}).findings
+      >>> finding.path, finding.kind
+      ('kernel', 'dead')
+    """
+
+    path: str
+    kind: str
+    message: str
+    cause: str = ""
+
+    def __str__(self) -> str:
+        cause = f" Likely: {self.cause}." if self.cause else ""
+        return f"{self.path}: {self.kind}: {self.message}.{cause}"
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """What `jinit.diagnostics.audit` found. It prints as a table and the findings.
+
+    Attributes:
+      leaves: One `Leaf` for each of the tree, in its order.
+      findings: One `Finding` for each thing that is wrong, in the order of the leaves.
+
+    Example:
+      >>> import jax.numpy as jnp, jinit
+      >>> report = jinit.diagnostics.audit({"bias": jnp.ones(8)})
+      >>> print(report.exit_status, "-", str(report).splitlines()[-1])
+      0 - no findings
+    """
+
+    leaves: tuple[Leaf, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """0 if nothing was found, else 1: for `sys.exit` in a check."""
+        return int(bool(self.findings))
+
+    def __repr__(self) -> str:
+        heading = ("path", "shape", "dtype", "mean", "std", "expected", "z", "kurtosis")
+        rows = [heading, *map(_row, self.leaves)]
+        count = len(self.findings)
+        lines = [aligned(rows), ""]
+        lines += [f"{count or 'no'} finding{'s' if count != 1 else ''}"]
+        return "\n".join(lines + [f"- {finding}" for finding in self.findings])
+
+    def to_json(self) -> str:
+        """Writes the report down.
+
+        Returns:
+          JSON: an object with "leaves" and "findings"; NaN and infinity are strings.
+
+        Example:
+          >>> import json, jax.numpy as jnp, jinit
+          >>> report = jinit.diagnostics.audit({"kernel": jnp.zeros((8, 8))})
+          >>> json.loads(report.to_json())["findings"][0]["kind"]
+          'dead'
+        """
+        leaves = [
+            {**vars(leaf), "measured": leaf.measured and leaf.measured._asdict()}
+            for leaf in self.leaves
+        ]
+        findings = [vars(finding) for finding in self.findings]
+        return to_json("audit", leaves=leaves, findings=findings)
+
+
+def _row(leaf: Leaf) -> tuple[str, ...]:
+    found = leaf.measured
+    if found is None or not found.size:
+        return leaf.path, str(leaf.shape), leaf.dtype, "", "", "", "", ""
+    scores = [z for z in (leaf.z_mean, leaf.z_std) if z is not None]
+    return (
+        leaf.path,
+        str(leaf.shape),
+        leaf.dtype,
+        f"{found.mean:.3g}",
+        f"{found.std:.4g}",
+        "" if leaf.expected_std is None else f"{leaf.expected_std:.4g}",
+        f"{max(scores, key=abs):.1f}" if scores else "",
+        "" if math.isnan(found.kurtosis) else f"{found.kurtosis:.2f}",
+    )

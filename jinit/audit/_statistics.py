@@ -1,0 +1,182 @@
+"""Statistics: what is measured of one array, in chunks and in double precision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+_CHUNK = 1 << 16  # elements: in double precision they stay in a core's cache
+_COLUMNS, _ROWS = 64, 1024  # of a kernel, at most, of which the rank is taken
+
+
+class Statistics(NamedTuple):
+    """What is measured of one array.
+
+    Of complex numbers the mean and the kurtosis are those of the real parts. A NaN
+    equals a NaN here, so that reports compare.
+
+    Attributes:
+      size: The number of elements.
+      mean: Their mean; NaN where there are none.
+      std: Their standard deviation about it; for complex numbers that of |w - mean|.
+      kurtosis: The fourth central moment over the squared variance: 3 of a normal
+        distribution, 1.8 of a uniform one; NaN of a constant.
+      minimum: The least.
+      maximum: The greatest.
+      zeros: How many are zero.
+      nonfinite: How many are NaN or infinite; the others are counted in all the above.
+      rank: The rank of `columns` columns of the kernel; None of what is no kernel, or
+        too small to tell.
+      columns: How many columns that are, at most half as many as there are rows.
+    """
+
+    size: int
+    mean: float
+    std: float
+    kurtosis: float
+    minimum: float
+    maximum: float
+    zeros: int
+    nonfinite: int
+    rank: int | None
+    columns: int | None
+
+    def __eq__(self, other: object) -> bool:
+        # Python prints floats so that they can be read back, and NaN as one.
+        return isinstance(other, Statistics) and repr(self) == repr(other)
+
+    def __ne__(self, other: object) -> bool:  # a tuple has one of its own
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    @property
+    def patterned(self) -> bool:
+        """Whether many are zero, as in a sparse or an identity kernel."""
+        return self.zeros > 0.2 * self.size
+
+
+def measure(array: np.ndarray) -> Statistics:
+    """Measures an array of floating-point or complex numbers."""
+    rank, columns = _rank(array)
+    if not _is_complex(array.dtype):
+        return _measured(array, rank, columns)
+    real, imaginary = (_measured(part, rank, columns) for part in _parts(array))
+    return real._replace(
+        std=math.hypot(real.std, imaginary.std),
+        minimum=min(real.minimum, imaginary.minimum),
+        maximum=max(real.maximum, imaginary.maximum),
+        zeros=int(np.count_nonzero(array == 0)),
+        nonfinite=int(np.count_nonzero(~np.isfinite(array))),
+    )
+
+
+def _measured(array: np.ndarray, rank: int | None, columns: int | None) -> Statistics:
+    flat = np.ascontiguousarray(array).reshape(-1)
+    start = _chunk_of(flat, 0)
+    start = start[np.isfinite(start)]
+    shift = float(start.mean()) if start.size else 0.0
+    sums, low, high, zeros, count = np.zeros(4), math.nan, math.nan, 0, 0
+    for x in _chunks(flat):
+        if not np.isfinite(x).all():
+            x = x[np.isfinite(x)]
+        if not x.size:
+            continue
+        low = float(x.min()) if count == 0 else min(low, float(x.min()))
+        high = float(x.max()) if count == 0 else max(high, float(x.max()))
+        zeros, count = zeros + x.size - int(np.count_nonzero(x)), count + x.size
+        x = x - shift
+        squares = x * x
+        # Not by BLAS, whose own threads get into each other's way here.
+        sums += x.sum(), squares.sum(), (x * squares).sum(), np.square(squares).sum()
+    moments = _central(sums, shift, count)
+    return Statistics(
+        array.size, *moments, low, high, zeros, flat.size - count, rank, columns
+    )
+
+
+def as_matrix(array: np.ndarray) -> np.ndarray:
+    """A kernel as a matrix, whose columns are its last axis."""
+    return array.reshape(-1, array.shape[-1])
+
+
+def sampled_columns(
+    array: np.ndarray, most: int, rows: int | None = None
+) -> np.ndarray:
+    """Some columns of a kernel in double precision: the first ones, and any others.
+
+    Of each the first rows are taken, if it is said how many.
+    """
+    matrix = as_matrix(array)[:rows]
+    columns = matrix.shape[1]
+    if columns > most:  # neighbours may be copies of one another, or those far apart
+        others = np.random.default_rng(0).permutation(np.arange(most // 2, columns))
+        matrix = matrix[:, [*range(most // 2), *others[: most - most // 2]]]
+    return matrix.astype(_wide(array.dtype))
+
+
+def real_parts(array: np.ndarray) -> np.ndarray:
+    """The elements in a row; of complex ones the real and the imaginary parts."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return flat.view(flat.real.dtype) if _is_complex(flat.dtype) else flat
+
+
+def _parts(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.asarray(array.real), np.asarray(array.imag)
+
+
+def _wide(dtype: Any) -> type:
+    return np.complex128 if _is_complex(dtype) else np.float64
+
+
+def _is_complex(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, np.complexfloating)
+
+
+def _chunk_of(parts: np.ndarray, start: int) -> np.ndarray:
+    chunk = parts[start : start + _CHUNK]
+    if chunk.dtype == jnp.bfloat16:  # the upper half of a float32; quicker than a cast
+        chunk = (chunk.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return chunk.astype(np.float64)
+
+
+def _chunks(parts: np.ndarray) -> Iterator[np.ndarray]:
+    return (_chunk_of(parts, start) for start in range(0, parts.size, _CHUNK))
+
+
+def _central(sums: np.ndarray, shift: float, count: int) -> tuple[float, float, float]:
+    """Mean, deviation and kurtosis from sums of powers about a shift near the mean."""
+    if not count:
+        return math.nan, math.nan, math.nan
+    first, second, third, fourth = map(float, sums / count)
+    variance = max(second - first**2, 0.0)
+    moment = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
+    std = math.sqrt(variance * count / (count - 1)) if count > 1 else 0.0
+    known = variance > 1e-28 * shift**2
+    return shift + first, std, moment / variance**2 if known else math.nan
+
+
+def _rank(array: np.ndarray) -> tuple[int | None, int | None]:
+    """The rank of some columns, with singular values below 1% of the first as zero.
+
+    There are twice as many rows as columns, or more, so that of independent weights
+    the last is above a tenth of the first, and rounding to half precision far below.
+    """
+    if array.ndim < 2 or not array.size:
+        return None, None
+    rows, most = array.size // array.shape[-1], min(_COLUMNS, array.shape[-1])
+    if rows < 16 or most < 2:
+        return None, None
+    columns = sampled_columns(array, min(most, rows // 2), _ROWS)
+    # A mean that all weights share says nothing of their rank.
+    columns = columns - columns.mean()
+    gram = columns.conj().T @ columns
+    if not np.isfinite(gram).all():
+        return None, None
+    squares = np.linalg.eigvalsh(gram)
+    return int((squares > 1e-4 * squares[-1]).sum()), columns.shape[1]

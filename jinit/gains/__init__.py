@@ -1,0 +1,1 @@
+"""Gains: what makes up for an activation, and what it does in depth."""

@@ -1,0 +1,115 @@
+"""An activation as a function of doubles: evaluated, differentiated and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit.gains._names import Function, Refused
+
+Curve = Callable[[np.ndarray], np.ndarray]
+
+_BATCH = 1 << 13  # points at once: one size, so that each function is compiled once
+
+
+@lru_cache(maxsize=64)
+def value(function: Function) -> Curve:
+    """Makes f a function of an array of doubles of any shape.
+
+    Raises:
+      Refused: f cannot be called with one array, changes its shape or dtype, or is not
+        elementwise. At the call: it is NaN.
+    """
+    _check_result(function)
+    curve = _batched(jax.jit(function), "value")
+    _check_elementwise(curve)
+    return curve
+
+
+@lru_cache(maxsize=64)
+def derivative(function: Function) -> Curve:
+    """Likewise f', as JAX differentiates it: jumps count for nothing.
+
+    Raises:
+      Refused: f cannot be differentiated, or as for `value`.
+    """
+    value(function)
+
+    def slopes(x: jax.Array) -> jax.Array:
+        _, pullback = jax.vjp(function, x)
+        return pullback(jnp.ones_like(x))[0]
+
+    return _batched(jax.jit(slopes), "derivative")
+
+
+def _batched(program: Function, what: str) -> Curve:
+    def curve(x: np.ndarray) -> np.ndarray:
+        batches = np.pad(x.ravel(), (0, -x.size % _BATCH)).reshape(-1, _BATCH)
+        results = [_call(program, jax.device_put(batch)) for batch in batches]
+        y = np.concatenate(jax.device_get(results))[: x.size].reshape(x.shape)
+        if np.isnan(y).any():
+            rule = f"must not have a NaN as its {what}"
+            where = f", which has one at {x[np.isnan(y)][0]:.6g}"
+            raise Refused(ValueError, rule, where)
+        return y
+
+    return curve
+
+
+def _call(program: Function, x: Any) -> Any:
+    """Calls what a user wrote, which may raise anything."""
+    try:
+        return program(x)
+    except Exception as error:
+        rule = (
+            "must be a function of one array, made of JAX's operations, that depends "
+            "on no traced value"
+        )
+        reason = str(error).strip().partition("\n")[0].removesuffix(".")
+        remedy = f", which raised {type(error).__name__}: {reason}"
+        raise Refused(TypeError, rule, remedy) from error
+
+
+def _check_result(function: Function) -> None:
+    """Refuses a function that changes the shape or the dtype."""
+    asked = jax.ShapeDtypeStruct((_BATCH,), np.float64)
+    result = _call(lambda x: jax.eval_shape(function, x), asked)
+    if not hasattr(result, "shape"):
+        remedy = f", which returns {result!r}"
+        raise Refused(TypeError, "must return an array", remedy)
+    if result.shape != asked.shape:
+        remedy = (
+            f", which returns {result.shape} for {asked.shape}; of a gated unit give "
+            "the name, such as 'swiglu'"
+        )
+        raise Refused(ValueError, "must keep the shape", remedy)
+    if result.dtype != asked.dtype:
+        rule = "must return the real dtype that it is given"
+        remedy = (
+            f", which returns {result.dtype} for float64; convert with .astype(x.dtype)"
+        )
+        raise Refused(TypeError, rule, remedy)
+
+
+def _check_elementwise(curve: Curve) -> None:
+    """Refuses a function whose value depends on its place, or on the other elements."""
+    half = _BATCH // 2
+    low, high = np.linspace(-3.0, 1.0, half), np.linspace(0.1, 3.0, half)
+    first, second = np.split(curve(np.concatenate([low, high])), 2)
+    # The same points again, in the other half, beside others.
+    for others in (np.linspace(0.1, 40.0, half), np.linspace(-40.0, -0.1, half)):
+        first_again = np.split(curve(np.concatenate([others, low])), 2)[1]
+        second_again = np.split(curve(np.concatenate([high, others])), 2)[0]
+        for y, again in ((first, first_again), (second, second_again)):
+            if not np.allclose(y, again, rtol=1e-9, atol=1e-12):
+                raise Refused(
+                    ValueError,
+                    "must be elementwise",
+                    ", in which the elements of an array depend on each other or on "
+                    "their place",
+                )

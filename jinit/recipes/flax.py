@@ -1,0 +1,70 @@
+"""Flax's defaults, as rules: what a model has that names no initializer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinit._basic import constant, ones, zeros
+from jinit._checks import Shape
+from jinit._fan_scaled import lecun_normal, variance_scaling
+from jinit._orthogonal import orthogonal
+
+Shapes = Mapping[str, Shape]
+
+_FIXED = {
+    "embedding": variance_scaling(1.0, "fan_in", "normal", out_axis=0),
+    "scale": ones(),
+    "bias": zeros(),
+    "mean": zeros(),
+    "var": ones(),
+    "negative_slope": constant(0.01),
+}
+_RECURRENT = {"hi", "hf", "hg", "ho", "hr", "hz", "hn", "h"}  # kernels of the state
+
+
+def default_rules() -> dict[str, Callable[..., Any]]:
+    """Returns the rules by which Flax's layers are initialized by default.
+
+    Kernels are LeCun's by the inputs that their layer flattens, those of the state of
+    a recurrent cell orthogonal, biases zero. What is not recognised is left alone.
+
+    Returns:
+      A mapping with one rule for all paths.
+
+    Example:
+      >>> from jinit.recipes.flax import flax_rules
+      >>> rule = flax_rules()["**"]
+      >>> rule("attn/query/kernel", (64, 4, 16), {"attn/query/kernel": (64, 4, 16)})
+      lecun_normal(fan_in=64.0)
+
+    References:
+      `flax.linen` and `flax.nnx` 0.12.
+    """
+    return {"**": _default}
+
+
+def _default(path: str, shape: Shape, shapes: Shapes) -> Any:
+    layer, _, name = path.rpartition("/")
+    place = layer.rpartition("/")[2]
+    if name in _FIXED:
+        return _FIXED[name]
+    if name != "kernel" or len(shape) < 2:
+        return None
+    if place in _RECURRENT and len(shape) == 2:
+        return orthogonal()
+    if place == "dense_h":
+        return None  # packed gates, of whichever cell
+    inputs = _inputs(layer, place, shape, shapes)
+    return None if inputs is None else lecun_normal(fan_in=math.prod(shape[:inputs]))
+
+
+def _inputs(layer: str, place: str, shape: Shape, shapes: Shapes) -> int | None:
+    """How many of the axes of a kernel its layer sums over."""
+    bias = shapes.get(f"{layer}/bias" if layer else "bias")
+    if "Conv" in place or len(shape) == 2:
+        return len(shape) - 1
+    if bias is not None and bias == shape[len(shape) - len(bias) :]:
+        return len(shape) - len(bias)
+    return {"query": 1, "key": 1, "value": 1, "out": len(shape) - 1}.get(place)

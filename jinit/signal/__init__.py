@@ -1,0 +1,1 @@
+"""What a batch shows: signals by layer, and kernels and scales drawn from them."""

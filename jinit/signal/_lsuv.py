@@ -1,0 +1,459 @@
+"""Initialization from data: layers are scaled by what they return for a batch.
+
+One forward pass does all of them: each output is replaced by what it is to become,
+before the layers after it see it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import _checks
+from jinit._checks import is_traced
+from jinit._text import aligned, some, to_json
+from jinit.model._paths import Pattern, matcher, named_leaves
+from jinit.signal._watch import (
+    apply_watched,
+    check_arrays,
+    check_model,
+    laid_out,
+    layer_shapes,
+    leading_axes,
+    owner,
+    sibling,
+    trails,
+    wide,
+)
+
+_UNMOVED = 0.01
+"""The share of its way that an output goes at least if it follows its kernel."""
+
+
+def lsuv(
+    apply: Any,
+    params: Any,
+    batch: Any,
+    *,
+    tolerance: float = 0.1,
+    max_tries: int = 10,
+    layers: Pattern | Iterable[Pattern] | None = None,
+    center: bool = False,
+    progress: Callable[[int, float], Any] | None = None,
+) -> tuple[Any, LsuvReport]:
+    """Layer-sequential unit variance: scales kernels until outputs have variance 1.
+
+        y = u + b  ->  c u + b,    c > 0 such that Var(c u + b) = 1
+
+    Here u is the part of a layer's output that is linear in its kernel, b its bias, and
+    the variance is that of all elements of the output for the batch. One forward pass
+    scales each layer in the order of the calls. More passes follow as long as a layer
+    is not within the tolerance. The kernels are those given: the paper starts from
+    orthonormal ones, `jinit.reinit(key, params, {"**/kernel": jinit.orthogonal(), "**":
+    None})`.
+
+    Args:
+      apply: A linen module; an nnx module; or a function of `params` and `batch` that
+        applies linen modules, which can give them what else they need.
+      params: Linen's variables, or the state of an nnx model. They are not changed.
+      batch: The inputs, given to the model as its one argument.
+      tolerance: How far from 1 a variance may be, greater than 0.
+      max_tries: How many passes may scale, at least 1.
+      layers: Which layers to scale: a glob over the paths of their kernels or a
+        compiled regular expression, as `jinit.plan` takes it, or several. By default
+        all that own a leaf named "kernel".
+      center: Whether to set biases such that outputs have mean 0, those of each element
+        of a bias by themselves. By default biases stay as they are.
+      progress: A function that is called after each forward pass, with its number and
+        the largest |variance - 1| of the layers that it found.
+
+    Returns:
+      A tree like `params`, in the same dtypes and shardings, and a `LsuvReport`. Layers
+      that could not be scaled are no error: the report names them, with the reason.
+
+    Raises:
+      TypeError: An argument is not of its type, or is traced.
+      ValueError: Parameters or inputs are not finite; there is no kernel, or none that
+        a pattern of `layers` matches; an option is out of range; or the model fails on
+        the batch, or calls no layers.
+
+    Example:
+      >>> import jax, jinit
+      >>> import flax.linen as nn
+      >>> def dense(features):
+      ...     return nn.Dense(features, kernel_init=jinit.normal(std=0.01))
+      >>> model = nn.Sequential([dense(256), nn.relu, dense(256), nn.relu, dense(10)])
+      >>> x = jax.random.normal(jax.random.key(0), (64, 784))
+      >>> params, report = jinit.lsuv(model, model.init(jax.random.key(1), x), x)
+      >>> report
+      path                    before    after  scale  tries  note
+      params/layers_0/kernel  0.07878   1      3.563  1
+      params/layers_2/kernel  0.01321   1      8.701  1
+      params/layers_4/kernel  0.008756  1      10.69  1
+      >>> print(f"{model.apply(params, x).var():.3f}")
+      1.000
+
+    References:
+      Mishkin and Matas (2015), "All you need is a good init", arXiv:1511.06422,
+      algorithm 1. It runs the model once for each layer and try, and divides by the
+      standard deviation of the whole output, that of the bias included.
+    """
+    tolerance, max_tries = _checked(tolerance, max_tries, progress)
+    center = _checks.flag("center", center)
+    check_model("lsuv", apply)
+    check_arrays("params", params)
+    check_arrays("batch", batch)
+    kernels = _chosen(params, layers)
+    shapes, _ = layer_shapes(apply, params, batch)
+    called = {path: kernels[path] for path in shapes if path in kernels}
+    biases = _own_biases(params, called, shapes) if center else {}
+    states = {path: _State() for path in called}
+    measure = partial(jax.jit(partial(_measure, apply, called)), params, batch)
+    biases = _tried(measure, called, states, biases, tolerance, max_tries, progress)
+    changed = _changed(params, _scales(called, states), biases)
+    rows = [state.row(called[path], tolerance) for path, state in states.items()]
+    rows += [_unseen(kernel) for path, kernel in kernels.items() if path not in called]
+    converged = not any(row.note for row in rows)
+    return laid_out(changed, params), LsuvReport(tuple(rows), converged)
+
+
+@dataclass(frozen=True)
+class LsuvLayer:
+    """What became of one layer.
+
+    Attributes:
+      path: The path of its kernel.
+      before: The variance of its output before its kernel was scaled for the first
+        time, with the layers before it scaled; None for a layer that was not seen.
+      after: The variance in the last forward pass, of the parameters that are returned.
+      scale: What its kernel was multiplied by.
+      tries: The number of passes that scaled it.
+      note: Why its variance is not 1; empty where it is.
+
+    Example:
+      >>> import flax.linen as nn, jax, jinit
+      >>> model, x = nn.Dense(64), jax.random.normal(jax.random.key(0), (64, 32))
+      >>> _, report = jinit.lsuv(model, model.init(jax.random.key(1), x), x)
+      >>> (layer,) = report.layers
+      >>> print(f"{layer.path}: {layer.after:.3f} after {layer.tries} pass")
+      params/kernel: 1.000 after 1 pass
+    """
+
+    path: str
+    before: float | None
+    after: float | None
+    scale: float
+    tries: int
+    note: str
+
+
+@dataclass(frozen=True, repr=False)
+class LsuvReport:
+    """What became of each layer: what `jinit.lsuv` returns with the parameters.
+
+    It prints as a table with a row for each layer.
+
+    Attributes:
+      layers: A `LsuvLayer` for each kernel, in the order of the calls; those that were
+        not seen come last.
+      converged: Whether all of them are within the tolerance.
+
+    Example:
+      >>> import flax.linen as nn, jax, jinit
+      >>> model, x = nn.Dense(64), jax.random.normal(jax.random.key(0), (64, 32))
+      >>> params, report = jinit.lsuv(model, model.init(jax.random.key(1), x), x)
+      >>> report.converged, len(report.layers)
+      (True, 1)
+    """
+
+    layers: tuple[LsuvLayer, ...]
+    converged: bool
+
+    def __repr__(self) -> str:
+        rows = [("path", "before", "after", "scale", "tries", "note")]
+        rows += [tuple(map(_cell, asdict(row).values())) for row in self.layers]
+        return aligned(rows)
+
+    def to_json(self) -> str:
+        """Returns the rows and whether all converged as JSON.
+
+        Numbers that JSON does not have are the strings "inf", "-inf" and "nan".
+        """
+        layers = [asdict(row) for row in self.layers]
+        return to_json("lsuv", converged=self.converged, layers=layers)
+
+
+class _Found(NamedTuple):
+    """What a pass found of a layer."""
+
+    variance: Any
+    error: Any
+    """What has to be within the tolerance."""
+    root: Any
+    """The scale that gives variance 1; 0 for a constant output, NaN for none."""
+    factor: Any
+    """What the pass scaled by."""
+
+
+@dataclass
+class _State:
+    """What is known of a layer from pass to pass."""
+
+    seen: list[_Found] = field(default_factory=list)
+    scale: float = 1.0
+    tries: int = 0
+    limit: float = 0.0
+    """The error up to which it is left as it is: in the first pass none."""
+
+    def see(self, found: _Found, tolerance: float) -> None:
+        if not self.held:
+            self.limit = tolerance
+            if self.tries and found.error >= tolerance and self._unmoved(found):
+                self.limit, self.scale = math.inf, 1.0
+        self.seen.append(found)
+
+    @property
+    def held(self) -> bool:
+        return self.limit == math.inf
+
+    def _unmoved(self, found: _Found) -> bool:
+        """Whether the output has the variance that it had before it was scaled."""
+        before, after = self.seen[-1].variance, found.variance
+        if not (0 < before < math.inf and 0 < after < math.inf):
+            return False
+        return abs(math.log(after / before)) < _UNMOVED * abs(math.log(before))
+
+    def scale_once(self) -> None:
+        if not self.held and self.seen[-1].factor != 1:
+            self.scale *= self.seen[-1].factor
+            self.tries += 1
+
+    def row(self, path: str, tolerance: float) -> LsuvLayer:
+        before, after = self.seen[0].variance, self.seen[-1].variance
+        note = self._note(tolerance)
+        return LsuvLayer(path, before, after, self.scale, self.tries, note)
+
+    def _note(self, tolerance: float) -> str:
+        last = self.seen[-1]
+        if last.error < tolerance:
+            return ""
+        if not math.isfinite(last.variance):
+            return "its output is not finite"
+        if self.held:
+            return "its output does not follow its kernel"
+        if last.root == 0:
+            return "its output does not vary"
+        if math.isnan(last.root):
+            return "its biases alone vary too much"
+        return f"not within {tolerance:g} after {self.tries} tries"
+
+
+def _unseen(kernel: str) -> LsuvLayer:
+    note = "not seen: it is not called, or within remat, scan or vmap"
+    return LsuvLayer(kernel, None, None, 1.0, 0, note)
+
+
+def _checked(tolerance: Any, max_tries: Any, progress: Any) -> tuple[float, int]:
+    tolerance = _checks.positive("tolerance", tolerance)
+    if is_traced(tolerance):
+        raise TypeError(f"tolerance is traced, got {tolerance!r}; call outside of jit.")
+    if progress is not None and not callable(progress):
+        raise TypeError(
+            "progress must be a function of the number of a pass and a distance, or "
+            f"None, got {progress!r}."
+        )
+    return tolerance, _checks.count("max_tries", max_tries)
+
+
+def _tried(
+    measure: Callable[..., Any],
+    called: Mapping[str, str],
+    states: Mapping[str, _State],
+    biases: Any,
+    tolerance: float,
+    max_tries: int,
+    progress: Any,
+) -> Any:
+    """Runs passes until one finds nothing to scale; the last one only measures."""
+    for number in range(max_tries + 1):
+        last = number == max_tries
+        limits = {path: math.inf if last else s.limit for path, s in states.items()}
+        found, centered = measure(_scales(called, states), biases, limits)
+        found = jax.device_get(found)
+        for path, state in states.items():
+            state.see(_Found(*map(float, found[path])), tolerance)
+        if progress is not None:
+            progress(number + 1, _worst(found.values()))
+        if all(each.factor == 1 for each in found.values()):
+            break
+        for state in states.values():
+            state.scale_once()
+        biases = centered
+    return biases
+
+
+def _scales(
+    called: Mapping[str, str], states: Mapping[str, _State]
+) -> dict[str, float]:
+    return {called[path]: state.scale for path, state in states.items()}
+
+
+def _worst(found: Iterable[_Found]) -> float:
+    """The largest distance from variance 1, NaN if there is one; 0 of no layers."""
+    return float(np.max([abs(each.variance - 1) for each in found], initial=0.0))
+
+
+def _chosen(params: Any, patterns: Any) -> dict[str, str]:
+    """The kernels to scale by the layer that they belong to."""
+    leaves, _ = named_leaves(params)
+    kernels = [
+        path
+        for path, leaf in leaves
+        if path.split("/")[-1] == "kernel" and jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    if not kernels:
+        raise ValueError(
+            "params must hold leaves of floats named 'kernel', but there are only "
+            f"{some(path for path, _ in leaves)}; give the variables of the model."
+        )
+    if patterns is not None:
+        matches = {text: matcher(text) for text in _several(patterns)}
+        _refuse_unmatched(matches, kernels)
+        kernels = [k for k in kernels if any(match(k) for match in matches.values())]
+    return {owner(path): path for path in kernels}
+
+
+def _several(patterns: Any) -> list[Any]:
+    if isinstance(patterns, str | re.Pattern):
+        return [patterns]
+    try:
+        return list(patterns)
+    except TypeError:
+        raise TypeError(
+            "layers must be a glob over the paths of kernels, a regular expression, or "
+            f"several of them, got {patterns!r}."
+        ) from None
+
+
+def _refuse_unmatched(
+    matches: Mapping[Any, Callable[[str], bool]], kernels: Sequence[str]
+) -> None:
+    unmatched = [
+        text for text, match in matches.items() if not any(map(match, kernels))
+    ]
+    if unmatched or not matches:
+        raise ValueError(
+            f"layers must match kernels, but {some(unmatched) or 'no pattern'} matches "
+            f"none of {some(kernels)}; correct it, or leave it out."
+        )
+
+
+def _own_biases(
+    params: Any, called: Mapping[str, str], shapes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The biases of the layers, by path, as far as one is added to the last axes."""
+    leaves = dict(named_leaves(params)[0])
+    siblings = {layer: sibling(kernel, "bias") for layer, kernel in called.items()}
+    return {
+        path: leaves[path]
+        for layer, path in siblings.items()
+        if path in leaves and trails(leaves[path].shape, shapes[layer].shape)
+    }
+
+
+def _measure(
+    apply: Any,
+    called: Mapping[str, str],
+    params: Any,
+    batch: Any,
+    scales: Mapping[str, Any],
+    biases: Mapping[str, Any],
+    limits: Mapping[str, Any],
+) -> tuple[dict[str, _Found], dict[str, Any]]:
+    """One forward pass: what it finds of each layer, and the biases that center it."""
+    changed = _changed(params, scales, biases)
+    leaves = dict(named_leaves(changed)[0])
+    found, centered = dict[str, _Found](), dict[str, Any]()
+
+    def visit(path: str, output: jax.Array) -> jax.Array:
+        if path not in called:
+            return output
+        bias = sibling(called[path], "bias")
+        center = bias in biases
+        found[path], moved, output = _rescaled(
+            output, leaves.get(bias), center, limits[path]
+        )
+        if center:
+            centered[bias] = moved
+        return output
+
+    apply_watched(apply, changed, batch, visit)
+    return found, centered
+
+
+def _rescaled(
+    output: jax.Array, bias: Any, center: bool, limit: Any
+) -> tuple[_Found, Any, jax.Array]:
+    """What a layer's output is, and the bias and the output that it gets."""
+    y = output.astype(wide(output.dtype))
+    b = jnp.zeros_like(y)
+    if bias is not None and trails(bias.shape, y.shape):
+        b = jnp.broadcast_to(bias.astype(output.dtype).astype(y.dtype), y.shape)
+    u, error = y - b, abs(y.var() - 1)
+    mean = jnp.zeros((), y.dtype)
+    if center:
+        axes = leading_axes(y, bias.ndim)
+        mean, b = u.mean(axes), jnp.zeros_like(y)
+        u = u - jnp.broadcast_to(mean, y.shape)
+        error = jnp.maximum(error, abs(y.mean(axes)).max())
+    root = _root(u, b)
+    free = (root > 0) & ~(error <= limit)
+    factor = jnp.where(free, root, 1)
+    result = jnp.where(free, (factor * u + b).astype(output.dtype), output)
+    if center:
+        bias = jnp.where(free, (-factor * mean).astype(bias.dtype), bias)
+    return _Found(y.var(), error, root, factor), bias, result
+
+
+def _root(u: jax.Array, b: jax.Array) -> jax.Array:
+    """The c > 0 for which c u + b has variance 1.
+
+    c² Var(u) + 2 c Cov(u, b) + Var(b) = 1
+    """
+    size = abs(u).max()  # so that squares neither overflow nor vanish
+    u, b = u / size - (u / size).mean(), b - b.mean()
+    spread, both, rest = (u * u).mean(), (u * b).mean(), (b * b).mean()
+    root = (jnp.sqrt(both**2 + spread * (1 - rest)) - both) / spread / size
+    root = jnp.where(jnp.isfinite(root) & (root > 0), root, jnp.nan)
+    constant = (size == 0) | (spread < (10 * jnp.finfo(u.dtype).eps) ** 2)
+    return jnp.where(constant, 0, root)
+
+
+def _changed(params: Any, scales: Mapping[str, Any], biases: Mapping[str, Any]) -> Any:
+    """The parameters, their kernels scaled and their biases replaced."""
+    leaves, treedef = named_leaves(params)
+    return treedef.unflatten(
+        [
+            _times(leaf, scales[path]) if path in scales else biases.get(path, leaf)
+            for path, leaf in leaves
+        ]
+    )
+
+
+def _times(kernel: Any, scale: Any) -> Any:
+    """A kernel scaled, rounded once."""
+    return (kernel.astype(wide(kernel.dtype)) * scale).astype(kernel.dtype)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)

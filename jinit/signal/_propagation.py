@@ -1,0 +1,366 @@
+"""Propagation: what a model makes of signals and gradients, layer by layer."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit._checks import check_keys
+from jinit._text import aligned, some, to_json
+from jinit.gains._mean_field import variance_map
+from jinit.gains._moments import Infinite
+from jinit.gains._names import Activation
+from jinit.model._paths import Pattern, matcher, named_leaves
+from jinit.signal._watch import (
+    apply_watched,
+    check_arrays,
+    layer_shapes,
+    refusing_batch,
+)
+
+Layers = dict[str, jax.ShapeDtypeStruct]
+"""The outputs of the layers by path, in the order of their calls."""
+
+_QUARTILES = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Propagation:
+    """Signals and gradients by layer: what `jinit.diagnostics.propagation` returns.
+
+    It prints as a table with a row for each layer; of several members as the median,
+    and the quartiles in brackets. The arrays have a row for each member and a column
+    for each layer; infinities and NaNs in them are what the model computed.
+
+    Attributes:
+      layers: The paths of the layers, in the order in which they were called; the
+        model itself is "".
+      second_moment: The mean square of a layer's output.
+      mean: The mean of it.
+      dead: The share of units that are zero for the whole batch. A unit is an index of
+        the last axis: a feature, a channel.
+      gradient: The mean square of the gradient with respect to a layer's output.
+      predicted: The second moments that theory predicts, one for each layer; NaN for
+        layers that own no kernel. None where no activation was given.
+
+    Example:
+      >>> import flax.linen as nn, jax, jinit
+      >>> model = nn.Dense(64, kernel_init=jinit.he_normal())
+      >>> x = jax.random.normal(jax.random.key(0), (8, 64))
+      >>> params = model.init(jax.random.key(1), x)
+      >>> found = jinit.diagnostics.propagation(model, params, x)
+      >>> found.layers, found.second_moment.shape
+      (('',), (1, 1))
+    """
+
+    layers: tuple[str, ...]
+    second_moment: np.ndarray
+    mean: np.ndarray
+    dead: np.ndarray
+    gradient: np.ndarray
+    predicted: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        heading = ("layer", "second moment", "mean", "dead", "gradient")
+        measured = (self.second_moment, self.mean, self.dead, self.gradient)
+        columns = [map(layer_name, self.layers), *map(_cells, measured)]
+        if self.predicted is not None:
+            heading = (*heading, "predicted")
+            shown = ("" if math.isnan(q) else f"{q:.4g}" for q in self.predicted)
+            columns.append([*shown])
+        return aligned([heading, *zip(*columns, strict=True)])
+
+    def select(self, pattern: Pattern) -> Propagation:
+        """Returns what is known of some of the layers.
+
+        Args:
+          pattern: A glob over their paths, or a compiled regular expression, as
+            `jinit.plan` takes it.
+
+        Returns:
+          A `Propagation` of the layers that match.
+
+        Raises:
+          TypeError: The pattern is none.
+          ValueError: It is malformed, or matches no layer.
+        """
+        chosen = matching(self.layers, pattern)
+        predicted = None if self.predicted is None else self.predicted[chosen]
+        return Propagation(
+            tuple(self.layers[number] for number in chosen),
+            self.second_moment[:, chosen],
+            self.mean[:, chosen],
+            self.dead[:, chosen],
+            self.gradient[:, chosen],
+            predicted,
+        )
+
+    def to_json(self) -> str:
+        """Returns the layers and the arrays as JSON.
+
+        Numbers that JSON does not have are the strings "inf", "-inf" and "nan"; a layer
+        without a prediction has null.
+        """
+        predicted = self.predicted
+        config = {
+            "layers": self.layers,
+            "second_moment": self.second_moment,
+            "mean": self.mean,
+            "dead": self.dead,
+            "gradient": self.gradient,
+            "predicted": None
+            if predicted is None
+            else [None if np.isnan(q) else q for q in predicted],
+        }
+        return to_json("propagation", **config)
+
+
+def propagation(
+    model: Any,
+    params: Any,
+    batch: Any,
+    *,
+    keys: Any = None,
+    activation: Activation | variance_map | None = None,
+) -> Propagation:
+    """Measures what becomes of signals and gradients in each layer of a model.
+
+        second moment = mean of y²,    gradient = mean of (∂(v · output) / ∂y)²
+
+    Here y is the output of a layer for the batch, and v a projection of what the model
+    returns, drawn from N(0, 1) with a fixed key. So gradients have a scale that is not
+    that of a loss; how they change from layer to layer is what they show. A layer that
+    is called twice is measured the first time; one within `remat`, `scan` or `vmap` is
+    not, but the module around it is. Outputs and gradients of all layers of one member
+    are in memory at once.
+
+    Args:
+      model: A linen module; an nnx module; or a function of `params` and `batch` that
+        applies linen modules, which can give them what else they need, such as
+        `lambda params, x: model.apply(params, x, rngs={"dropout": key})`.
+      params: What the model is applied to: linen's variables, or an nnx module's state;
+        or a function that makes them of a key, if `keys` are given.
+      batch: The inputs, given to the model as its one argument.
+      keys: An array of keys: the model is measured with the parameters of each.
+      activation: The activation between layers that own a kernel, as `jinit.gain` takes
+        it, for a prediction of their second moments. The first is as measured, and each
+        one after follows by `jinit.variance_map(activation)`: for layers in a row, with
+        kernels of the activation's own gain and zero biases. For others give a
+        `jinit.variance_map`.
+
+    Returns:
+      A `Propagation`, to print and to draw: `jinit.diagnostics.plots.signal`.
+
+    Raises:
+      TypeError: An argument is not of its type, or is traced.
+      ValueError: Parameters or inputs are not finite; the model fails on them, returns
+        something other than one array of floats, or has no layers; keys that do not
+        go with the parameters; or an activation that has no prediction.
+
+    Example:
+      >>> import jax, jinit
+      >>> import flax.linen as nn
+      >>> from jinit.diagnostics import propagation
+      >>> def dense():
+      ...     return nn.Dense(512, kernel_init=jinit.he_normal())
+      >>> model = nn.Sequential([dense(), nn.relu, dense(), nn.relu, dense()])
+      >>> x = jax.random.normal(jax.random.key(0), (16, 512))
+      >>> keys = jax.random.split(jax.random.key(1), 4)
+      >>> found = propagation(
+      ...     model, lambda key: model.init(key, x), x, keys=keys, activation="relu"
+      ... )
+      >>> found.layers
+      ('layers_0', 'layers_2', 'layers_4', '')
+      >>> print(f"{found.second_moment[:, 2].mean():.1f} {found.predicted[2]:.1f}")
+      1.9 2.1
+
+    References:
+      Glorot and Bengio (2010), section 4.2, for such a study; Schoenholz et al. (2017),
+      arXiv:1611.01232, for signals and gradients in the limit of wide layers.
+    """
+    step = _map(activation)
+    check_arrays("batch", batch)
+    trees = _members(params, keys)
+    first = next(trees)
+    layers, returned = layer_shapes(model, first, batch)
+    _check_returned(returned)
+    owning = _kernel_owners(first)
+    owners = [path in owning for path in layers]
+    if step is not None and not any(owners):
+        raise ValueError(
+            "activation must be left out for a model without kernels, got "
+            f"{activation!r}; its layers are {', '.join(map(repr, layers))}."
+        )
+    apply = _compiled(model, layers, first, batch)
+    rows = []
+    for number, tree in enumerate(itertools.chain([first], trees)):
+        outputs, gradients = apply(tree, batch, np.uint32(number))
+        # The statistics of each layer; of its gradient the second moment alone.
+        forward = [_statistics(outputs[path]) for path in layers]
+        backward = [_statistics(gradients[path])[:1] for path in layers]
+        rows.append(np.hstack([forward, backward]))
+    second_moment, mean, dead, gradient = np.moveaxis(np.array(rows), -1, 0)
+    predicted = None if step is None else _predicted(step, second_moment, owners)
+    return Propagation(tuple(layers), second_moment, mean, dead, gradient, predicted)
+
+
+def layer_name(path: str) -> str:
+    """How the path of a layer prints; that of the model itself is empty."""
+    return path or "(model)"
+
+
+def matching(layers: Sequence[str], pattern: Pattern) -> list[int]:
+    """The numbers of the layers whose paths match a pattern."""
+    matches = matcher(pattern)
+    chosen = [number for number, path in enumerate(layers) if matches(path)]
+    if not chosen:
+        raise ValueError(
+            f"pattern must match a layer, got {pattern!r}; there are "
+            f"{some(layers, 20)}."
+        )
+    return chosen
+
+
+def quartiles(values: np.ndarray) -> np.ndarray:
+    """The quartiles over the first axis; none is NaN because of an infinity."""
+    with np.errstate(invalid="ignore"):
+        between = np.quantile(values, _QUARTILES, axis=0)
+    nearest = np.quantile(values, _QUARTILES, axis=0, method="nearest")
+    return np.where(np.isnan(between), nearest, between)
+
+
+def _cells(values: np.ndarray) -> list[str]:
+    """One quantity of each layer: the number, or its median and quartiles."""
+    if len(values) == 1:
+        return [f"{value:.4g}" for value in values[0]]
+    cells = []
+    for numbers in quartiles(values).T:
+        low, median, high = (f"{number:.3g}" for number in numbers)
+        cells.append(median if low == high else f"{median} [{low}, {high}]")
+    return cells
+
+
+def _map(activation: Any) -> variance_map | None:
+    if activation is None or isinstance(activation, variance_map):
+        return activation
+    return variance_map(activation)
+
+
+def _members(params: Any, keys: Any) -> Iterator[Any]:
+    """The trees of parameters, each checked when it is its turn."""
+    kinds = None
+    for tree in _trees(params, keys):
+        check_arrays("params", tree)
+        kind = jax.eval_shape(lambda tree: jax.tree.leaves(tree), tree)
+        if kinds not in (None, kind):
+            raise ValueError(
+                "params must make arrays of the same shapes of every key, got "
+                f"{kind!r} after {kinds!r}."
+            )
+        kinds = kind
+        yield tree
+
+
+def _trees(params: Any, keys: Any) -> Iterable[Any]:
+    if not callable(params):
+        if keys is not None:
+            raise ValueError(
+                f"keys must be left out where params are arrays, got {keys!r}; to "
+                "measure several, give a function of a key as params."
+            )
+        return [params]
+    if keys is None:
+        raise ValueError(
+            f"keys must be given where params is a function, got {params!r}; give "
+            "such as jax.random.split(jax.random.key(0), 8)."
+        )
+    checked = check_keys(keys)
+    if checked.ndim != 1 or not checked.size:
+        raise ValueError(
+            f"keys must be an array of one axis, got keys of shape {checked.shape}; "
+            "make them with jax.random.split."
+        )
+    return map(params, checked)
+
+
+def _check_returned(returned: Any) -> None:
+    if not isinstance(returned, jax.ShapeDtypeStruct) or not jnp.issubdtype(
+        returned.dtype, jnp.floating
+    ):
+        raise ValueError(
+            f"model must return one array of floats, got {returned!r}; give a function "
+            "of params and batch that applies it and picks one."
+        )
+
+
+def _kernel_owners(params: Any) -> set[str]:
+    """The paths of the layers that own a kernel."""
+    paths = [f"/{path}" for path, _ in named_leaves(params)[0]]
+    owners = [
+        path.removesuffix("/kernel") for path in paths if path.endswith("/kernel")
+    ]
+    return {path.removeprefix("/params").removeprefix("/") for path in owners}
+
+
+def _compiled(model: Any, layers: Layers, params: Any, batch: Any) -> Any:
+    """The program from parameters, batch and the number of a member to arrays."""
+
+    def run(params: Any, batch: Any, member: jax.Array) -> tuple[Any, Any]:
+        def watched(nothing: dict[str, jax.Array]) -> tuple[jax.Array, Any]:
+            outputs = {}
+
+            def visit(path: str, output: jax.Array) -> jax.Array:
+                outputs[path] = output
+                return output + nothing[path]
+
+            return apply_watched(model, params, batch, visit), outputs
+
+        nothing = {path: jnp.zeros(y.shape, y.dtype) for path, y in layers.items()}
+        output, pull_back, outputs = jax.vjp(watched, nothing, has_aux=True)
+        key = jax.random.fold_in(jax.random.key(0), member)
+        (gradients,) = pull_back(jax.random.normal(key, output.shape, output.dtype))
+        return outputs, gradients
+
+    with refusing_batch(batch):
+        traced = jax.jit(run).trace(params, batch, np.uint32(0))
+    return traced.lower().compile()
+
+
+def _statistics(y: jax.Array) -> tuple[float, float, float]:
+    """Second moment, mean and share of dead units, in double precision.
+
+    On the host: within the program hundreds of sums would double the time to compile.
+    """
+    array = np.asarray(y)
+    dead = (array == 0).all(axis=tuple(range(array.ndim - 1))).mean()
+    array = array.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.square(array).mean(), array.mean(), dead
+
+
+def _predicted(
+    step: variance_map, second_moment: np.ndarray, owners: Sequence[bool]
+) -> np.ndarray:
+    predicted = np.full(len(owners), np.nan)
+    at = np.flatnonzero(owners)
+    q = float(second_moment[:, at[0]].mean())
+    for layer in at:
+        predicted[layer] = q
+        q = _next(step, q)
+    return predicted
+
+
+def _next(step: variance_map, q: float) -> float:
+    if not math.isfinite(q):
+        return q
+    try:
+        return step(q)
+    except Infinite:
+        return math.inf

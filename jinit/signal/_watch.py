@@ -1,0 +1,254 @@
+"""Layers: a model applied while each layer's output is looked at, or replaced.
+
+The model is not changed: linen tells what its modules return (`nn.intercept_methods`),
+and of an nnx model a copy is run whose modules tell it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit._checks import is_traced
+from jinit.model._paths import named_leaves
+
+try:
+    from jax.extend.core import get_opaque_trace_state
+except ImportError:  # before jax 0.11
+    from jax.core import get_opaque_trace_state
+
+Visit = Callable[[str, jax.Array], jax.Array]
+"""Takes the path and the output of a layer, and returns what takes its place."""
+
+
+def apply_watched(model: Any, params: Any, batch: Any, visit: Visit) -> Any:
+    """Applies a model, and shows each layer's output to a function.
+
+    A layer is a module that is called and returns an array of floats. One that is
+    called more than once is shown the first time. Layers within `remat`, `scan` or
+    `vmap` are not shown, as what is computed there cannot be had outside; the module
+    around them is.
+
+    Args:
+      model: A linen module; an nnx module; or a function of `params` and `batch` that
+        applies linen modules.
+      params: What the model is applied to: linen's variables, or those parameters of an
+        nnx model, as a state, that take the place of its own.
+      batch: The inputs, given to the model as its one argument.
+      visit: A function of the path of a layer, such as "block_0/conv", which is empty
+        for the model itself, and its output; it returns what takes the output's place.
+
+    Returns:
+      What the model returns.
+    """
+    shown = _shown_once(visit)
+    nnx_module = _nnx_module()
+    if nnx_module is not None and isinstance(model, nnx_module):
+        return _watched_copy(model, params, shown)(batch)
+    return _apply_linen(model, params, batch, shown)
+
+
+def layer_shapes(
+    model: Any, params: Any, batch: Any
+) -> tuple[dict[str, jax.ShapeDtypeStruct], Any]:
+    """The layers that a model shows, and what it returns; nothing is computed.
+
+    Args:
+      model: As `apply_watched` takes it.
+      params: Likewise.
+      batch: Likewise.
+
+    Returns:
+      The shapes of the layers' outputs by path, in the order of the calls, and that of
+      what the model returns.
+
+    Raises:
+      TypeError: The model is not one.
+      ValueError: It fails on the batch, or shows no layer.
+    """
+    shapes = dict[str, jax.ShapeDtypeStruct]()
+
+    def visit(path: str, output: jax.Array) -> jax.Array:
+        shapes[path] = jax.ShapeDtypeStruct(output.shape, output.dtype)
+        return output
+
+    if not callable(model):
+        raise TypeError(
+            "model must be a module of linen or nnx, or a function of params and batch "
+            f"that applies modules of linen, got {model!r}."
+        )
+    with refusing_batch(batch):
+        returned = jax.eval_shape(
+            lambda params, batch: apply_watched(model, params, batch, visit),
+            params,
+            batch,
+        )
+    if not shapes:
+        raise ValueError(
+            "model must call modules of linen or nnx that return floats, but no call "
+            f"of one was seen in {model!r}; give the module, or a function that "
+            "applies it without jax.jit."
+        )
+    return shapes, returned
+
+
+@contextmanager
+def refusing_batch(batch: Any, failed: str = "model") -> Iterator[None]:
+    """Says for which batch a model failed, or what else is run on it."""
+    try:
+        yield
+    except Exception as error:  # a model may raise anything
+        shapes = jax.tree.map(jnp.shape, batch)
+        raise ValueError(
+            f"{failed} fails with these params and a batch of shape {shapes}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def check_arrays(name: str, tree: Any) -> None:
+    """Refuses a tree without arrays, and arrays that are traced, empty or not finite.
+
+    Args:
+      name: The argument that the tree was given as.
+      tree: Any pytree.
+
+    Raises:
+      TypeError: A leaf is not an array, or is traced.
+      ValueError: There is no leaf; or one has no elements, NaNs or infinities.
+    """
+    leaves, _ = named_leaves(tree)
+    if not leaves:
+        raise ValueError(f"{name} must hold arrays, got {tree!r}, which holds none.")
+    for path, leaf in leaves:
+        where = f"{name} at {path!r}" if path else name
+        if is_traced(leaf):
+            raise TypeError(f"{where} is traced, got {leaf!r}; call outside of jit.")
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+            raise TypeError(f"{where} must be an array, got {leaf!r}.")
+        if not leaf.size:
+            raise ValueError(f"{where} must have elements, got shape {leaf.shape}.")
+        if jnp.issubdtype(leaf.dtype, np.inexact):
+            _refuse_nonfinite(where, np.asarray(leaf))
+
+
+def check_model(name: str, apply: Any) -> None:
+    """Refuses what is no model, and the use of one within jit."""
+    if not callable(apply):
+        raise TypeError(
+            "apply must be a module of linen or nnx, or a function of params and batch "
+            f"that applies modules of linen, got {apply!r}."
+        )
+    if is_traced(jnp.zeros(())):
+        raise TypeError(f"{name} must see numbers; call it outside of jit.")
+
+
+def owner(path: str) -> str:
+    """The path of the layer that a leaf belongs to."""
+    return "/".join(path.removeprefix("params/").split("/")[:-1])
+
+
+def sibling(path: str, name: str) -> str:
+    """The path of another leaf of the same layer."""
+    return "/".join([*path.split("/")[:-1], name])
+
+
+def trails(shape: Sequence[int], whole: Sequence[int]) -> bool:
+    """Whether a shape is that of the last axes of another."""
+    return tuple(shape) == tuple(whole)[max(len(whole) - len(shape), 0) :]
+
+
+def leading_axes(output: Any, ndim: int) -> tuple[int, ...]:
+    """The axes before the last few."""
+    return tuple(range(output.ndim - ndim))
+
+
+def wide(dtype: Any) -> Any:
+    """The dtype to compute in: float32, or the given one where that is wider."""
+    return np.float32 if jnp.finfo(dtype).bits < 32 else dtype
+
+
+def laid_out(tree: Any, like: Any) -> Any:
+    """Puts arrays where the old ones lie; those of NumPy stay NumPy's."""
+    return jax.tree.map(_beside, tree, like)
+
+
+def _beside(leaf: Any, old: Any) -> Any:
+    if not isinstance(old, jax.Array):
+        return np.asarray(leaf, old.dtype)
+    if leaf.sharding == old.sharding:
+        return leaf
+    return jax.device_put(leaf, old.sharding)
+
+
+def _refuse_nonfinite(where: str, array: np.ndarray) -> None:
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"{where} must be finite, but has {np.isnan(array).sum()} NaN and "
+            f"{np.isinf(array).sum()} infinite of {array.size}."
+        )
+
+
+def _shown_once(visit: Visit) -> Visit:
+    outside, seen = get_opaque_trace_state(), set[str]()
+
+    def shown(path: str, output: Any) -> Any:
+        inside = get_opaque_trace_state() != outside
+        floats = isinstance(output, jax.Array) and jnp.issubdtype(
+            output.dtype, jnp.floating
+        )
+        if inside or not floats or path in seen:
+            return output
+        seen.add(path)
+        return visit(path, output)
+
+    return shown
+
+
+def _apply_linen(model: Any, params: Any, batch: Any, visit: Visit) -> Any:
+    import flax.linen as nn
+
+    def interceptor(method: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        output = method(*args, **kwargs)
+        if context.method_name != "__call__":
+            return output
+        return visit("/".join(context.module.path), output)
+
+    apply = model.apply if isinstance(model, nn.Module) else model
+    with nn.intercept_methods(interceptor):
+        return apply(params, batch)
+
+
+def _nnx_module() -> Any:
+    try:
+        from flax import nnx
+    except ImportError:
+        return None
+    return nnx.Module
+
+
+def _watched_copy(model: Any, params: Any, visit: Visit) -> Any:
+    """A copy of an nnx model with other parameters, whose modules tell."""
+    from flax import nnx
+
+    graph, state = nnx.split(model)
+    state = nnx.merge_state(state, params)
+    # Mapped, the variables are new ones, of the trace under way if there is one.
+    copy = nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state))
+    for path, module in list(nnx.iter_graph(copy)):
+        if isinstance(module, nnx.Module) and callable(module):
+            module.__class__ = _telling(type(module), "/".join(map(str, path)), visit)
+    return copy
+
+
+def _telling(kind: type, path: str, visit: Visit) -> type:
+    """A class of modules that show what they return."""
+
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return visit(path, kind.__call__(self, *args, **kwargs))
+
+    return type(kind.__name__, (kind,), {"__call__": __call__})
