@@ -47,6 +47,13 @@ zeros = _basic.zeros
 ones = _basic.ones
 
 
+class _Default(int):
+    """JAX's default axis. Unlike the number typed, it gives way to `out_axis`."""
+
+
+_BEFORE_LAST = _Default(-2)
+
+
 def zeros_init() -> Initializer:
     """`jinit.zeros`, as Flax names the factory."""
     return zeros()
@@ -87,7 +94,7 @@ def variance_scaling(
     scale: Any,
     mode: str,
     distribution: str,
-    in_axis: Axis | None = None,
+    in_axis: Axis = _BEFORE_LAST,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: Any = None,
@@ -97,7 +104,7 @@ def variance_scaling(
         scale,
         mode,
         distribution,
-        in_axis=in_axis,
+        in_axis=_in_axis(in_axis),
         out_axis=out_axis,
         batch_axis=batch_axis,
     )
@@ -105,7 +112,7 @@ def variance_scaling(
 
 
 def lecun_uniform(
-    in_axis: Axis | None = None,
+    in_axis: Axis = _BEFORE_LAST,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: Any = None,
@@ -115,7 +122,7 @@ def lecun_uniform(
 
 
 def lecun_normal(
-    in_axis: Axis | None = None,
+    in_axis: Axis = _BEFORE_LAST,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: Any = None,
@@ -125,7 +132,7 @@ def lecun_normal(
 
 
 def glorot_uniform(
-    in_axis: Axis | None = None,
+    in_axis: Axis = _BEFORE_LAST,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: Any = None,
@@ -135,7 +142,7 @@ def glorot_uniform(
 
 
 def glorot_normal(
-    in_axis: Axis | None = None,
+    in_axis: Axis = _BEFORE_LAST,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: Any = None,
@@ -145,7 +152,7 @@ def glorot_normal(
 
 
 def he_uniform(
-    in_axis: Axis | None = None,
+    in_axis: Axis = _BEFORE_LAST,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: Any = None,
@@ -155,7 +162,7 @@ def he_uniform(
 
 
 def he_normal(
-    in_axis: Axis | None = None,
+    in_axis: Axis = _BEFORE_LAST,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: Any = None,
@@ -198,10 +205,14 @@ def delta_orthogonal(
 
 
 def _fan_based(
-    factory: Any, in_axis: Axis | None, out_axis: Axis, batch_axis: Axis, dtype: Any
+    factory: Any, in_axis: Axis, out_axis: Axis, batch_axis: Axis, dtype: Any
 ) -> Initializer:
-    init = factory(in_axis=in_axis, out_axis=out_axis, batch_axis=batch_axis)
+    init = factory(in_axis=_in_axis(in_axis), out_axis=out_axis, batch_axis=batch_axis)
     return _with_dtype(init, dtype)
+
+
+def _in_axis(axis: Axis) -> Axis | None:
+    return None if axis is _BEFORE_LAST else axis
 
 
 def _with_dtype(init: Any, dtype: Any) -> Initializer:

@@ -275,7 +275,7 @@ def test_a_report_prints_goes_to_json_and_compares():
     assert "1 finding\n- kernel: nonfinite: 16 of 16" in str(report)
     config = json.loads(report.to_json())
     assert config["jinit_audit"] == 1
-    assert config["leaves"][0]["measured"]["mean"] is None
+    assert config["leaves"][0]["measured"]["mean"] == "nan"
     assert config["findings"][0]["path"] == "kernel"
     assert report == audit(params)
 

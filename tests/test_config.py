@@ -51,7 +51,7 @@ def test_constants_of_every_kind_come_back(value):
         (jinit.lecun_normal, TypeError, "init must be an initializer of jinit"),
         (jax.nn.initializers.he_normal(), TypeError, "init must be an initializer of"),
         (jinit.stack(jax.nn.initializers.he_normal()), TypeError, "init must be an"),
-        (jinit.Initializer(), TypeError, "init must be an initializer of jinit"),
+        (jinit.Initializer, TypeError, "init must be an initializer of jinit"),
     ],
 )
 def test_what_has_no_name_is_not_serialized(init, error, message):

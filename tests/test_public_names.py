@@ -22,19 +22,21 @@ import jinit
 from jinit.diagnostics import CoordinateCheck, Propagation
 
 NAMESPACES = (
-    *("jinit", "jinit.jaxnn", "jinit.torch", "jinit.torch.functional"),
+    *("jinit", "jinit.jaxnn", "jinit.laws", "jinit.torch", "jinit.torch.functional"),
     *("jinit.diagnostics", "jinit.diagnostics.plots"),
 )
 
 
 def public(namespace):
-    """What a namespace defines, or takes from modules below it."""
+    """What a module defines, or a package takes from anywhere in jinit."""
+    module = importlib.import_module(namespace)
+    home = "jinit." if hasattr(module, "__path__") else f"{namespace}."
+    named = {name: getattr(module, name) for name in dir(module) if name[0] != "_"}
     return {
         f"{namespace}.{name}": value
-        for name, value in vars(importlib.import_module(namespace)).items()
+        for name, value in named.items()
         if (inspect.isclass(value) or inspect.isfunction(value))
-        and not name.startswith("_")
-        and f"{value.__module__}.".startswith(f"{namespace}.")
+        and f"{value.__module__}.".startswith(home)
     }
 
 
@@ -121,7 +123,18 @@ def lsuv_report():
     return jinit.LsuvReport((layer,), False)
 
 
+LAW = jinit.laws.Normal(0.0, 0.5)
+LAWS = [
+    *(jinit.laws.Point(1.0), LAW, jinit.laws.Uniform(0.0, 1.0)),
+    *(jinit.laws.Truncated(0.0, 1.0, -2.0, 2.0), jinit.laws.Triangular(0.5)),
+    *(jinit.laws.Moments(0.0, 1.0), jinit.laws.Mixture(((1.0, LAW),))),
+    *(jinit.laws.Complex(LAW, LAW), jinit.laws.Disc(1.0, 2.0)),
+]
 VALUES = {
+    **{f"jinit.laws.{type(law).__name__}": lambda law=law: law for law in LAWS},
+    "jinit.laws.Cut": lambda: jinit.laws.truncation(-1.0, 2.0),
+    "jinit.Entry": lambda: next(iter(VALUES["jinit.Plan"]())),
+    "jinit.diagnostics.Statistics": lambda: audited().leaves[0].measured,
     "jinit.Fans": lambda: jinit.fans((3, 4)),
     "jinit.CriticalPoint": lambda: jinit.CriticalPoint(2.0, 0.0),
     "jinit.variance_map": lambda: jinit.variance_map("relu", bias_var=0.1),
@@ -144,9 +157,12 @@ UNCOMPARED = {
 }
 
 
+BASES = {"jinit.Initializer", "jinit.ModelInit", "jinit.laws.Law"}
+
+
 def test_there_is_an_example_of_every_class():
     classes = {name for name, value in PUBLIC.items() if inspect.isclass(value)}
-    assert classes == {"jinit.Initializer", *EVERY, *VALUES, *UNCOMPARED}
+    assert classes == BASES | {*EVERY, *VALUES, *UNCOMPARED}
 
 
 @pytest.mark.parametrize("name", [*EVERY, *VALUES])

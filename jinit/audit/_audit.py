@@ -75,7 +75,9 @@ def audit(params: Any, plan: Any = None) -> Report:
         for path, array in leaves.items()
     ]
     findings = [finding for _, found in judged for finding in found]
-    findings += copies(leaves, measured)
+    # What is not drawn is equal by plan.
+    fixed = {p for p, e in (entries or {}).items() if not getattr(e.init, "_random", 1)}
+    findings += copies({p: w for p, w in leaves.items() if p not in fixed}, measured)
     findings += [] if entries is None else _structure(leaves, entries)
     order = {path: number for number, path in enumerate(leaves)}
     findings.sort(key=lambda finding: order.get(finding.path, len(order)))

@@ -23,7 +23,7 @@ class Expected:
       mean: Its mean; of complex weights that of the real parts.
       std: Its standard deviation, 0 of a constant.
       kurtosis: Its kurtosis, if it is known; of complex weights that of the real parts.
-      bounds: Between which the weights lie; of complex ones the real parts.
+      bounds: Between which the weights lie; of complex ones both parts.
       zeros: The share of weights that are exactly zero.
       dense: Whether all weights are random, so that none is as another.
       name: What the law is called.
@@ -66,6 +66,9 @@ def _of_law(
 ) -> Expected:
     part = getattr(law, "real", law)
     name = type(part).__name__.lower()
-    mean, bounds = float(np.real(part.mean)), part.bounds
+    mean = float(np.real(part.mean))
+    low, high = (np.array([np.real(b), np.imag(b)]) for b in law.bounds)
+    both = part is not law  # of complex weights, whose parts are measured together
+    bounds = (low.min(), high.max()) if both else part.bounds
     measured = (mean, float(law.std), part.kurtosis, bounds, law.zeros)
     return Expected(*measured, dense, name, copies, draws)

@@ -217,10 +217,11 @@ def show(init: Initializer, shape: Any, dtype: Any = None, seed: int = 0) -> Sho
     wide = (init._dtype if dtype is None else dtype) in _WIDE
     with jax.enable_x64(True) if wide else nullcontext():
         weights = np.asarray(init(jax.random.key(seed), shape, dtype))
+        law = init.law(shape, weights.dtype)
     counts, edges = _histogram(weights)
     return Shown(
         init=init,
-        law=init.law(shape, weights.dtype),
+        law=law,
         shape=shape,
         dtype=weights.dtype.name,
         fans=init._fans(shape),

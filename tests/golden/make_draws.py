@@ -84,7 +84,7 @@ def draws():
 
 
 def sums(weights):
-    """Of the weights, and of the weights times their places; complex parts one by one."""
+    """Of the weights, and of the weights times their places, part by part."""
     wide = np.asarray(weights).ravel()
     parts = wide.view(wide.real.dtype) if np.iscomplexobj(wide) else wide
     parts = parts.astype(np.float64)
