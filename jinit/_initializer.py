@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
+from dataclasses import MISSING, Field, field, fields
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from jinit import _checks
 from jinit._checks import Shape, is_traced
+from jinit._value import Value
 
 Breaks = Iterator[tuple[str, str, str]]
 """What of a pattern is broken: the kind, a sentence, and what is likely the cause."""
@@ -64,8 +65,7 @@ class _Signature:
 @dataclass_transform(
     frozen_default=True, kw_only_default=True, field_specifiers=(option,)
 )
-@dataclass(init=False, repr=False, eq=False)
-class Initializer:
+class Initializer(Value):
     """An initializer with its options bound: what every factory here returns.
 
     An initializer is a value. It prints as the call that makes it, compares, hashes and
@@ -95,11 +95,8 @@ class Initializer:
     __signature__ = _Signature()
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
         own = {name for name, value in vars(cls).items() if isinstance(value, Field)}
-        # Python compiles each method that it gives a dataclass, at a millisecond a
-        # class; the ones below serve all.
-        dataclass(init=False, repr=False, eq=False)(cls)
+        super().__init_subclass__(**keywords)
 
         def place(each: Any) -> tuple[bool, bool]:
             # As a call has them: by position first, then own before inherited.
@@ -227,7 +224,9 @@ class Initializer:
             return None
         complex_ = jnp.issubdtype(kind, np.complexfloating)
         law = self._law(size, np.dtype(np.complex128 if complex_ else np.float64))
-        return law.over_complex() if complex_ and law is not None else law
+        if law is not None and complex_:
+            law = law.over_complex()
+        return None if law is None else law.simplified()
 
     def __repr__(self) -> str:
         options = []
@@ -238,23 +237,6 @@ class Initializer:
             elif is_traced(value) or value != each.default:
                 options.append(f"{each.name}={value!r}")
         return f"{type(self).__name__}({', '.join(options)})"
-
-    def __eq__(self, other: Any) -> bool:
-        if type(self) is not type(other):
-            return NotImplemented
-        return self._values() == other._values()
-
-    def __hash__(self) -> int:
-        return hash((type(self), self._values()))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise FrozenInstanceError(f"cannot assign to field {name!r}")
-
-    def __delattr__(self, name: str) -> None:
-        raise FrozenInstanceError(f"cannot delete field {name!r}")
-
-    def _values(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, each.name) for each in fields(self))
 
     def _is_traced(self) -> bool:
         """Whether an option is a traced array, here or in an initializer within."""
@@ -319,11 +301,6 @@ class Initializer:
             off = int((planned != array).sum())
             if off:
                 yield "pattern", f"{off} of {array.size} weights are not {self!r}'s", ""
-
-    def _set(self, **options: Any) -> None:
-        """Sets what is set once."""
-        for name, value in options.items():
-            object.__setattr__(self, name, value)
 
 
 class Uncalled(Initializer):

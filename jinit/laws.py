@@ -12,9 +12,9 @@ apart. `init.law(shape)` gives the law of an initializer.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,13 @@ import numpy as np
 from jinit import _draws
 from jinit._bits import real_dtype
 from jinit._checks import Number, Shape, check_range, is_traced
+from jinit._value import Value
 
 _NEGLIGIBLE = 40.0  # density left out at either end: exp(-40) of the largest
 
 
-class Law:
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+class Law(Value):
     """The distribution of each weight of a kernel.
 
     Of a complex law `mean` and `bounds` are complex: the bounds are the corners of the
@@ -39,6 +41,7 @@ class Law:
       kurtosis: E |w - m|⁴ / std⁴: 3 of a normal law, 1.8 of a uniform one, 2 of a
         complex normal one. None where it is not known, or std is 0.
       bounds: The least and the greatest weight; infinite where there is none.
+      dense: Whether no weights are equal but by rounding: the law has no atoms.
 
     Example:
       >>> import jinit
@@ -50,25 +53,28 @@ class Law:
       0.1148 0.5
     """
 
-    mean: Any
-    std: Any
-    kurtosis: float | None = None
-    skewness: float = 0.0
-    bounds: tuple[Any, Any] = (-math.inf, math.inf)
+    mean: ClassVar[Any]
+    std: ClassVar[Any]
+    kurtosis: ClassVar[Any] = None
+    skewness: ClassVar[Any] = 0.0
+    bounds: ClassVar[Any] = (-math.inf, math.inf)
+    dense: ClassVar[bool] = True
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        this: Any = self
+        declared = fields(this)
+        given = dict(zip((each.name for each in declared), args, strict=False)) | named
+        values = {each.name: given.pop(each.name, each.default) for each in declared}
+        if given or len(args) > len(declared) or MISSING in values.values():
+            names = ", ".join(values)
+            raise TypeError(f"{type(self).__name__} takes {names}, got {args} {named}.")
+        self._set(**values)
 
     def draw(self, key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Draws an array of independent weights.
-
-        Args:
-          key: One typed key.
-          shape: The shape of the array.
-          dtype: Its dtype; of a complex one each part is drawn.
-
-        Returns:
-          The array.
+        """Draws an array of independent weights; of a complex dtype, both parts.
 
         Raises:
-          ValueError: The law is not known well enough to be drawn from.
+          ValueError: Of `Moments`, which say too little to draw from.
 
         Example:
           >>> import jax, jinit, numpy as np
@@ -80,16 +86,10 @@ class Law:
         raise ValueError(f"{self!r} says too little to draw from.")
 
     def pdf(self, x: Any) -> Any:
-        """The density.
-
-        Args:
-          x: Where: a number, or an array of them.
-
-        Returns:
-          The density at each, without the atoms of a `Point` or `Mixture`.
+        """The density at a number or an array of them, without atoms.
 
         Raises:
-          ValueError: The density is not known.
+          ValueError: Of `Moments`, whose density is not known.
 
         Example:
           >>> import jinit
@@ -101,14 +101,8 @@ class Law:
     def cdf(self, x: Any) -> Any:
         """The distribution function P(w <= x); of both parts if these are complex.
 
-        Args:
-          x: Where: a number, or an array of them.
-
-        Returns:
-          The probability at each.
-
         Raises:
-          ValueError: The distribution is not known.
+          ValueError: Of `Moments`, whose distribution is not known.
 
         Example:
           >>> import jinit
@@ -122,14 +116,13 @@ class Law:
         """The share of weights that are exactly zero."""
         return 0.0
 
-    @property
-    def dense(self) -> bool:
-        """Whether the law has no atoms: no two weights are equal but by rounding."""
-        return True
-
     def over_complex(self) -> Law:
         """The law of complex weights that are drawn by this one."""
         return self
+
+    def simplified(self) -> Law:
+        """The law itself, or the one value of a law that does not deviate."""
+        return self if self.std else Point(self.mean)
 
     def __repr__(self) -> str:
         this: Any = self
@@ -144,7 +137,6 @@ def _number(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-@dataclass(frozen=True, repr=False)
 class Point(Law):
     """One value: a constant.
 
@@ -178,7 +170,6 @@ class Point(Law):
         return np.where(real & (np.imag(x) >= np.imag(self.mean)), 1.0, 0.0)[()]
 
 
-@dataclass(frozen=True, repr=False)
 class Normal(Law):
     """N(mean, std²).
 
@@ -216,7 +207,6 @@ class Normal(Law):
         return Complex(Normal(self.mean, std), Normal(0.0, std))
 
 
-@dataclass(frozen=True, repr=False)
 class Uniform(Law):
     """U[low, high].
 
@@ -264,7 +254,6 @@ class Uniform(Law):
         return Complex(real, Uniform(-reach, reach))
 
 
-@dataclass(frozen=True, repr=False)
 class Truncated(Law):
     """N(location, scale²) between bounds that lie `low` and `high` scales from it.
 
@@ -278,7 +267,7 @@ class Truncated(Law):
       >>> import jinit
       >>> law = jinit.trunc_normal(a=0.0, b=2.0).law((10,))
       >>> print(law, f"{law.mean:.3f} {law.std:.3f}")
-      Truncated(location=0.0, scale=1.0, low=0.0, high=2.0) 0.722 0.512
+      Truncated(location=0.0, scale=1.0, low=0.0, high=2.0) 0.723 0.501
     """
 
     location: Any
@@ -331,7 +320,6 @@ class Truncated(Law):
         return Complex(real, Truncated(0.0, scale, *cut))
 
 
-@dataclass(frozen=True, repr=False)
 class Triangular(Law):
     """The sum of two uniform variables: a density that falls linearly to ±bound.
 
@@ -377,7 +365,6 @@ class Triangular(Law):
         return Complex(part, part)
 
 
-@dataclass(frozen=True, repr=False)
 class Moments(Law):
     """A law of which moments alone are known.
 
@@ -404,7 +391,6 @@ class Moments(Law):
         return Complex(Moments(self.mean, std), Moments(0.0, std))
 
 
-@dataclass(frozen=True, repr=False)
 class Mixture(Law):
     """Several laws, each that of a share of the weights.
 
@@ -491,7 +477,6 @@ class Mixture(Law):
         return Mixture(tuple((share, law.over_complex()) for share, law in self.parts))
 
 
-@dataclass(frozen=True, repr=False)
 class Complex(Law):
     """Complex weights whose real and imaginary parts are independent.
 
@@ -543,7 +528,6 @@ class Complex(Law):
         return jax.lax.complex(*(law.draw(each, shape, part) for law, each in parts))
 
 
-@dataclass(frozen=True, repr=False)
 class Disc(Law):
     """Complex weights of any phase on a disc about zero.
 

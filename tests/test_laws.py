@@ -87,10 +87,18 @@ def test_isometries_have_exactly_the_deviation_expected(init, shape, key):
     assert np.mean(w**2) ** 0.5 == pytest.approx(init.law(shape).std, rel=1e-5)
 
 
-@pytest.mark.parametrize("init", [jinit.zeros(), jinit.ones(), jinit.constant(0.5)])
+@pytest.mark.parametrize(
+    "init",
+    [
+        *(jinit.zeros(), jinit.ones(), jinit.constant(0.5), jinit.normal(std=0.0)),
+        *(jinit.uniform(a=2.0, b=2.0), jinit.he_normal(gain=0.0, fan_in=1.0)),
+        jinit.truncated_normal(mean=1.0, std=0.0),
+    ],
+    ids=repr,
+)
 def test_a_constant_is_a_point(init, key):
     law = init.law((3, 4))
-    assert law == Point(float(init(key, ())))
+    assert law == Point(float(init(key, (1, 1))[0, 0]))
     assert law.std == 0
     assert not law.dense
 

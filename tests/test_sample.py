@@ -14,7 +14,7 @@ from helpers import (
 from scipy import stats
 
 import jinit
-from jinit import _sample
+from jinit import _bits, _draws
 
 REAL = ["float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"]
 COMPLEX = ["complex64", "complex128"]
@@ -213,7 +213,7 @@ def test_index_words_are_the_row_major_position_beyond_32_bits(shape):
     coordinates = [np.append(p, c) for p, c in zip(points, corners, strict=True)]
 
     with np.errstate(over="ignore"):
-        high, low = _sample._index(coordinates, shape)
+        high, low = _bits._index(coordinates, shape)
 
     exact = np.zeros(1002, object)
     for coordinate, size in zip(coordinates, shape, strict=True):
@@ -227,9 +227,9 @@ def test_threefry_gives_the_published_words():
     pi = [np.uint32(w) for w in (0x13198A2E, 0x03707344, 0x243F6A88, 0x85A308D3)]
 
     with np.errstate(over="ignore"):
-        zero = _sample._threefry((np.uint32(0),) * 2, (np.uint32(0),) * 2)
-        full = _sample._threefry((ones, ones), (ones, ones))
-        digits = _sample._threefry((pi[0], pi[1]), (pi[2], pi[3]))
+        zero = _bits._threefry((np.uint32(0),) * 2, (np.uint32(0),) * 2)
+        full = _bits._threefry((ones, ones), (ones, ones))
+        digits = _bits._threefry((pi[0], pi[1]), (pi[2], pi[3]))
 
     assert [hex(w) for w in zero] == ["0x6b200159", "0x99ba4efe"]
     assert [hex(w) for w in full] == ["0x1cb996fc", "0xbb002be7"]
@@ -241,7 +241,7 @@ def test_threefry_gives_the_published_words():
 def test_bits_are_those_of_jax(shape, dtype, x64):
     key = jax.random.key(42)
 
-    ours = jax.jit(lambda key: _sample.bits(key, shape, dtype))(key)
+    ours = jax.jit(lambda key: _bits.bits(key, shape, dtype))(key)
 
     np.testing.assert_array_equal(ours, jax.random.bits(key, shape, dtype))
 
@@ -266,12 +266,12 @@ def test_huge_arrays_trace_without_being_made(key):
 def test_one_program_serves_every_scale(key):
     """A sweep over options compiles once for each shape and dtype, not each value."""
     jinit.normal(std=1.0)(key, (11, 13))
-    before = _sample.normal._cache_size()
+    before = _draws.normal._cache_size()
     for std in (0.1, 0.2, 0.3):
         jinit.normal(std=std)(key, (11, 13))
         jinit.xavier_normal(gain=std)(key, (11, 13))
 
-    assert _sample.normal._cache_size() == before
+    assert _draws.normal._cache_size() == before
 
 
 def test_zero_std_gives_the_mean(key):
