@@ -26,16 +26,7 @@ _PATIENCE = 2.0  # seconds of work without a word
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line.
-
-    Args:
-      arguments: The arguments after the program's name; by default the process's.
-
-    Returns:
-      The exit status: 0; 1 where an audit has findings or the result could not be
-      written; 2 where the command cannot run; 130 where it was interrupted. Arguments
-      that do not parse exit with 2.
-    """
+    """Runs the command line."""
     options = _parser().parse_args(arguments)
     try:
         status = options.run(options)

@@ -165,7 +165,6 @@ class uniform(Initializer):
       b: Upper bound.
 
     Raises:
-      TypeError: A bound is not a real number.
       ValueError: A bound is not finite, or a > b.
 
     Example:
@@ -202,7 +201,6 @@ class normal(Initializer):
       std: Standard deviation; 0 gives the mean.
 
     Raises:
-      TypeError: An option is not a real number.
       ValueError: An option is not finite, or std < 0.
 
     Example:
@@ -243,7 +241,6 @@ class trunc_normal(Initializer):
       b: Upper bound, absolute.
 
     Raises:
-      TypeError: An option is not a real number.
       ValueError: An option is not finite, std <= 0, or a > b.
 
     Example:
@@ -299,7 +296,6 @@ class truncated_normal(Initializer):
       corrected: Whether to make up for what truncation takes.
 
     Raises:
-      TypeError: An option is not of its type.
       ValueError: An option is not finite, std < 0, or lower > upper. At the call: both
         bounds more than 1e18 deviations to one side; with `corrected=True` bounds that
         leave no deviation to correct, in this dtype.

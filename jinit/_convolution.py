@@ -153,7 +153,6 @@ class delta_orthogonal(_ConvolutionIsometry):
       out_axis: Axis of the outputs.
 
     Raises:
-      TypeError: An option is not of its type.
       ValueError: A negative gain, an unknown name. At the call: the shape is not that
         of a convolution in one to three dimensions, or has fewer outputs than inputs.
 
@@ -204,7 +203,6 @@ class convolution_orthogonal(_ConvolutionIsometry):
       out_axis: Axis of the outputs.
 
     Raises:
-      TypeError: An option is not of its type.
       ValueError: A negative gain, an unknown name. At the call: the shape is not that
         of a convolution in one to three dimensions, or has fewer outputs than inputs.
 

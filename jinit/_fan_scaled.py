@@ -102,14 +102,8 @@ class xavier_uniform(_Xavier):
     Args:
       gain: Factor of the standard deviation: a number, or the activation, as
         `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
-        see `jinit.fans`.
-      fan_in, fan_out: The fans as numbers, instead of counting them.
-
-    Raises:
-      TypeError: An option is not of its type.
-      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
-        shape without the axes.
+      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
+        the kernel's axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -135,14 +129,8 @@ class xavier_normal(_Xavier):
     Args:
       gain: Factor of the standard deviation: a number, or the activation, as
         `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
-        see `jinit.fans`.
-      fan_in, fan_out: The fans as numbers, instead of counting them.
-
-    Raises:
-      TypeError: An option is not of its type.
-      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
-        shape without the axes.
+      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
+        the kernel's axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -176,12 +164,10 @@ class kaiming_uniform(_Kaiming):
       nonlinearity: The activation, as `jinit.gain` takes it, or its gain as a number;
         "tanh", "sigmoid" and "selu" mean torch's numbers, and "leaky_relu" one of
         slope `a`; the function and `("leaky_relu", 0.2)` have their own.
-      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
-        see `jinit.fans`.
-      fan_in, fan_out: The fans as numbers, instead of counting them.
+      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
+        the kernel's axes, or the fans as numbers: see `jinit.fans`.
 
     Raises:
-      TypeError: An option is not of its type.
       ValueError: An unknown mode or name, a slope for another nonlinearity than
         leaky_relu, axes with two roles. At the call: a shape without the axes.
 
@@ -217,12 +203,10 @@ class kaiming_normal(_Kaiming):
       nonlinearity: The activation, as `jinit.gain` takes it, or its gain as a number;
         "tanh", "sigmoid" and "selu" mean torch's numbers, and "leaky_relu" one of
         slope `a`; the function and `("leaky_relu", 0.2)` have their own.
-      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
-        see `jinit.fans`.
-      fan_in, fan_out: The fans as numbers, instead of counting them.
+      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
+        the kernel's axes, or the fans as numbers: see `jinit.fans`.
 
     Raises:
-      TypeError: An option is not of its type.
       ValueError: An unknown mode or name, a slope for another nonlinearity than
         leaky_relu, axes with two roles. At the call: a shape without the axes.
 
@@ -285,12 +269,10 @@ class variance_scaling(_VarianceScaling):
         the formula; "normal"; or "uniform" on ±sqrt(3 · Var(W)).
       gain: Factor of the standard deviation: a number, or the activation, as
         `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
-        see `jinit.fans`.
-      fan_in, fan_out: The fans as numbers, instead of counting them.
+      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
+        the kernel's axes, or the fans as numbers: see `jinit.fans`.
 
     Raises:
-      TypeError: An option is not of its type.
       ValueError: A negative scale or gain, an unknown name, mode or distribution, axes
         with two roles. At the call: a shape without the axes.
 
@@ -321,14 +303,8 @@ class lecun_uniform(_VarianceScaling):
     Args:
       gain: Factor of the standard deviation: a number, or the activation, as
         `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
-        see `jinit.fans`.
-      fan_in, fan_out: The fans as numbers, instead of counting them.
-
-    Raises:
-      TypeError: An option is not of its type.
-      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
-        shape without the axes.
+      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
+        the kernel's axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -356,14 +332,8 @@ class lecun_normal(_VarianceScaling):
     Args:
       gain: Factor of the standard deviation: a number, or the activation, as
         `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
-        see `jinit.fans`.
-      fan_in, fan_out: The fans as numbers, instead of counting them.
-
-    Raises:
-      TypeError: An option is not of its type.
-      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
-        shape without the axes.
+      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
+        the kernel's axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -393,14 +363,8 @@ class glorot_uniform(_VarianceScaling):
     Args:
       gain: Factor of the standard deviation: a number, or the activation, as
         `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
-        see `jinit.fans`.
-      fan_in, fan_out: The fans as numbers, instead of counting them.
-
-    Raises:
-      TypeError: An option is not of its type.
-      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
-        shape without the axes.
+      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
+        the kernel's axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -429,14 +393,8 @@ class glorot_normal(_VarianceScaling):
     Args:
       gain: Factor of the standard deviation: a number, or the activation, as
         `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
-        see `jinit.fans`.
-      fan_in, fan_out: The fans as numbers, instead of counting them.
-
-    Raises:
-      TypeError: An option is not of its type.
-      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
-        shape without the axes.
+      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
+        the kernel's axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -465,14 +423,8 @@ class he_uniform(_VarianceScaling):
       gain: Factor of the standard deviation: a number, or the activation, as
         `jinit.gain` takes it, ReLU by default; "tanh", "sigmoid" and "selu" mean
         torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
-        see `jinit.fans`.
-      fan_in, fan_out: The fans as numbers, instead of counting them.
-
-    Raises:
-      TypeError: An option is not of its type.
-      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
-        shape without the axes.
+      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
+        the kernel's axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -502,14 +454,8 @@ class he_normal(_VarianceScaling):
       gain: Factor of the standard deviation: a number, or the activation, as
         `jinit.gain` takes it, ReLU by default; "tanh", "sigmoid" and "selu" mean
         torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed: The roles of the kernel's axes,
-        see `jinit.fans`.
-      fan_in, fan_out: The fans as numbers, instead of counting them.
-
-    Raises:
-      TypeError: An option is not of its type.
-      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
-        shape without the axes.
+      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
+        the kernel's axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit

@@ -22,16 +22,7 @@ from jinit._checks import Shape
 
 
 def haar(key: jax.Array, size: Shape, dtype: np.dtype) -> jax.Array:
-    """Draws a batch of Haar (semi-)orthogonal matrices in the dtype of computation.
-
-    Args:
-      key: One key.
-      size: (batch, rows, columns).
-      dtype: Real or complex, of any width.
-
-    Returns:
-      An array of that size: orthonormal columns if rows >= columns, else rows.
-    """
+    """Draws a batch of Haar (semi-)orthogonal matrices in the dtype of computation."""
     batch, rows, columns = size
     if rows < columns:
         return haar(key, (batch, columns, rows), dtype).mT

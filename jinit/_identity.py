@@ -48,7 +48,6 @@ class eye(Initializer):
       batch_axis: Axes along which matrices are stacked.
 
     Raises:
-      TypeError: An option is not of its type.
       ValueError: The gain is not finite. At the call: the shape without its batch axes
         is not a matrix, or an integer dtype cannot hold the gain.
 

@@ -89,11 +89,6 @@ class orthogonal(_Orthogonal):
       out_axis: Axis or axes of the outputs.
       batch_axis: Axes along which independent kernels are stacked.
 
-    Raises:
-      TypeError: An option is not of its type.
-      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
-        shape without the axes.
-
     Example:
       >>> import jax, jax.numpy as jnp, jinit
       >>> w = jinit.orthogonal(gain=2.0)(jax.random.key(0), (3, 3, 8, 16))
@@ -125,11 +120,6 @@ class scaled_orthogonal(_Orthogonal):
         `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis, out_axis, batch_axis: The roles of the kernel's axes, as in
         `jinit.orthogonal`: all that is not outputs or batch counts as inputs.
-
-    Raises:
-      TypeError: An option is not of its type.
-      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
-        shape without the axes.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -163,11 +153,6 @@ class spectral_orthogonal(_Orthogonal):
         `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
       in_axis, out_axis, batch_axis: The roles of the kernel's axes, as in
         `jinit.orthogonal`: all that is not outputs or batch counts as inputs.
-
-    Raises:
-      TypeError: An option is not of its type.
-      ValueError: A negative gain, an unknown name, axes with two roles. At the call: a
-        shape without the axes.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

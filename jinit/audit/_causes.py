@@ -21,25 +21,7 @@ _MOST = 0.15  # by what share a cause may miss the deviation that was measured
 def cause_of_std(
     init: Any, shape: Shape, std: float, error: float, kernel: Shape | None = None
 ) -> str:
-    """Names the mistakes that would give a standard deviation, the likeliest first.
-
-    Args:
-      init: The initializer that was meant; None where it is not known.
-      shape: The shape of the array.
-      std: What was measured.
-      error: Its standard error, as a share of it.
-      kernel: For a bias, the shape of the kernel beside it.
-
-    Returns:
-      One or two causes, or the empty string.
-
-    Example:
-      >>> import jinit
-      >>> from jinit.audit._causes import cause_of_std
-      >>> std = 256**-0.5  # of a fan_in of 256
-      >>> cause_of_std(jinit.lecun_normal(), (64, 256), std, error=0.01).split(":")[0]
-      'inputs and outputs are exchanged'
-    """
+    """Names the mistakes that would give a standard deviation, the likeliest first."""
     planned = _std(init, shape) if isinstance(init, Initializer) else 0.0
     off = abs(math.log(std / planned)) if planned else math.inf
     allowed = min(max(5 * error, 0.005), _MOST, off / 2)

@@ -134,16 +134,7 @@ class Shown:
 
 
 def families() -> dict[str, list[Summary]]:
-    """All initializers that are public, by family.
-
-    Returns:
-      Lists of `Summary` by what the initializers of one file have in common.
-
-    Example:
-      >>> from jinit.cli._show import families
-      >>> [each.name for each in families()["Sparse initialization"]]
-      ['sparse']
-    """
+    """All initializers that are public, by family."""
     found = dict[str, list[Summary]]()
     for name, init in _names().items():
         family = _sentence(sys.modules[init.__module__]).partition(":")[0]
@@ -153,25 +144,7 @@ def families() -> dict[str, list[Summary]]:
 
 
 def parse(text: str) -> Initializer:
-    """Makes the initializer that a text describes.
-
-    Args:
-      text: A call of an initializer, or its name: "xavier_uniform(gain='relu')". Its
-        options are numbers, strings, tuples and lists, or initializers.
-
-    Returns:
-      The initializer.
-
-    Raises:
-      TypeError: An option that does not exist, or is not of its type.
-      ValueError: The text is no such call, there is no such initializer, or an option
-        is missing or out of its range.
-
-    Example:
-      >>> from jinit.cli._show import parse
-      >>> parse("jinit.stack(he_normal)")
-      stack(he_normal())
-    """
+    """Makes the initializer that a text describes."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of escapes in strings
             return _initializer(ast.parse(text.strip(), mode="eval").body)
@@ -183,28 +156,7 @@ def parse(text: str) -> Initializer:
 
 
 def show(init: Initializer, shape: Any, dtype: Any = None, seed: int = 0) -> Shown:
-    """Draws an array, and puts beside it what it was drawn from.
-
-    Args:
-      init: The initializer.
-      shape: The shape of the array.
-      dtype: Its dtype; 64 bits are drawn as such, whatever JAX is set to.
-      seed: The seed of the key, between 0 and 2**32 - 1.
-
-    Returns:
-      A `Shown`.
-
-    Raises:
-      TypeError: The shape or the dtype is none, or not one that the initializer draws.
-      ValueError: The shape does not fit, or has too many weights; a seed out of range.
-
-    Example:
-      >>> import jinit
-      >>> from jinit.cli._show import show
-      >>> shown = show(jinit.he_normal(), (200, 300))
-      >>> print(f"{shown.measured.std:.2f}, {shown.law.std:.2f}, {shown.fans}")
-      0.10, 0.10, (200, 300)
-    """
+    """Draws an array, and puts beside it what it was drawn from."""
     shape = check_shape(shape)
     if math.prod(shape) > MOST_WEIGHTS:
         raise ValueError(

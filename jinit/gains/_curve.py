@@ -19,12 +19,7 @@ _BATCH = 1 << 13  # points at once: one size, so that each function is compiled 
 
 @lru_cache(maxsize=64)
 def value(function: Function) -> Curve:
-    """Makes f a function of an array of doubles of any shape.
-
-    Raises:
-      Refused: f cannot be called with one array, changes its shape or dtype, or is not
-        elementwise. At the call: it is NaN.
-    """
+    """Makes f a function of an array of doubles of any shape."""
     _check_result(function)
     curve = _batched(jax.jit(function), "value")
     _check_elementwise(curve)
@@ -33,11 +28,7 @@ def value(function: Function) -> Curve:
 
 @lru_cache(maxsize=64)
 def derivative(function: Function) -> Curve:
-    """Likewise f', as JAX differentiates it: jumps count for nothing.
-
-    Raises:
-      Refused: f cannot be differentiated, or as for `value`.
-    """
+    """Likewise f', as JAX differentiates it: jumps count for nothing."""
     value(function)
 
     def slopes(x: jax.Array) -> jax.Array:

@@ -45,21 +45,7 @@ _GAUSS, _LOBATTO = np.polynomial.legendre.leggauss(15), _lobatto(16)
 def normal_average(
     function: Callable[[np.ndarray], np.ndarray], unit: float = 1.0
 ) -> np.ndarray:
-    """E function(z) for z ~ N(0, 1), to twelve digits.
-
-    Args:
-      function: Takes an array of doubles, and returns several of its shape, stacked:
-        they are averaged over the same panels, so one may show where another bends.
-      unit: The distance from 0 within which they bend most; panels are narrower there.
-
-    Returns:
-      The average of each.
-
-    Raises:
-      OverflowError: One is infinite, or too large to compute.
-      ArithmeticError: The rules do not come to agree: one is unbounded at a point, or
-        not computed in double precision.
-    """
+    """E function(z) for z ~ N(0, 1), to twelve digits."""
     edges = _edges(unit)
     left, right = edges[:-1], edges[1:]
     # Of the panels that are done with: their integral, its size and its error.

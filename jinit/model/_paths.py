@@ -15,25 +15,7 @@ Pattern = str | re.Pattern[str]
 
 
 def named_leaves(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
-    """Flattens a tree into its leaves and their paths.
-
-    Args:
-      tree: Any pytree: the variables of a Flax or Haiku model, an `nnx.State`, a
-        registered dataclass, or one within another.
-
-    Returns:
-      The paths with their leaves, in the order of the tree, and its treedef.
-
-    Raises:
-      TypeError: A key of a dict is not a string, an integer or a tuple of them.
-      ValueError: Two leaves have one path.
-
-    Example:
-      >>> from jinit.model._paths import named_leaves
-      >>> leaves, _ = named_leaves({"params": {"dense": [1.0, 2.0]}, "step": 3})
-      >>> leaves
-      [('params/dense/0', 1.0), ('params/dense/1', 2.0), ('step', 3)]
-    """
+    """Flattens a tree into its leaves and their paths."""
     leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
     named = {}
     for keypath, leaf in leaves:
@@ -54,24 +36,6 @@ def path_of(keypath: Sequence[Any]) -> str:
     the end, which `flax.linen.Partitioned` and `nnx.Variable` have, is left out. A key
     that has slashes of its own, as the module names of Haiku have, is kept as it is; a
     tuple, as `nnx.WeightNorm` has for its scales, is several keys.
-
-    Args:
-      keypath: What `jax.tree_util.tree_flatten_with_path` calls the path of a leaf.
-
-    Returns:
-      The path; of a tree that is a leaf the empty string.
-
-    Raises:
-      TypeError: A key of a dict is not a string, an integer or a tuple of them. What
-        another prints as may differ from one run to the next, and weights follow from
-        their paths.
-
-    Example:
-      >>> import jax
-      >>> from jinit.model._paths import path_of
-      >>> ((keypath, _),) = jax.tree_util.tree_leaves_with_path({"mlp/~/linear": [1.0]})
-      >>> path_of(keypath)
-      'mlp/~/linear/0'
     """
     if keypath and keypath[-1] == GetAttrKey("value"):
         keypath = keypath[:-1]
@@ -94,28 +58,10 @@ def _segment(key: Any) -> str:
 def matcher(pattern: Pattern) -> Callable[[str], bool]:
     """Makes the test whether a path matches a pattern as a whole.
 
-        *       any characters within a segment
-        ?       one character, not a slash
-        [a-c]   one of these; [!a-c] one of the others
-        **      any number of segments, also none
-
-    Args:
-      pattern: A glob of segments separated by slashes, or a compiled regular
-        expression, which must match the whole path (`fullmatch`).
-
-    Returns:
-      A function of a path.
-
-    Raises:
-      TypeError: The pattern is neither.
-      ValueError: It is empty or has an empty segment, a bracket that is not closed or
-        holds no characters, or `**` beside other characters.
-
-    Example:
-      >>> from jinit.model._paths import matcher
-      >>> match = matcher("params/**/kernel")
-      >>> match("params/kernel"), match("params/h_0/attn/kernel"), match("kernel")
-      (True, True, False)
+    *       any characters within a segment
+    ?       one character, not a slash
+    [a-c]   one of these; [!a-c] one of the others
+    **      any number of segments, also none
     """
     if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
         return lambda path: pattern.fullmatch(path) is not None
@@ -176,23 +122,6 @@ def fold_path(key: Any, path: str) -> jax.Array:
 
     So it follows from the path alone: another leaf, another order or another machine
     changes nothing. The bytes are big-endian words of 32 bits.
-
-    Args:
-      key: A JAX key; of several, map with `jax.vmap`.
-      path: The path of a leaf.
-
-    Returns:
-      A key.
-
-    Example:
-      >>> import jax
-      >>> from jinit.model._paths import fold_path
-      >>> key = fold_path(jax.random.key(0), "params/dense/kernel")
-      >>> print(jax.random.key_data(key))
-      [3212227211 2432513382]
-
-    References:
-      `flax.linen` hashes the path likewise, by SHA-1 to 32 bits, and a count of keys.
     """
     digest = hashlib.sha256(path.encode(errors="surrogatepass")).digest()
     for word in np.frombuffer(digest[:8], ">u4").astype(np.uint32):

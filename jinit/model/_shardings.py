@@ -12,20 +12,7 @@ from jinit.model._paths import path_of
 
 
 def spread(out_shardings: Any, tree: Any) -> list[Any]:
-    """One sharding, or None, for each leaf of a tree of `jax.ShapeDtypeStruct`s.
-
-    Args:
-      out_shardings: One for all; a pytree of them that is a prefix of the tree; or a
-        function of the path and the `jax.ShapeDtypeStruct` of a leaf.
-      tree: The shapes and dtypes.
-
-    Returns:
-      Shardings in the order of the leaves.
-
-    Raises:
-      TypeError: What is given is no sharding.
-      ValueError: It is no prefix of the tree, or does not fit the shape of a leaf.
-    """
+    """One sharding, or None, for each leaf of a tree of `jax.ShapeDtypeStruct`s."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     if callable(out_shardings) and jax.tree_util.all_leaves([out_shardings]):
         asked = [out_shardings(path_of(keypath), leaf) for keypath, leaf in leaves]

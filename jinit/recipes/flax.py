@@ -29,18 +29,6 @@ def default_rules() -> dict[str, Callable[..., Any]]:
 
     Kernels are LeCun's by the inputs that their layer flattens, those of the state of
     a recurrent cell orthogonal, biases zero. What is not recognised is left alone.
-
-    Returns:
-      A mapping with one rule for all paths.
-
-    Example:
-      >>> from jinit.recipes.flax import flax_rules
-      >>> rule = flax_rules()["**"]
-      >>> rule("attn/query/kernel", (64, 4, 16), {"attn/query/kernel": (64, 4, 16)})
-      lecun_normal(fan_in=64.0)
-
-    References:
-      `flax.linen` and `flax.nnx` 0.12.
     """
     return {"**": _default}
 

@@ -33,18 +33,6 @@ def apply_watched(model: Any, params: Any, batch: Any, visit: Visit) -> Any:
     called more than once is shown the first time. Layers within `remat`, `scan` or
     `vmap` are not shown, as what is computed there cannot be had outside; the module
     around them is.
-
-    Args:
-      model: A linen module; an nnx module; or a function of `params` and `batch` that
-        applies linen modules.
-      params: What the model is applied to: linen's variables, or those parameters of an
-        nnx model, as a state, that take the place of its own.
-      batch: The inputs, given to the model as its one argument.
-      visit: A function of the path of a layer, such as "block_0/conv", which is empty
-        for the model itself, and its output; it returns what takes the output's place.
-
-    Returns:
-      What the model returns.
     """
     shown = _shown_once(visit)
     nnx_module = _nnx_module()
@@ -56,21 +44,7 @@ def apply_watched(model: Any, params: Any, batch: Any, visit: Visit) -> Any:
 def layer_shapes(
     model: Any, params: Any, batch: Any
 ) -> tuple[dict[str, jax.ShapeDtypeStruct], Any]:
-    """The layers that a model shows, and what it returns; nothing is computed.
-
-    Args:
-      model: As `apply_watched` takes it.
-      params: Likewise.
-      batch: Likewise.
-
-    Returns:
-      The shapes of the layers' outputs by path, in the order of the calls, and that of
-      what the model returns.
-
-    Raises:
-      TypeError: The model is not one.
-      ValueError: It fails on the batch, or shows no layer.
-    """
+    """The layers that a model shows, and what it returns; nothing is computed."""
     shapes = dict[str, jax.ShapeDtypeStruct]()
 
     def visit(path: str, output: jax.Array) -> jax.Array:
@@ -111,16 +85,7 @@ def refusing_batch(batch: Any, failed: str = "model") -> Iterator[None]:
 
 
 def check_arrays(name: str, tree: Any) -> None:
-    """Refuses a tree without arrays, and arrays that are traced, empty or not finite.
-
-    Args:
-      name: The argument that the tree was given as.
-      tree: Any pytree.
-
-    Raises:
-      TypeError: A leaf is not an array, or is traced.
-      ValueError: There is no leaf; or one has no elements, NaNs or infinities.
-    """
+    """Refuses a tree without arrays, and traced, empty or infinite ones."""
     leaves, _ = named_leaves(tree)
     if not leaves:
         raise ValueError(f"{name} must hold arrays, got {tree!r}, which holds none.")
