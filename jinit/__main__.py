@@ -173,14 +173,14 @@ def _gain(options: argparse.Namespace) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from jinit import diagnostics
+    from jinit.audit._audit import audit
     from jinit.audit._checkpoints import read_checkpoint
 
     plan = options.rules if options.plan is None else _plan(options.plan)
     with _patience(f"reading {options.checkpoint} ..."):
         params = read_checkpoint(options.checkpoint)
     with _patience("measuring ..."):
-        report = diagnostics.audit(params, plan=plan)
+        report = audit(params, plan=plan)
     _print(report.to_json() if options.json else str(report))
     return report.exit_status
 

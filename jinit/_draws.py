@@ -23,7 +23,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.scipy.special import log_ndtr
 
 from jinit._bits import Shape, real_dtype, units
 from jinit._checks import Number, is_traced
@@ -247,6 +246,8 @@ def _log_mills(z: jax.Array) -> jax.Array:
     Far out by the logarithm of its asymptotic series, 1/z - 1/z³ + 3/z⁵ - ..., whose
     first term left out is below rounding there.
     """
+    from jax.scipy.special import log_ndtr  # slow to import
+
     far = np.array(10 if z.dtype == np.float32 else 60, z.dtype)
     x = jnp.minimum(z, far)
     direct = log_ndtr(-x) + x * x / 2 + np.array(math.log(2 * math.pi) / 2, z.dtype)

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.scipy.linalg import block_diag, solve_triangular
 
 from jinit import _bits, _draws
 from jinit._checks import Shape
@@ -93,6 +92,8 @@ def _reflect(v: jax.Array, q: jax.Array) -> jax.Array:
     The product is I - V T Vᴴ, where the inverse of T is the upper triangle of VᴴV with
     its diagonal halved (Joffrain et al. 2006, the UT transform).
     """
+    from jax.scipy.linalg import block_diag, solve_triangular  # slow to import
+
     width = v.shape[1]
     identity = jnp.eye(width, dtype=v.dtype)
     inverse_of_t = jnp.triu(matmul(v.mT.conj(), v), 1) + identity / 2

@@ -10,7 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit.gains._names import Function, Refused
+Function = Callable[[Any], Any]
+
+
+class Refused(Exception):
+    """Why a function is no activation: the kind of error, the rule and what to do."""
+
+    def __init__(self, kind: type[Exception], rule: str, remedy: str = "") -> None:
+        super().__init__(kind, rule, remedy)
+
 
 Curve = Callable[[np.ndarray], np.ndarray]
 

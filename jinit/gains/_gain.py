@@ -8,7 +8,8 @@ from typing import Any
 from jinit import _checks
 from jinit._checks import Number, sqrt
 from jinit.gains import _moments
-from jinit.gains._names import Activation, Refused, check_activation, refusing
+from jinit.gains._curve import Refused
+from jinit.gains._names import Activation, check_activation, refusing
 
 _CONVOLUTIONS = [f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)]
 NONLINEARITIES = (

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple, cast
 
 from jinit import _checks
 from jinit.gains import _moments
+from jinit.gains._curve import Refused
 from jinit.gains._gain import Gain, check_gain, gain, squared_gain
 from jinit.gains._moments import Infinite
-from jinit.gains._names import Activation, Refused, check_activation, refusing
+from jinit.gains._names import Activation, check_activation, refusing
 
 _NOISE = 1e-11  # in a comparison of two moments; each is known to 1e-13, or better
 # Powers of two at which a root is looked for, denser where it is likely.

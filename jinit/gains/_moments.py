@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from jinit.gains import _curve
-from jinit.gains._names import GATES, Activation, Refused, resolve_activation
+from jinit.gains._curve import Refused
+from jinit.gains._names import GATES, Activation, resolve_activation
 from jinit.gains._quadrature import normal_average
 
 

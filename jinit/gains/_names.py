@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
@@ -10,8 +10,7 @@ from typing import Any
 import jax
 
 from jinit import _checks
-
-Function = Callable[[Any], Any]
+from jinit.gains._curve import Function, Refused
 
 Activation = str | tuple[Any, ...] | Function
 """A name, a name with parameters such as `("elu", 0.5)`, or an elementwise function."""
@@ -55,13 +54,6 @@ GATES = {
     "bilinear": "linear",
 }
 """Gated units x · g(y), of two linear maps x and y: the name of g."""
-
-
-class Refused(Exception):
-    """Why a function is no activation: the kind of error, the rule and what to do."""
-
-    def __init__(self, kind: type[Exception], rule: str, remedy: str = "") -> None:
-        super().__init__(kind, rule, remedy)
 
 
 @contextmanager

@@ -14,11 +14,12 @@ from jinit import _checks
 from jinit._checks import check_keys
 from jinit._text import aligned, to_json
 from jinit.model._paths import Pattern
-from jinit.signal._propagation import layer_name, matching
 from jinit.signal._watch import (
     apply_watched,
     check_arrays,
+    layer_name,
     layer_shapes,
+    matching,
     refusing_batch,
 )
 

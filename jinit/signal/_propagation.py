@@ -13,22 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit._checks import check_keys
-from jinit._text import aligned, some, to_json
+from jinit._text import aligned, quartiles, to_json
 from jinit.gains._mean_field import variance_map
 from jinit.gains._moments import Infinite
 from jinit.gains._names import Activation
-from jinit.model._paths import Pattern, matcher, named_leaves
+from jinit.model._paths import Pattern, named_leaves
 from jinit.signal._watch import (
     apply_watched,
     check_arrays,
+    layer_name,
     layer_shapes,
+    matching,
     refusing_batch,
 )
 
 Layers = dict[str, jax.ShapeDtypeStruct]
 """The outputs of the layers by path, in the order of their calls."""
-
-_QUARTILES = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -209,31 +209,6 @@ def propagation(
     second_moment, mean, dead, gradient = np.moveaxis(np.array(rows), -1, 0)
     predicted = None if step is None else _predicted(step, second_moment, owners)
     return Propagation(tuple(layers), second_moment, mean, dead, gradient, predicted)
-
-
-def layer_name(path: str) -> str:
-    """How the path of a layer prints; that of the model itself is empty."""
-    return path or "(model)"
-
-
-def matching(layers: Sequence[str], pattern: Pattern) -> list[int]:
-    """The numbers of the layers whose paths match a pattern."""
-    matches = matcher(pattern)
-    chosen = [number for number, path in enumerate(layers) if matches(path)]
-    if not chosen:
-        raise ValueError(
-            f"pattern must match a layer, got {pattern!r}; there are "
-            f"{some(layers, 20)}."
-        )
-    return chosen
-
-
-def quartiles(values: np.ndarray) -> np.ndarray:
-    """The quartiles over the first axis; none is NaN because of an infinity."""
-    with np.errstate(invalid="ignore"):
-        between = np.quantile(values, _QUARTILES, axis=0)
-    nearest = np.quantile(values, _QUARTILES, axis=0, method="nearest")
-    return np.where(np.isnan(between), nearest, between)
 
 
 def _cells(values: np.ndarray) -> list[str]:

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit._checks import is_traced
-from jinit.model._paths import named_leaves
+from jinit._text import some
+from jinit.model._paths import Pattern, matcher, named_leaves
 
 try:
     from jax.extend.core import get_opaque_trace_state
@@ -110,6 +111,23 @@ def check_model(name: str, apply: Any) -> None:
         )
     if is_traced(jnp.zeros(())):
         raise TypeError(f"{name} must see numbers; call it outside of jit.")
+
+
+def layer_name(path: str) -> str:
+    """How the path of a layer prints; that of the model itself is empty."""
+    return path or "(model)"
+
+
+def matching(layers: Sequence[str], pattern: Pattern) -> list[int]:
+    """The numbers of the layers whose paths match a pattern."""
+    matches = matcher(pattern)
+    chosen = [number for number, path in enumerate(layers) if matches(path)]
+    if not chosen:
+        raise ValueError(
+            f"pattern must match a layer, got {pattern!r}; there are "
+            f"{some(layers, 20)}."
+        )
+    return chosen
 
 
 def owner(path: str) -> str:
