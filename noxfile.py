@@ -15,4 +15,4 @@ def tests(session: nox.Session, versions: str) -> None:
     """The tests, without torch: `-- -k orthogonal` runs some of them."""
     constraints = ["-c", ".ci/oldest.txt"] if versions == "oldest" else []
     session.install("-q", "-e", ".[test]", *constraints)
-    session.run("pytest", "-q", "-n", "2", "tests", *session.posargs)
+    session.run("pytest", "-q", "-n", "2", "--all", "tests", *session.posargs)

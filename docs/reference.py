@@ -16,17 +16,17 @@ import jinit
 # By the name of the page: its title, and the modules of jinit whose names are on it.
 OF_JINIT = {
     "plain": ("Constants and plain distributions", "_basic _sparse _identity"),
-    "xavier": ("Xavier and Kaiming, as torch has them", "_scaling"),
-    "variance": ("LeCun, Glorot and He, as JAX has them", "_variance_scaling"),
+    "scaled": ("Xavier, Kaiming, LeCun, Glorot and He", "_fan_scaled"),
     "orthogonal": ("Orthogonal kernels and convolutions", "_orthogonal _convolution"),
-    "combine": ("Initializers made of others", "_combine"),
+    "combine": ("Initializers made of others", "_combine _mirror"),
     "values": ("Initializers as values", "_initializer _config"),
     "fans": ("Fans", "_fans"),
-    "gains": ("Gains, and what they do in depth", "_gains _mean_field"),
-    "models": ("Whole models", "model"),
+    "gains": ("Gains, and what they do in depth", "gains"),
+    "models": ("Whole models", "model signal"),
 }
 # The title, and the namespace that is on the page as a whole.
 OTHERS = {
+    "laws": ("What is drawn", "jinit.laws"),
     "jaxnn": ("The drop-in for JAX's", "jinit.jaxnn"),
     "torch": ("Ports of PyTorch models", "jinit.torch"),
     "torch-functional": ("torch's stream as functions", "jinit.torch.functional"),
@@ -35,7 +35,7 @@ OTHERS = {
 }
 
 # Modules rather than packages: what they import is not theirs to show.
-_MODULES = {"jinit.torch.functional", "jinit.diagnostics.plots"}
+_MODULES = {"jinit.laws", "jinit.torch.functional", "jinit.diagnostics.plots"}
 _SAME = {"jinit.jaxnn.zeros": "jinit.zeros", "jinit.jaxnn.ones": "jinit.ones"}
 
 
@@ -71,9 +71,8 @@ def signature(app, what, name, obj, options, text, returned) -> Any:
         return None
     if obj.__name__[0].isupper():
         return "", None
-    shown = inspect.signature(obj.__init__).parameters.values()
-    bare = [p.replace(annotation=inspect.Parameter.empty) for p in list(shown)[1:]]
-    bare.sort(key=lambda p: p.kind == p.KEYWORD_ONLY and 1 + _depth(obj, p.name))
+    shown = inspect.signature(obj).parameters.values()
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in shown]
     return str(inspect.Signature(bare)), None
 
 
@@ -130,7 +129,7 @@ def _names(namespace: str, files: Sequence[str] = ()) -> list[str]:
     module = importlib.import_module(namespace)
     return [
         f"{namespace}.{name}"
-        for name, value in vars(module).items()
+        for name, value in ((name, getattr(module, name)) for name in dir(module))
         if _is_public(module, name, value)
         and (not files or value.__module__.split(".")[1] in files)
     ]
@@ -143,12 +142,6 @@ def _is_public(module: ModuleType, name: str, value: Any) -> bool:
         return False
     home = module.__name__ if module.__name__ in _MODULES else "jinit"
     return value.__module__.startswith(home)
-
-
-def _depth(cls: type, name: str) -> int:
-    """How far up a field is defined: a class's own options come first."""
-    own = [name in vars(parent).get("__annotations__", {}) for parent in cls.__mro__]
-    return own.index(True)
 
 
 def _value(full: str) -> Any:

@@ -39,9 +39,8 @@ from typing import Any
 
 from jax.nn.initializers import Initializer as Initializer
 
-from jinit import _basic, _checks, _convolution, _fan_scaled, _orthogonal
+from jinit import _basic, _checks, _combine, _convolution, _fan_scaled, _orthogonal
 from jinit._checks import Axis
-from jinit._combine import with_dtype
 
 zeros = _basic.zeros
 ones = _basic.ones
@@ -216,4 +215,4 @@ def _in_axis(axis: Axis) -> Axis | None:
 
 
 def _with_dtype(init: Any, dtype: Any) -> Initializer:
-    return init if dtype is None else with_dtype(init, dtype)
+    return init if dtype is None else _combine.with_dtype(init, dtype)

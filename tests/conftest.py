@@ -1,6 +1,5 @@
 """JAX is strict in the tests: nothing is promoted that was not meant to be."""
 
-import collections
 import gc
 import os
 
@@ -40,19 +39,17 @@ def x64():
 
 
 def pytest_addoption(parser):
-    text = "run each test with so many of its cases, evenly spread; by default all"
-    parser.addoption("--cases", type=int, metavar="N", help=text)
+    text = "run every case of each test, and those marked slow; by default one of each"
+    parser.addoption("--all", action="store_true", help=text)
 
 
 def pytest_collection_modifyitems(config, items):
-    wanted = config.getoption("cases")
-    if not wanted:
+    if config.getoption("all"):
         return
-    tests = collections.defaultdict(list)
+    first = {}
     for item in items:
-        tests[item.nodeid.split("[")[0]].append(item)
-    kept = {
-        case for cases in tests.values() for case in cases[:: -(-len(cases) // wanted)]
-    }
+        if item.get_closest_marker("slow") is None:
+            first.setdefault(item.nodeid.split("[")[0], item)
+    kept = set(first.values())
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = [item for item in items if item in kept]

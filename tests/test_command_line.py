@@ -14,7 +14,6 @@ import pytest
 
 import jinit
 from jinit import __main__ as command_line
-from jinit import diagnostics
 from jinit.__main__ import main
 from jinit.cli import _show
 
@@ -174,7 +173,7 @@ def test_audit_hands_the_arrays_and_the_plan_on(checkpoint, monkeypatch, capsys)
         given.append((jax.tree.map(np.shape, params), plan))
         return Report()
 
-    monkeypatch.setattr(diagnostics, "audit", audit)
+    monkeypatch.setattr("jinit.audit._audit.audit", audit)
     path, plan = str(checkpoint / "good.npz"), checkpoint / "plan.json"
 
     assert run(capsys, "audit", path, status=1) == "the table\n"

@@ -215,6 +215,7 @@ def test_json_has_everything():
     check = power_law(0.5)
     config = json.loads(check.to_json())
 
+    assert config.pop("jinit_coordinate_check") == 1
     assert config.pop("layers") == [""]
     assert config.pop("widths") == list(WIDTHS)
     assert config.pop("verdicts") == ["grows"]

@@ -391,6 +391,7 @@ def test_json_has_what_was_measured():
     found = propagation(Perceptron(), variables(Perceptron()), X, activation="relu")
     config = json.loads(found.to_json())
 
+    assert config.pop("jinit_propagation") == 1
     assert config.pop("layers") == ["layer_0", "layer_1", "layer_2", ""]
     assert config.pop("predicted") == [*found.predicted[:3], None]
     assert config == {name: getattr(found, name).tolist() for name in config}
