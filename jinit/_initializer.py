@@ -95,14 +95,14 @@ class Initializer(Value):
     __signature__ = _Signature()
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        own = {name for name, value in vars(cls).items() if isinstance(value, Field)}
+        own = [name for name, value in vars(cls).items() if isinstance(value, Field)]
+        inherited = [each.name for each in fields(cls) if each.name not in own]
         super().__init_subclass__(**keywords)
-
-        def place(each: Any) -> tuple[bool, bool]:
-            # As a call has them: by position first, then own before inherited.
-            return bool(each.kw_only), bool(each.kw_only) and each.name not in own
-
-        cls.__dataclass_fields__ = {f.name: f for f in sorted(fields(cls), key=place)}
+        # As a call has them: first those by position, then its own before inherited.
+        known = cls.__dataclass_fields__
+        first = [n for n in [*inherited, *own] if not known[n].kw_only]
+        named = [n for n in [*own, *inherited] if known[n].kw_only]
+        cls.__dataclass_fields__ = {name: known[name] for name in [*first, *named]}
         if cls.__module__.startswith("jinit.") and cls.__name__[0].islower():
             Initializer._known[cls.__name__] = cls
 

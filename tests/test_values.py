@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import inspect
 import math
 import pickle
 
@@ -26,8 +27,8 @@ CALLS = [
     "eye(gain=2.0, batch_axis=0)",
     "dirac(groups=2)",
     "xavier_uniform()",
-    "xavier_uniform(in_axis=1, out_axis=0, gain='relu')",
-    "xavier_normal(in_axis=(0, 1), out_axis=2, gain=1.5)",
+    "xavier_uniform(gain='relu', in_axis=1, out_axis=0)",
+    "xavier_normal(gain=1.5, in_axis=(0, 1), out_axis=2)",
     "kaiming_uniform(a=2.23606797749979)",
     "kaiming_normal(mode='fan_out', nonlinearity='relu')",
     "kaiming_normal(groups=8, fan_in=3.0)",
@@ -41,6 +42,7 @@ CALLS = [
     "variance_scaling(1.0, 'fan_in', 'normal', out_axis=0)",
     "lecun_uniform(fan_in=5.0)",
     "lecun_normal(in_axis=(0,), out_axis=(1, 2))",
+    "lecun_normal(in_axis=-2)",
     "glorot_uniform(transposed=True)",
     "glorot_normal(groups=8)",
     "he_uniform()",
@@ -137,3 +139,22 @@ def test_zeros_and_ones_work_uncalled(name, key):
 
 def test_the_key_of_a_deterministic_initializer_is_not_looked_at():
     np.testing.assert_array_equal(jinit.ones()(None, (2,)), 1)
+
+
+def test_its_own_options_come_before_those_of_axes():
+    for init in (jinit.xavier_normal, jinit.kaiming_uniform, jinit.he_normal):
+        names = [*inspect.signature(init).parameters]
+        assert names[0] in ("gain", "a")
+        assert names[-1] == "fan_out"
+        assert names == [each.name for each in dataclasses.fields(init)]
+    assert next(iter(inspect.signature(jinit.normal()).parameters)) == "key"
+
+
+def test_axes_that_are_typed_are_taken_as_typed(key):
+    assert jinit.lecun_normal(in_axis=-2) != jinit.lecun_normal()
+    with pytest.raises(ValueError, match="must not both name axis -2"):
+        jinit.lecun_normal(in_axis=-2, out_axis=-2)
+    with pytest.raises(ValueError, match="is named twice, by in_axis"):
+        jinit.fans((3, 5), in_axis=-2, out_axis=0)
+    assert jinit.fans((3, 5), out_axis=0) == (5, 3)
+    assert jinit.fans((2, 3, 5), out_axis=-2) == (10, 6)
