@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jinit import _bits, _checks, _draws
-from jinit._checks import (
-    Number,
-    Shape,
-    at_least_zero,
-    check_exact,
-    check_range,
-    flag,
-    number,
-    positive,
-)
+from jinit._checks import Number, Shape, at_least_zero, check_range, number
 from jinit._initializer import Initializer, Uncalled, option
 from jinit.laws import Law, Mixture, Normal, Point, Truncated, Uniform, truncation
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def _nested_tuples(name: str, value: Any) -> Any:
@@ -54,14 +48,12 @@ class constant(Initializer):
         small: they are kept as nested tuples, so that the initializer stays a value.
 
     Returns:
-      An initializer. It accepts integer, bool and complex dtypes too; narrow floating
-      dtypes round, and saturate at their largest finite number.
+      An initializer, of integer, bool and complex dtypes too. Narrow floating dtypes
+      round, and saturate at their largest finite number.
 
     Raises:
-      TypeError: `value` holds something other than numbers.
-      ValueError: `value` is not finite. At the call: it does not broadcast to the
-        shape, or a dtype that does not round (integer, bool; real for complex values)
-        cannot hold it.
+      ValueError: At the call: the value does not broadcast to the shape, or a dtype
+        that does not round (integer, bool; real for complex values) cannot hold it.
 
     Example:
       >>> import jax, jinit
@@ -75,11 +67,11 @@ class constant(Initializer):
       `torch.nn.init.constant_` and `jax.nn.initializers.constant`, which rejects lists.
     """
 
-    value: Any = option(_nested_tuples, kw_only=False)
+    value: ArrayLike = option(_nested_tuples, kw_only=False)
     _random = False
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        value = self.value if _checks.is_traced(self.value) else np.array(self.value)
+        value: Any = self.value if _checks.is_traced(self.value) else np.array(self.value)
         if value.ndim > len(shape) or any(
             have not in (1, want)
             for have, want in zip(value.shape[::-1], shape[::-1], strict=False)
@@ -90,26 +82,23 @@ class constant(Initializer):
             )
         if not _checks.is_traced(self.value):
             check_range("value", float(abs(value).max(initial=0)), dtype)
-        check_exact("value", self.value, dtype)
+        _checks.check_exact("value", self.value, dtype)
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law:
         values, counts = np.unique(np.array(self.value), return_counts=True)
-        shares, values = (counts / counts.sum()).tolist(), values.tolist()
-        points = tuple(
-            (share, Point(value)) for share, value in zip(shares, values, strict=True)
-        )
-        return points[0][1] if len(points) == 1 else Mixture(points)
+        if len(values) == 1:
+            return Point(values.item())
+        shares, points = (counts / counts.sum()).tolist(), map(Point, values.tolist())
+        return Mixture(tuple(zip(shares, points, strict=True)))
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         return jnp.broadcast_to(_draws.cast(self.value, dtype), shape)
 
 
 class zeros(Uncalled):
-    """Fills with zero.
+    """Fills with zero, in any dtype.
 
-    Returns:
-      An initializer, of any dtype. The name works uncalled too, as an initializer:
-      `bias_init=jinit.zeros`.
+    The name works uncalled too, as an initializer: `bias_init=jinit.zeros`.
 
     Example:
       >>> import jax, jinit
@@ -129,11 +118,9 @@ class zeros(Uncalled):
 
 
 class ones(Uncalled):
-    """Fills with one: the scale of a normalization layer.
+    """Fills with one, in any dtype: the scale of a normalization layer.
 
-    Returns:
-      An initializer, of any dtype. The name works uncalled too, as an initializer:
-      `scale_init=jinit.ones`.
+    The name works uncalled too, as `jinit.zeros` does.
 
     Example:
       >>> import jax, jinit
@@ -161,11 +148,7 @@ class uniform(Initializer):
     disc of radius (b - a) / 2.
 
     Args:
-      a: Lower bound.
-      b: Upper bound.
-
-    Raises:
-      ValueError: A bound is not finite, or a > b.
+      a, b: Lower and upper bound, a <= b.
 
     Example:
       >>> import jax, jinit
@@ -200,9 +183,6 @@ class normal(Initializer):
       mean: Mean.
       std: Standard deviation; 0 gives the mean.
 
-    Raises:
-      ValueError: An option is not finite, or std < 0.
-
     Example:
       >>> import jax, jinit
       >>> w = jinit.normal(std=0.02)(jax.random.key(0), (1000, 1000))
@@ -228,20 +208,14 @@ class trunc_normal(Initializer):
 
     The bounds are absolute, as torch's are: with std = 0.02 the default ±2 lies a
     hundred standard deviations out and cuts nothing off. For two standard deviations
-    write `a=-2 * std, b=2 * std`. `std` is that of the normal distribution before
-    truncation: at two standard deviations the weights' own is 0.88 of it.
+    write `a=-2 * std, b=2 * std`: the weights' own deviation is then 0.88 of `std`.
 
     Values keep their precision in either tail: `a=8, b=9` is drawn as well as `a=-2,
     b=2`. In a complex dtype each part is such a draw about the mean over sqrt(2).
 
     Args:
-      mean: Mean of the normal distribution.
-      std: Its standard deviation.
-      a: Lower bound, absolute.
-      b: Upper bound, absolute.
-
-    Raises:
-      ValueError: An option is not finite, std <= 0, or a > b.
+      mean, std: Mean and standard deviation before truncation, std > 0.
+      a, b: Lower and upper bound, absolute, a <= b.
 
     Example:
       >>> import jax, jinit
@@ -257,7 +231,7 @@ class trunc_normal(Initializer):
 
     mean: Number = option(number, default=0.0)
     std: Number = option(
-        partial(positive, remedy=" For a constant, use jinit.constant(mean)."),
+        partial(_checks.positive, remedy=" For a constant, use jinit.constant(mean)."),
         default=1.0,
     )
     a: Number = option(number, default=-2.0)
@@ -290,15 +264,13 @@ class truncated_normal(Initializer):
       mean: Mean of the normal distribution; with bounds that are not symmetric the
         weights have another.
       std: Its standard deviation; with `corrected=True` that of the weights.
-      lower: Lower bound, in standard deviations of the normal distribution; -inf for
-        none.
-      upper: Upper bound, likewise; inf for none.
+      lower, upper: Bounds in standard deviations of the normal distribution; -inf and
+        inf are no bound.
       corrected: Whether to make up for what truncation takes.
 
     Raises:
-      ValueError: An option is not finite, std < 0, or lower > upper. At the call: both
-        bounds more than 1e18 deviations to one side; with `corrected=True` bounds that
-        leave no deviation to correct, in this dtype.
+      ValueError: At the call: both bounds lie more than 1e18 deviations to one side, or
+        with `corrected=True` they leave no deviation to correct in this dtype.
 
     Example:
       >>> import jax, jinit
@@ -319,7 +291,7 @@ class truncated_normal(Initializer):
     std: Number = option(at_least_zero, default=1.0)
     lower: Number = option(_end, default=-2.0)
     upper: Number = option(_end, default=2.0)
-    corrected: bool = option(flag, default=False)
+    corrected: bool = option(_checks.flag, default=False)
 
     def _check_options(self) -> None:
         _checks.ordered("lower", self.lower, "upper", self.upper)

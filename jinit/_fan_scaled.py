@@ -18,24 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _bits, _checks
-from jinit._checks import (
-    Number,
-    Shape,
-    at_least_zero,
-    check_range,
-    choice,
-    number,
-    sqrt,
-)
+from jinit._checks import Number, Shape, check_range, choice, sqrt
 from jinit._fans import MODES, FanInitializer
 from jinit._initializer import option
-from jinit.gains._gain import (
-    Gain,
-    calculate_gain,
-    check_gain,
-    resolve_gain,
-    squared_gain,
-)
+from jinit.gains import _gain
+from jinit.gains._gain import Gain, check_gain, resolve_gain
 from jinit.laws import Disc, Law, Normal, Truncated, Uniform
 
 DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")
@@ -48,19 +35,19 @@ _COMPLEX_STD_WITHIN_TWO = math.sqrt((1 - 5 * math.exp(-4)) / (1 - math.exp(-4)))
 
 
 class _Xavier(FanInitializer):
-    """What both of Glorot and Bengio's initializers share: the standard deviation."""
+    """Glorot and Bengio's initializers: the deviation that they share."""
 
     gain: Gain = option(check_gain, default=1.0)
     mode: ClassVar[str] = "fan_avg"
 
     def _std(self, shape: Shape) -> Any:
-        return resolve_gain(self.gain) / sqrt(self._fan(shape, "fan_avg"))
+        return resolve_gain(self.gain) / sqrt(self._fan(shape, self.mode))
 
 
 class _Kaiming(FanInitializer):
-    """What both of He et al.'s initializers share: the standard deviation."""
+    """He et al.'s initializers: the deviation that they share."""
 
-    a: Number = option(number, default=0.0)
+    a: Number = option(_checks.number, default=0.0)
     mode: str = option(partial(choice, choices=MODES), default="fan_in")
     nonlinearity: Gain = option(check_gain, default="leaky_relu")
 
@@ -74,7 +61,7 @@ class _Kaiming(FanInitializer):
 
     def _std(self, shape: Shape) -> Any:
         if self.nonlinearity == "leaky_relu":
-            gain = calculate_gain("leaky_relu", self.a)
+            gain = _gain.calculate_gain("leaky_relu", self.a)
         else:
             gain = resolve_gain(self.nonlinearity)
         return gain / sqrt(self._fan(shape, self.mode))
@@ -96,14 +83,12 @@ class xavier_uniform(_Xavier):
         W ~ U[-bound, bound],    bound = gain · sqrt(6 / (fan_in + fan_out))
         Var W = gain² · 2 / (fan_in + fan_out)
 
-    The compromise between a variance of 1 / fan_in, which keeps the activations of a
-    linear layer, and of 1 / fan_out, which keeps its gradients.
+    A compromise: 1 / fan_in keeps the activations of a linear layer, 1 / fan_out its
+    gradients.
 
     Args:
-      gain: Factor of the standard deviation: a number, or the activation, as
-        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
-        the kernel's axes, or the fans as numbers: see `jinit.fans`.
+      gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
+      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -127,10 +112,8 @@ class xavier_normal(_Xavier):
         W ~ N(0, std²),    std = gain · sqrt(2 / (fan_in + fan_out))
 
     Args:
-      gain: Factor of the standard deviation: a number, or the activation, as
-        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
-        the kernel's axes, or the fans as numbers: see `jinit.fans`.
+      gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
+      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -161,15 +144,12 @@ class kaiming_uniform(_Kaiming):
         `Linear` and `ConvNd` is `a=sqrt(5)`, that is U[±1 / sqrt(fan_in)].
       mode: "fan_in" keeps the activations, "fan_out" the gradients, "fan_avg" and
         "fan_geo_avg" (arithmetic and geometric mean) compromise.
-      nonlinearity: The activation, as `jinit.gain` takes it, or its gain as a number;
-        "tanh", "sigmoid" and "selu" mean torch's numbers, and "leaky_relu" one of
-        slope `a`; the function and `("leaky_relu", 0.2)` have their own.
-      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
-        the kernel's axes, or the fans as numbers: see `jinit.fans`.
+      nonlinearity: The activation or its gain: see `jinit.gain`. "leaky_relu" is one
+        of slope `a`; the function and `("leaky_relu", 0.2)` have their own.
+      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
 
     Raises:
-      ValueError: An unknown mode or name, a slope for another nonlinearity than
-        leaky_relu, axes with two roles. At the call: a shape without the axes.
+      ValueError: `a` is given, and `nonlinearity` is not "leaky_relu".
 
     Example:
       >>> import jax, jinit
@@ -180,9 +160,8 @@ class kaiming_uniform(_Kaiming):
 
     References:
       He et al. (2015), arXiv:1502.01852, eq. 10 and 14 (ReLU), 15 (leaky ReLU).
-      `torch.nn.init.kaiming_uniform_` silently ignores `a` for any other nonlinearity;
-      here the layout is Flax's. With ReLU the distribution is that of
-      `jax.nn.initializers.he_uniform`.
+      `torch.nn.init.kaiming_uniform_`, which ignores `a` for any other nonlinearity,
+      in Flax's layout. With ReLU that of `jax.nn.initializers.he_uniform`.
     """
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Uniform:
@@ -194,21 +173,12 @@ class kaiming_normal(_Kaiming):
 
         W ~ N(0, std²),    std = gain / sqrt(fan),    gain² = 2 / (1 + a²)
 
-    ReLU halves the second moment of a symmetric input; the gain of sqrt(2) restores it.
-
     Args:
-      a: Negative slope of the leaky ReLU that follows; 0 is ReLU.
-      mode: "fan_in" keeps the activations, "fan_out" the gradients, "fan_avg" and
-        "fan_geo_avg" (arithmetic and geometric mean) compromise.
-      nonlinearity: The activation, as `jinit.gain` takes it, or its gain as a number;
-        "tanh", "sigmoid" and "selu" mean torch's numbers, and "leaky_relu" one of
-        slope `a`; the function and `("leaky_relu", 0.2)` have their own.
-      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
-        the kernel's axes, or the fans as numbers: see `jinit.fans`.
+      a, mode, nonlinearity: As in `jinit.kaiming_uniform`.
+      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
 
     Raises:
-      ValueError: An unknown mode or name, a slope for another nonlinearity than
-        leaky_relu, axes with two roles. At the call: a shape without the axes.
+      ValueError: `a` is given, and `nonlinearity` is not "leaky_relu".
 
     Example:
       >>> import jax, jinit
@@ -231,13 +201,13 @@ class _VarianceScaling(FanInitializer):
     """The formula; `scale`, `mode` and `distribution` are options or constants."""
 
     gain: Gain = option(check_gain, default=1.0)
-
     scale: ClassVar[Any] = 1.0
     mode: ClassVar[Any]
     distribution: ClassVar[Any]
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law:
-        variance = self.scale * squared_gain(self.gain) / self._fan(shape, self.mode)
+        fan = self._fan(shape, self.mode)
+        variance = self.scale * _gain.squared_gain(self.gain) / fan
         check_range("3 · scale · gain² / fan", 3 * variance, dtype)
         # In the dtype of the draw and in JAX's steps, which decide on the last bit.
         real, root = _bits.real_dtype(dtype).type, np.sqrt
@@ -263,18 +233,12 @@ class variance_scaling(_VarianceScaling):
 
     Args:
       scale: Factor of the variance.
-      mode: The fan: "fan_in" keeps the activations, "fan_out" the gradients, "fan_avg"
-        and "fan_geo_avg" (arithmetic and geometric mean) compromise.
+      mode: "fan_in" keeps the activations, "fan_out" the gradients, "fan_avg" and
+        "fan_geo_avg" (arithmetic and geometric mean) compromise.
       distribution: "truncated_normal" at two standard deviations, with the variance of
         the formula; "normal"; or "uniform" on ±sqrt(3 · Var(W)).
-      gain: Factor of the standard deviation: a number, or the activation, as
-        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
-        the kernel's axes, or the fans as numbers: see `jinit.fans`.
-
-    Raises:
-      ValueError: A negative scale or gain, an unknown name, mode or distribution, axes
-        with two roles. At the call: a shape without the axes.
+      gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
+      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -288,7 +252,7 @@ class variance_scaling(_VarianceScaling):
       ("untruncated_normal" is "normal" here).
     """
 
-    scale: Number = option(at_least_zero, kw_only=False)
+    scale: Number = option(_checks.at_least_zero, kw_only=False)
     mode: str = option(partial(choice, choices=MODES), kw_only=False)
     distribution: str = option(partial(choice, choices=DISTRIBUTIONS), kw_only=False)
 
@@ -301,10 +265,8 @@ class lecun_uniform(_VarianceScaling):
     The activations of a layer without nonlinearity, that is; `gain` is for others.
 
     Args:
-      gain: Factor of the standard deviation: a number, or the activation, as
-        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
-        the kernel's axes, or the fans as numbers: see `jinit.fans`.
+      gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
+      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -314,8 +276,8 @@ class lecun_uniform(_VarianceScaling):
 
     References:
       LeCun, Bottou, Orr and Müller (1998), "Efficient BackProp", section 4.6.
-      `jax.nn.initializers.lecun_uniform`, and Keras's. torch's nearest,
-      `kaiming_uniform` with nonlinearity="linear", is the same distribution.
+      `jax.nn.initializers.lecun_uniform`, and Keras's; torch's `kaiming_uniform_` with
+      nonlinearity="linear".
     """
 
     mode, distribution = "fan_in", "uniform"
@@ -326,14 +288,11 @@ class lecun_normal(_VarianceScaling):
 
         W ~ N(0, s²) given |W| < 2s,    Var W = (0.88 s)² = gain² / fan_in
 
-    The activations of a layer without nonlinearity, that is, or of one with SELU;
-    `gain` is for others.
+    The activations of a layer without nonlinearity, that is, or of one with SELU.
 
     Args:
-      gain: Factor of the standard deviation: a number, or the activation, as
-        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
-        the kernel's axes, or the fans as numbers: see `jinit.fans`.
+      gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
+      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -342,10 +301,9 @@ class lecun_normal(_VarianceScaling):
       0.058 0.131
 
     References:
-      LeCun, Bottou, Orr and Müller (1998), "Efficient BackProp", section 4.6.
-      Klambauer et al. (2017), arXiv:1706.02515.
-      `jax.nn.initializers.lecun_normal`, and Keras's. torch's nearest,
-      `kaiming_normal` with nonlinearity="linear", is not truncated.
+      LeCun et al. (1998), section 4.6; Klambauer et al. (2017), arXiv:1706.02515.
+      `jax.nn.initializers.lecun_normal`, and Keras's; torch's nearest,
+      `kaiming_normal_` with nonlinearity="linear", is not truncated.
     """
 
     mode, distribution = "fan_in", "truncated_normal"
@@ -357,14 +315,9 @@ class glorot_uniform(_VarianceScaling):
         W ~ U[-bound, bound],    bound = gain · sqrt(6 / (fan_in + fan_out))
         Var W = gain² · 2 / (fan_in + fan_out)
 
-    The compromise between 1 / fan_in, which keeps the activations of a linear layer,
-    and 1 / fan_out, which keeps its gradients.
-
     Args:
-      gain: Factor of the standard deviation: a number, or the activation, as
-        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
-        the kernel's axes, or the fans as numbers: see `jinit.fans`.
+      gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
+      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -373,10 +326,8 @@ class glorot_uniform(_VarianceScaling):
       0.071 0.122
 
     References:
-      Glorot and Bengio (2010), "Understanding the difficulty of training deep
-      feedforward neural networks", eq. 16.
-      `jax.nn.initializers.glorot_uniform`, and Keras's. `jinit.xavier_uniform` is
-      the same distribution.
+      Glorot and Bengio (2010), eq. 16. `jax.nn.initializers.glorot_uniform`, and
+      Keras's. `jinit.xavier_uniform` is the same distribution, and says why.
     """
 
     mode, distribution = "fan_avg", "uniform"
@@ -387,14 +338,9 @@ class glorot_normal(_VarianceScaling):
 
         W ~ N(0, s²) given |W| < 2s,  Var W = (0.88 s)² = gain² · 2 / (fan_in + fan_out)
 
-    The compromise between 1 / fan_in, which keeps the activations of a linear layer,
-    and 1 / fan_out, which keeps its gradients.
-
     Args:
-      gain: Factor of the standard deviation: a number, or the activation, as
-        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
-        the kernel's axes, or the fans as numbers: see `jinit.fans`.
+      gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
+      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -403,10 +349,8 @@ class glorot_normal(_VarianceScaling):
       0.071 0.161
 
     References:
-      Glorot and Bengio (2010), "Understanding the difficulty of training deep
-      feedforward neural networks", eq. 12.
-      `jax.nn.initializers.glorot_normal`, and Keras's. `jinit.xavier_normal` is
-      not truncated.
+      Glorot and Bengio (2010), eq. 12. `jax.nn.initializers.glorot_normal`, and
+      Keras's. `jinit.xavier_normal` is not truncated.
     """
 
     mode, distribution = "fan_avg", "truncated_normal"
@@ -420,11 +364,8 @@ class he_uniform(_VarianceScaling):
     ReLU halves the second moment of a symmetric input; its gain, sqrt(2), restores it.
 
     Args:
-      gain: Factor of the standard deviation: a number, or the activation, as
-        `jinit.gain` takes it, ReLU by default; "tanh", "sigmoid" and "selu" mean
-        torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
-        the kernel's axes, or the fans as numbers: see `jinit.fans`.
+      gain: That of ReLU by default; a number or an activation: see `jinit.gain`.
+      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -433,13 +374,11 @@ class he_uniform(_VarianceScaling):
       0.082 0.141
 
     References:
-      He et al. (2015), arXiv:1502.01852, eq. 10.
-      `jax.nn.initializers.he_uniform`, and Keras's. `jinit.kaiming_uniform` is
-      the same with other slopes and modes.
+      He et al. (2015), arXiv:1502.01852, eq. 10. `jax.nn.initializers.he_uniform`, and
+      Keras's. `jinit.kaiming_uniform` is the same with other slopes and modes.
     """
 
     gain: Gain = option(check_gain, default="relu")
-
     mode, distribution = "fan_in", "uniform"
 
 
@@ -448,14 +387,9 @@ class he_normal(_VarianceScaling):
 
         W ~ N(0, s²) given |W| < 2s,    Var W = (0.88 s)² = gain² / fan_in
 
-    ReLU halves the second moment of a symmetric input; its gain, sqrt(2), restores it.
-
     Args:
-      gain: Factor of the standard deviation: a number, or the activation, as
-        `jinit.gain` takes it, ReLU by default; "tanh", "sigmoid" and "selu" mean
-        torch's numbers.
-      in_axis, out_axis, batch_axis, groups, transposed, fan_in, fan_out: The roles of
-        the kernel's axes, or the fans as numbers: see `jinit.fans`.
+      gain: That of ReLU by default; a number or an activation: see `jinit.gain`.
+      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
 
     Example:
       >>> import jax, jinit
@@ -464,11 +398,9 @@ class he_normal(_VarianceScaling):
       0.082 0.186
 
     References:
-      He et al. (2015), arXiv:1502.01852, eq. 10.
-      `jax.nn.initializers.he_normal`, and Keras's. `jinit.kaiming_normal` is
-      not truncated, and has other slopes and modes.
+      He et al. (2015), arXiv:1502.01852, eq. 10. `jax.nn.initializers.he_normal`, and
+      Keras's. `jinit.kaiming_normal` is not truncated.
     """
 
     gain: Gain = option(check_gain, default="relu")
-
     mode, distribution = "fan_in", "truncated_normal"

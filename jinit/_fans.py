@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 
 from jinit import _checks
-from jinit._checks import (
-    Axis,
-    Number,
-    Shape,
-    axes,
-    check_shape,
-    count,
-    flag,
-    or_none,
-    positive,
-    sqrt,
-)
+from jinit._checks import Axis, Number, Shape, axes, or_none, positive, sqrt
 from jinit._initializer import Initializer, option
 
 if TYPE_CHECKING:
@@ -56,6 +45,7 @@ def fans(
         fan_out = |out_axis| · |receptive field| / groups
 
     The receptive field is what is left of the shape: the spatial axes of a convolution.
+    Initializers count by these rules, but for a `fan_in` or `fan_out` given to them.
 
     Args:
       shape: Shape of the kernel; in Flax's layout (*spatial, in, out).
@@ -75,10 +65,8 @@ def fans(
       `Fans(fan_in, fan_out)`.
 
     Raises:
-      TypeError: The shape, an axis or `groups` is not made of integers; `transposed` is
-        not a bool.
-      ValueError: An axis that is not there or has two roles; groups that do not divide
-        the outputs.
+      ValueError: The shape lacks an axis, an axis has two roles, or `groups` does not
+        divide the outputs.
 
     Example:
       >>> import jinit
@@ -96,7 +84,7 @@ def fans(
     """
     groups = _checks.count("groups", groups)
     transposed = _checks.flag("transposed", transposed)
-    sizes = check_shape(shape)
+    sizes = _checks.check_shape(shape)
     remedy = (
         "name the kernel's axes (in_axis=, out_axis=) or, for a bias or another "
         "parameter that has none, give the fans as numbers (fan_in=, fan_out=)"
@@ -116,15 +104,20 @@ def fans(
     return Fans(*(reversed(counts) if transposed else counts))
 
 
-def einsum_axes(spec: str) -> dict[str, Any]:
+class Roles(TypedDict):
+    """The axes of a kernel by their roles."""
+
+    in_axis: tuple[int, ...]
+    out_axis: tuple[int, ...]
+    batch_axis: tuple[int, ...]
+
+
+def einsum_axes(spec: str) -> Roles:
     """Reads the roles of a kernel's axes from the equation that it is used in.
 
         an index of the kernel that the outputs lack          in_axis
         one that the outputs have, and the inputs have not    out_axis
         one that both have                                    batch_axis
-
-    An index of the inputs alone is none of the kernel's: where the outputs lack it, the
-    inputs are summed before they meet a weight, which the fans do not count.
 
     Args:
       spec: "inputs,kernel->outputs", as `flax.linen.Einsum` takes it. The inputs and
@@ -135,28 +128,24 @@ def einsum_axes(spec: str) -> dict[str, Any]:
       of `jinit.orthogonal` and its scaled forms.
 
     Raises:
-      TypeError: `spec` is not a string.
-      ValueError: It is not of that form, repeats an index within an operand, or has an
-        output index that no operand has.
+      ValueError: `spec` is not of that form, repeats an index within an operand, or has
+        an output index that no operand has.
 
     Example:
       >>> import jinit
       >>> jinit.einsum_axes("btd,dhk->bthk")  # d in, h heads of size k out
       {'in_axis': (0,), 'out_axis': (1, 2), 'batch_axis': ()}
-      >>> init = jinit.lecun_normal(**jinit.einsum_axes("ebd,edf->ebf"))  # e experts
-      >>> init
+      >>> jinit.lecun_normal(**jinit.einsum_axes("ebd,edf->ebf"))  # e experts
       lecun_normal(in_axis=(1,), out_axis=(2,), batch_axis=(0,))
     """
     inputs, kernel, outputs = _operands(spec)
-    roles: dict[str, tuple[int, ...]]
-    roles = {"in_axis": (), "out_axis": (), "batch_axis": ()}
-    for axis, index in enumerate(kernel):
-        if index not in outputs:
-            role = "in_axis"
-        else:
-            role = "batch_axis" if index in inputs else "out_axis"
-        roles[role] += (axis,)
-    return roles
+    axes = range(len(kernel))
+    fed = [axis for axis in axes if kernel[axis] in outputs]
+    return {
+        "in_axis": tuple(axis for axis in axes if axis not in fed),
+        "out_axis": tuple(axis for axis in fed if kernel[axis] not in inputs),
+        "batch_axis": tuple(axis for axis in fed if kernel[axis] in inputs),
+    }
 
 
 class FanInitializer(Initializer):
@@ -165,8 +154,8 @@ class FanInitializer(Initializer):
     in_axis: Axis | None = option(or_none(axes), default=None)
     out_axis: Axis = option(axes, default=-1)
     batch_axis: Axis = option(axes, default=())
-    groups: int = option(count, default=1)
-    transposed: bool = option(flag, default=False)
+    groups: int = option(_checks.count, default=1)
+    transposed: bool = option(_checks.flag, default=False)
     fan_in: Number | None = option(or_none(positive), default=None)
     fan_out: Number | None = option(or_none(positive), default=None)
 
@@ -175,13 +164,14 @@ class FanInitializer(Initializer):
 
     def _fans(self, shape: Shape) -> tuple[Any, Any]:
         """Both fans, None for one that a vector does not have."""
-        sides = []
-        for side in ("fan_in", "fan_out"):
+
+        def fan(side: str) -> Any:
             try:
-                sides.append(self._side(shape, side))
+                return self._side(shape, side)
             except ValueError:
-                sides.append(None)
-        return sides[0], sides[1]
+                return None
+
+        return fan("fan_in"), fan("fan_out")
 
     def _fan(self, shape: Shape, mode: str) -> Any:
         """The fan of one mode; a shape without the axes is refused."""
@@ -203,7 +193,7 @@ class FanInitializer(Initializer):
         return getattr(fans(shape, *named, self.groups, self.transposed), side)
 
 
-def _operands(spec: Any) -> list[str]:
+def _operands(spec: str) -> list[str]:
     """The indices of the inputs, the kernel and the outputs of an equation."""
     if not isinstance(spec, str):
         raise TypeError(f"spec must be a string, such as 'bi,io->bo', got {spec!r}.")

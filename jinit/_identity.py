@@ -11,18 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jinit import _draws
-from jinit._checks import (
-    Axis,
-    Number,
-    Shape,
-    axes,
-    check_exact,
-    count,
-    number,
-    or_none,
-    single_axis,
-)
+from jinit import _checks, _draws
+from jinit._checks import Axis, Number, Shape, or_none, single_axis
 from jinit._initializer import Initializer, option
 from jinit.laws import Law, Mixture, Point
 
@@ -48,8 +38,8 @@ class eye(Initializer):
       batch_axis: Axes along which matrices are stacked.
 
     Raises:
-      ValueError: The gain is not finite. At the call: the shape without its batch axes
-        is not a matrix, or an integer dtype cannot hold the gain.
+      ValueError: At the call: the shape without its batch axes is not a matrix, or an
+        integer dtype cannot hold the gain.
 
     Example:
       >>> import jax, jinit
@@ -62,13 +52,13 @@ class eye(Initializer):
       recurrent kernels.
     """
 
-    gain: Number = option(number, default=1.0)
-    batch_axis: Axis = option(axes, default=())
+    gain: Number = option(_checks.number, default=1.0)
+    batch_axis: Axis = option(_checks.axes, default=())
     _random = False
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         self._matrix_axes(shape)
-        check_exact("gain", self.gain, dtype)
+        _checks.check_exact("gain", self.gain, dtype)
 
     def _matrix_axes(self, shape: Shape) -> list[int]:
         remedy = "name the axes that are stacked, and leave two for the matrix"
@@ -109,11 +99,9 @@ class dirac(Initializer):
 
     Args:
       groups: Groups of the convolution; each passes on its own channels.
-      in_axis: Axis of the inputs, of size in / groups.
-      out_axis: Axis of the outputs.
+      in_axis, out_axis: Axes of the inputs, of size in / groups, and of the outputs.
 
     Raises:
-      TypeError: An option is not an integer.
       ValueError: At the call: the shape is not that of a convolution in one to three
         dimensions, or `groups` does not divide its outputs.
 
@@ -130,7 +118,7 @@ class dirac(Initializer):
       `torch.nn.init.dirac_`; Zagoruyko and Komodakis (2017), arXiv:1706.00388.
     """
 
-    groups: int = option(count, default=1)
+    groups: int = option(_checks.count, default=1)
     in_axis: int | None = option(or_none(single_axis), default=None)
     out_axis: int = option(single_axis, default=-1)
     _random = False

@@ -46,14 +46,11 @@ class sparse(Initializer):
     Args:
       sparsity: Share of the outputs, between 0 and 1, that an input does not feed.
       std: Standard deviation of the other weights.
-      in_axis: Axis of the inputs.
-      out_axis: Axis of the outputs.
+      in_axis, out_axis: Axes of the inputs and of the outputs.
 
     Raises:
-      TypeError: An option is not of its type, or `sparsity` is traced: it fixes the
-        number of zeros.
-      ValueError: A sparsity outside [0, 1], a negative std. At the call: the shape is
-        not a matrix.
+      TypeError: `sparsity` is traced: it fixes the number of zeros.
+      ValueError: At the call: the shape is not a matrix.
 
     Example:
       >>> import jax, jinit
@@ -126,12 +123,9 @@ def _sparse_matrix(
 
 
 def _kth_smallest(words: jax.Array, k: int) -> jax.Array:
-    """Finds the k-th smallest 32-bit word of each row.
+    """The k-th smallest 32-bit word of each row."""
 
-    It is the largest number that has fewer than k words below it, found from its
-    highest bit down.
-    """
-
+    # It is the largest number with fewer than k words below it: highest bit first.
     def set_bit(step: Any, found: jax.Array) -> jax.Array:
         trial = found | (np.uint32(1) << jnp.asarray(31 - step, np.uint32))
         below = jnp.sum(words < trial, axis=1, keepdims=True, dtype=np.int32)

@@ -85,6 +85,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_models_with_the_defaults_of_flax_have_no_finding(name):
     keys = jax.random.split(jax.random.key(2), SEEDS)
@@ -97,6 +98,7 @@ def test_models_with_the_defaults_of_flax_have_no_finding(name):
     assert sum(leaf.expected_std is not None for leaf in kernels) >= len(kernels) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_models_with_the_defaults_of_torch_have_no_finding(name):
     shapes = jax.eval_shape(MODELS[name], jax.random.key(0))

@@ -115,6 +115,7 @@ def test_what_is_drawn_otherwise_has_a_finding(init, shape, spoil):
     assert jinit.diagnostics.audit(spoilt, plan).findings != ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "complex64"])
 def test_so_it_is_in_other_dtypes(dtype):
     for init, shape in CASES:

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from flax import serialization
 
+from jinit.audit import _checkpoints
 from jinit.audit._checkpoints import read_checkpoint
-from jinit.diagnostics import _checkpoints
 
 RNG = np.random.default_rng(0)
 KERNEL = RNG.standard_normal((3, 4), np.float32)

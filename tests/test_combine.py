@@ -53,6 +53,7 @@ def test_blocks_are_so_many_draws_from_the_split_keys(init, axis, implementation
     np.testing.assert_array_equal(w, np.concatenate(each, axis))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ROUNDED, ids=str)
 def test_orthogonal_kernels_are_the_same_up_to_rounding(init, key):
     w = jinit.stack(init)(key, (3, 8, 6))
@@ -85,6 +86,7 @@ def test_an_initializer_that_does_not_hash_is_stacked(key):
     np.testing.assert_array_equal(w, singles(Unhashable(), key, 3, (4,)))
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.data())
 def test_a_stack_of_any_shape_is_split_and_joined_right(data):
@@ -100,6 +102,7 @@ def test_a_stack_of_any_shape_is_split_and_joined_right(data):
     np.testing.assert_array_equal(w, np.stack(each, axis))
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.data())
 def test_blocks_of_any_shape_are_split_and_joined_right(data):

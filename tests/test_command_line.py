@@ -268,6 +268,7 @@ def test_version_is_the_packages(capsys):
     assert capsys.readouterr().out == f"{jinit.__version__}\n"
 
 
+@pytest.mark.slow
 def test_the_package_runs_as_a_module_without_the_extras():
     code = (
         "import sys; sys.modules.update(optax=None, sklearn=None, matplotlib=None);"

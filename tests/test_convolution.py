@@ -102,6 +102,7 @@ def test_a_kernel_of_one_tap_is_an_orthogonal_matrix(key):
     np.testing.assert_allclose(w @ w.T, np.eye(4), atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 def test_the_sum_of_the_taps_has_the_moments_of_haar_measure(dtype):
     """At frequency zero the operator is the orthogonal matrix that it began with."""

@@ -128,6 +128,7 @@ def test_the_slope_of_a_power_law_is_its_power(power, verdict):
     assert check.verdicts == (verdict,)
 
 
+@pytest.mark.slow
 def test_standard_parametrization_grows_with_width_under_adam(trained):
     # Adam moves every weight by the rate, and all of a unit's along its inputs.
     assert trained.layers == ("first", "hidden", "out", "")
@@ -151,6 +152,7 @@ def test_slopes_and_errors_are_those_of_a_regression(trained):
     np.testing.assert_allclose(trained.errors[1, 1], line.stderr, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_training_by_hand(trained, optax_promotion):
     model, params, optimizer = standard(WIDTHS[0], KEYS[1])
     outputs, pull_back = jax.vjp(lambda params: model.apply(params, X), params)

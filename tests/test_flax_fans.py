@@ -278,6 +278,7 @@ def test_each_element_of_a_batch_has_the_kernel_of_its_key(api):
     np.testing.assert_array_equal(kernel, np.stack(each))
 
 
+@pytest.mark.slow
 @parametrize_apis
 def test_a_transposed_kernel_is_that_of_the_axes_exchanged(api):
     case = CASES["ConvTranspose of a transposed kernel"]
@@ -479,6 +480,7 @@ def through_convolution(api, init):
     )[1]
 
 
+@pytest.mark.slow
 @parametrize_apis
 @pytest.mark.parametrize(
     "init", [jinit.delta_orthogonal(), jinit.convolution_orthogonal()], ids=repr

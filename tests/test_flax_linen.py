@@ -479,6 +479,7 @@ class Model(nn.Module):
         return x
 
 
+@pytest.mark.slow
 def test_init_under_jit_equals_eager_init_bit_for_bit(key):
     model, x = Model(), jnp.ones((1, 4, 4, 3))
     chex.assert_trees_all_equal(jax.jit(model.init)(key, x), model.init(key, x))

@@ -334,6 +334,7 @@ def parameters(model):
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
+@pytest.mark.slow
 def test_construction_under_jit_equals_eager_construction_bit_for_bit():
     chex.assert_trees_all_equal(parameters(nnx.jit(create)()), parameters(create()))
 

@@ -179,6 +179,7 @@ def moment(function, *breaks):
     return sum(integrate.quad(square, *piece, epsabs=1e-14)[0] for piece in pieces)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(
     kink=st.floats(-3, 3),

@@ -404,6 +404,7 @@ def test_each_distinct_draw_is_compiled_once(compilations):
     assert len(compilations) <= 2 * first
 
 
+@pytest.mark.slow
 def test_a_second_call_neither_traces_nor_compiles(compilations):
     traces = []
 
@@ -461,6 +462,7 @@ def no_memory(*_):
 # Batches
 
 
+@pytest.mark.slow
 def test_under_vmap_each_member_is_the_single_one():
     init = jinit.jit_init(CNN().init)
     keys = jax.random.split(KEY, 3)
@@ -490,6 +492,7 @@ def test_nan_is_found_as_by_jit():
         jinit.jit_init(lambda key: jnp.log(-jnp.ones(3)))(KEY)
 
 
+@pytest.mark.slow
 def test_it_runs_where_compilation_is_disabled():
     with jax.disable_jit():
         params = jinit.jit_init(Deep(layers=1).init)(KEY, SEQUENCES)
@@ -552,6 +555,7 @@ def test_a_sharding_may_follow_from_the_path(mesh):
     assert members["w"].shape == (2, 16, 32)
 
 
+@pytest.mark.slow
 def test_specs_are_shardings_under_a_mesh(mesh):
     specs = jax.tree.map(lambda spec: PartitionSpec(*spec), SPECS[0], is_leaf=is_spec)
     with jax.set_mesh(mesh):
@@ -597,6 +601,7 @@ def test_it_compiles_without_drawing_for_kinds_of_arrays(compilations):
     assert len(compilations) <= before + 1  # the ones
 
 
+@pytest.mark.slow
 def test_processes_initialize_one_array_that_is_that_of_a_single_one():
     with socket.socket() as free:
         free.bind(("localhost", 0))

@@ -230,6 +230,7 @@ def energies(init, shape, draws=1000):
     return (kernels**2).sum(axis=(-2, -1)) / shape[-2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(4, 3, 5), (3, 3, 3, 4)], ids=str)
 def test_taps_of_an_orthogonal_convolution_share_its_energy(shape):
     # Each of the k - 1 projections P along an axis sends half of the energy, on
@@ -268,16 +269,17 @@ def code_spans(cell):
 
 @pytest.fixture(scope="module")
 def table():
-    """The rows of the README's table, as cells."""
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    _, found, section = readme.partition("\n## From Keras, TensorFlow and Haiku\n")
-    assert found, "README.md has no section of that name"
+    """The rows of the documentation's table, as cells."""
+    page = Path(__file__).parents[1] / "docs" / "coming-from-jax.md"
+    page = page.read_text(encoding="utf-8")
+    _, found, section = page.partition("\n## Keras, TensorFlow and Haiku\n")
+    assert found, "the page has no section of that name"
     section, _, _ = section.partition("\n## ")
     rows = [line.strip("| ") for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row.split("|")] for row in rows[2:]]
 
 
-def test_every_call_in_the_readme_makes_an_initializer(table):
+def test_every_call_in_the_table_makes_an_initializer(table):
     calls = [call for _, _, cell, *_ in table for call in code_spans(cell)]
     assert len(calls) > 20
     for call in calls:
@@ -300,6 +302,6 @@ HAIKU = (
     ("column", "names"),
     [pytest.param(0, KERAS, id="Keras"), pytest.param(1, HAIKU, id="Haiku")],
 )
-def test_every_initializer_of_the_peer_is_in_the_readme(table, column, names):
+def test_every_initializer_of_the_peer_is_in_the_table(table, column, names):
     spans = [span for row in table for span in code_spans(row[column])]
     assert set(names.split()) <= {span.partition("(")[0] for span in spans}

@@ -159,6 +159,7 @@ def test_a_layer_that_is_called_twice_is_shown_the_first_time():
     np.testing.assert_array_equal(outputs["dense"], first)
 
 
+@pytest.mark.slow
 def test_layers_within_transformations_are_not_shown():
     params = variables(Lifted())
     outputs, returned = seen(Lifted(), params)

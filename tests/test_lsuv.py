@@ -86,6 +86,7 @@ PARAMS = jax.jit(MODEL.init)(jax.random.key(0), X)
 # What it promises
 
 
+@pytest.mark.slow
 def test_thirty_convolutions_have_variance_one(key):
     model, batch = Deep(), jax.random.normal(key, (4, 8, 8, 3))
     old = jinit.jit_init(model.init)(key, batch)
@@ -123,6 +124,7 @@ def test_each_kernel_is_multiplied_by_its_scale():
         signal = np.maximum(signal @ new, 0)
 
 
+@pytest.mark.slow
 def test_training_that_stands_still_gets_going(key):
     labels = np.argmax(X[:, :4], axis=1)
     model = nn.Sequential([Perceptron(bias=True, depth=8), dense(4)])
@@ -171,6 +173,7 @@ def test_linen_and_nnx_twins_get_the_same(key):
     assert np.var(twin(X)) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_kernels_of_every_kind_are_scaled_and_nothing_else(key):
     model, tokens = Zoo(), jax.random.randint(key, (8, 5), 0, 11)
     old = jinit.jit_init(model.init)(key, tokens)
@@ -485,6 +488,7 @@ def perceptron(params, x):
     return layers
 
 
+@pytest.mark.slow
 def test_normalized_features_have_mean_zero_and_variance_one(key):
     model, batch = Normed(), jax.random.normal(key, (64, 8))
     params = weight_norm_init(model, jinit.jit_init(model.init)(key, batch), batch)
@@ -524,6 +528,7 @@ def normed(*sizes, **options):
     return nnx.WeightNorm(layer, rngs=nnx.Rngs(1), **options)
 
 
+@pytest.mark.slow
 def test_nnx_models_are_normalized_too():
     model = nnx.Sequential(normed(8, 16), nnx.relu, normed(16, 4))
     nnx.update(model, weight_norm_init(model, nnx.state(model), X))

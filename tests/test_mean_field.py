@@ -377,6 +377,7 @@ def deviations(name, measured):
     return np.array(scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NUMPYS)
 def test_deep_networks_follow_the_map_and_drift_where_its_slope_says_so(name):
     measured = variances(name)
@@ -394,6 +395,7 @@ def test_deep_networks_follow_the_map_and_drift_where_its_slope_says_so(name):
         assert spread > 1.5
 
 
+@pytest.mark.slow
 def test_a_gain_that_is_two_percent_off_is_noticed():
     scores = deviations("tanh", variances("tanh", scale=1.02))
     with pytest.raises(AssertionError, match="errors off"):

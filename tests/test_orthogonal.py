@@ -27,6 +27,7 @@ def test_matrices_are_semi_orthogonal_both_ways(shape, dtype, key):
     np.testing.assert_allclose(gram(w), np.eye(min(shape)), atol=5e-6)
 
 
+@pytest.mark.slow
 def test_a_large_matrix_is_as_orthogonal(key):
     w = jinit.orthogonal()(key, (2048, 2048))
     np.testing.assert_allclose(gram(w), np.eye(2048), atol=5e-6)

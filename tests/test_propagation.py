@@ -110,6 +110,7 @@ def test_gradients_are_those_by_hand():
     check_close(found.gradient, [[*means, means[-1]]])
 
 
+@pytest.mark.slow
 def test_a_convolution_is_measured():
     x = np.random.default_rng(1).standard_normal((3, 5, 5, 2), np.float32)
     params = variables(Convolution(), x)
@@ -133,6 +134,7 @@ def test_a_convolution_is_measured():
     check_close(found.gradient[0, 0], np.mean(np.float64(jax.grad(rest)(conv)) ** 2))
 
 
+@pytest.mark.slow
 def test_an_nnx_model_is_measured_and_left_as_it_is():
     model = NnxPerceptron(nnx.Rngs(0))
     state = nnx.state(model)
@@ -149,6 +151,7 @@ def test_an_nnx_model_is_measured_and_left_as_it_is():
     assert type(model.first) is nnx.Linear
 
 
+@pytest.mark.slow
 def test_a_function_can_apply_dropout_and_batch_normalization():
     params = Whole().init(jax.random.key(0), X, train=False)
 
@@ -172,6 +175,7 @@ def test_a_function_can_apply_dropout_and_batch_normalization():
     )
 
 
+@pytest.mark.slow
 def test_dead_units_are_those_that_are_zero_for_the_whole_batch():
     model = nn.Sequential([nn.Dense(8), lambda x: nn.Dropout(0.0)(x, True), nn.relu])
     params = variables(model)
@@ -212,6 +216,7 @@ def check_factor(moments, factor):
     assert (abs(ratio.mean(axis=0) - 1) < STANDARD_ERRORS * error).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("init", "factor"),
     [(jinit.he_normal(), 1.0), (jinit.normal(std=0.01), WIDTH * 0.01**2 / 2)],
@@ -267,6 +272,7 @@ def test_an_overflow_is_a_result():
 KEYS = jax.random.split(jax.random.key(3), 5)
 
 
+@pytest.mark.slow
 def test_each_member_is_what_its_parameters_give():
     model = Perceptron()
     found = propagation(model, lambda key: model.init(key, X), X, keys=KEYS)
@@ -398,6 +404,7 @@ def test_json_has_what_was_measured():
     assert set(config) == {"second_moment", "mean", "dead", "gradient"}
 
 
+@pytest.mark.slow
 def test_layers_can_be_selected():
     found = propagation(Perceptron(), variables(Perceptron()), X, activation="relu")
     some = found.select("layer_[12]")

@@ -262,6 +262,7 @@ def test_an_empty_shape_and_a_scalar_can_be_shown(shape):
     json.loads(shown.to_json())
 
 
+@pytest.mark.slow
 def test_every_initializer_can_be_shown_with_its_law():
     arguments = {
         **{"constant": "(1.0)", "sparse": "(0.5)", "triangular": "(1.0)"},

@@ -64,6 +64,7 @@ def test_the_same_key_gives_the_same_matrix():
     assert (first != other).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "complex64"])
 def test_other_dtypes_have_the_same_zeros(dtype, key):
     init = jinit.sparse(0.5, std=1.0)

@@ -111,6 +111,7 @@ def test_inputs_of_other_sizes_have_kernels_apart():
     assert fans == {"params/key/kernel": (4, 8)}
 
 
+@pytest.mark.slow
 def test_an_nnx_model_is_recognised():
     model = nnx.Sequential(
         nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0)), nnx.Linear(4, 5, rngs=nnx.Rngs(0))

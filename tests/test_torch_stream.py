@@ -30,6 +30,7 @@ def number(bits, dtype="float32"):
     return np.frombuffer(bytes.fromhex(bits), dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", GOLDEN["tensors"], ids=lambda case: f"{case['seed']}-{case['dtype']}"
 )

@@ -222,6 +222,7 @@ def test_a_traced_option_equals_a_python_float_up_to_rounding(make, values, key)
         np.testing.assert_allclose(as_double(got), want, rtol=1e-6, atol=atol)
 
 
+@pytest.mark.slow
 def test_bounds_in_both_tails_and_central_ones_are_swept_in_one_call(key):
     bounds = [(-2.0, 2.0), (3.0, 4.0), (-9.0, -7.0), (-0.5, 30.0), (12.0, 12.5)]
     swept = jax.vmap(lambda a, b: jinit.trunc_normal(a=a, b=b)(key, SHAPE))(
@@ -338,6 +339,7 @@ def test_the_gradient_by_the_slope_of_kaiming_is_that_of_its_gain(key):
     assert slope == pytest.approx(-0.5 / 1.25 * weights.sum(), abs=error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("a", "b"), [(-1.0, 2.0), (5.0, 8.0)])
 def test_the_gradient_by_a_bound_of_a_truncated_normal_follows_its_quantiles(a, b, key):
     # S(W) = S(a) - u (S(a) - S(b)), with the survival function S and density φ:
