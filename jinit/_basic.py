@@ -71,17 +71,18 @@ class constant(Initializer):
     _random = False
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        value: Any = self.value if _checks.is_traced(self.value) else np.array(self.value)
-        if value.ndim > len(shape) or any(
+        own = np.shape(self.value)
+        if len(own) > len(shape) or any(
             have not in (1, want)
-            for have, want in zip(value.shape[::-1], shape[::-1], strict=False)
+            for have, want in zip(own[::-1], shape[::-1], strict=False)
         ):
             raise ValueError(
-                f"value of shape {value.shape} does not broadcast to shape {shape}; "
+                f"value of shape {own} does not broadcast to shape {shape}; "
                 "give one number, or an array that fits the trailing axes."
             )
         if not _checks.is_traced(self.value):
-            check_range("value", float(abs(value).max(initial=0)), dtype)
+            largest = float(np.abs(self.value).max(initial=0))
+            check_range("value", largest, dtype)
         _checks.check_exact("value", self.value, dtype)
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law:

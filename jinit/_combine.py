@@ -7,7 +7,7 @@ kernels are independent, they are what it draws from `jax.random.split(key, n)`.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,9 @@ from jinit import _checks
 from jinit._checks import Shape, count, dtype_name, single_axis
 from jinit._initializer import Breaks, Initializer, Uncalled, option
 from jinit.laws import Law
+
+if TYPE_CHECKING:
+    import chex
 
 
 def check_init(name: str, init: Any, usage: str = "{}") -> Callable[..., jax.Array]:
@@ -89,15 +92,13 @@ class Combinator(Initializer):
         if not isinstance(self.init, Initializer):
             return
         for member in self._members(array):
-            broken = list(self.init._breaks(member))
-            if broken:
+            if broken := [*self.init._breaks(member)]:
                 yield from broken
                 return
 
-    def _draw_each(
-        self, key: Any, n: int, within: Shape, dtype: np.dtype, axis: int, shape: Shape
-    ) -> jax.Array:
-        """Draws n arrays of shape `within`, stacks them along an axis and reshapes."""
+    def _draw_each(self, key: Any, n: int, shape: Shape, dtype: np.dtype) -> jax.Array:
+        """Draws the n kernels within, stacks them along their axis and reshapes."""
+        axis, within = self._within(shape)
         if not self._random:
             one = jnp.expand_dims(draw_one(self.init, key, within, dtype), axis)
             return jnp.repeat(one, n, axis).reshape(shape)
@@ -120,10 +121,6 @@ class stack(Combinator):
       init: The initializer of one kernel; its axes are those of one kernel.
       axis: The axis of the stack, of any size n.
 
-    Raises:
-      TypeError: `init` is not an initializer, or `axis` is not an integer.
-      ValueError: At the call: the shape lacks the axis, or `init` refuses the rest.
-
     Example:
       >>> import jax, jinit
       >>> experts = jinit.stack(jinit.orthogonal())
@@ -143,8 +140,7 @@ class stack(Combinator):
         return axis, (*shape[:axis], *shape[axis + 1 :])
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        axis, within = self._within(shape)
-        return self._draw_each(key, shape[axis], within, dtype, axis, shape)
+        return self._draw_each(key, shape[self.axis], shape, dtype)
 
     def _members(self, array: np.ndarray) -> list[np.ndarray]:
         return list(np.moveaxis(array, self.axis, 0))
@@ -162,12 +158,10 @@ class blocks(Combinator):
     Args:
       init: The initializer of one block; its axes are those of one block.
       n: The number of blocks.
-      axis: The axis that they share, whose size n divides.
+      axis: The axis that they share.
 
     Raises:
-      TypeError: `init` is not an initializer, or a number is not an integer.
-      ValueError: n < 1. At the call: the shape lacks the axis, n does not divide its
-        size, or `init` refuses the block.
+      ValueError: At the call: n does not divide the size of the axis.
 
     Example:
       >>> import jax, jinit
@@ -198,8 +192,7 @@ class blocks(Combinator):
         return axis, (*shape[:axis], shape[axis] // self.n, *shape[axis + 1 :])
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        axis, within = self._within(shape)
-        return self._draw_each(key, self.n, within, dtype, axis, shape)
+        return self._draw_each(key, self.n, shape, dtype)
 
     def _members(self, array: np.ndarray) -> list[np.ndarray]:
         return np.split(array, self.n, self.axis)
@@ -214,9 +207,6 @@ class with_dtype(Combinator):
       init: An initializer.
       dtype: The dtype instead of JAX's default float dtype.
 
-    Raises:
-      TypeError: `init` is not an initializer, or `dtype` not a dtype.
-
     Example:
       >>> import jax, jinit
       >>> init = jinit.with_dtype(jinit.lecun_normal(), "bfloat16")
@@ -227,7 +217,7 @@ class with_dtype(Combinator):
       The `dtype` of the factories in `jax.nn.initializers` and `jinit.jaxnn`.
     """
 
-    dtype: Any = option(as_given, kw_only=False)
+    dtype: chex.ArrayDType = option(as_given, kw_only=False)
 
     def _check_options(self) -> None:
         super()._check_options()

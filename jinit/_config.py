@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from typing import Any
 
 from jinit._checks import is_traced, nearest, number
@@ -24,7 +24,7 @@ def serialize(init: Any) -> dict[str, Any]:
 
     Raises:
       TypeError: `init`, or one within it, is not an initializer of jinit.
-      ValueError: An option is traced, and so has no value yet.
+      ValueError: An option is traced, and so has no value yet, or is a function.
 
     Example:
       >>> import json, jinit
@@ -38,7 +38,7 @@ def serialize(init: Any) -> dict[str, Any]:
             "to be found by."
         )
     options = {}
-    for option in fields(init):
+    for option in init._fields():
         value = getattr(init, option.name)
         if is_traced(value) or value != option.default:
             options[option.name] = to_plain(option.name, value)
@@ -55,9 +55,8 @@ def deserialize(config: Mapping[str, Any]) -> Initializer:
       An initializer equal to the one that was serialized.
 
     Raises:
-      TypeError: `config` is not a mapping, or an option is unknown or of another type.
-      ValueError: Another version, a missing entry, an unknown name, or an option out of
-        its range.
+      TypeError: `config` is not a mapping, or an option is unknown.
+      ValueError: `config` is of another version, lacks an entry or names no initializer.
 
     Example:
       >>> import jinit
@@ -112,13 +111,13 @@ def _build(config: Any) -> Initializer:
     factory, options = _factory(config["name"]), config["options"]
     if not isinstance(options, Mapping):
         raise TypeError(f"options of config must be a dict, got {options!r}.")
-    required = {f.name for f in fields(factory) if f.default is MISSING}
+    required = {f.name for f in factory._fields() if f.default is MISSING}
     if missing := sorted(required.difference(options)):
         raise ValueError(
             f"options of {factory.__name__} must include {', '.join(missing)}, got "
             f"{dict(options)!r}."
         )
-    known = [f.name for f in fields(factory)]
+    known = [f.name for f in factory._fields()]
     if unknown := sorted(str(name) for name in options if name not in known):
         raise TypeError(
             f"options of {factory.__name__} must be among "

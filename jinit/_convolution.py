@@ -74,8 +74,7 @@ class _ConvolutionIsometry(Initializer):
         waves = np.random.default_rng(0).uniform(0, 2 * np.pi, (4, len(spatial)))
         waves[0] = 0.0
         phases = np.exp(1j * places @ waves.T).T
-        wide = taps.astype(np.complex128)
-        matrices = np.einsum("wt,tio->wio", phases, wide)
+        matrices = np.einsum("wt,tio->wio", phases, taps.astype(np.complex128))
         error = precision(array.dtype) * math.sqrt(len(taps))
         yield from not_isometric(matrices, resolve_gain(self.gain), error)
 
@@ -102,27 +101,20 @@ def _kernel(
 def _delta(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
     """One orthogonal matrix at the middle tap, and zeros about it."""
     *spatial, inputs, outputs = shape
-    tap = haar(key, (1, inputs, outputs), dtype).reshape(
-        *(1 for _ in spatial), *shape[-2:]
-    )
+    tap = haar(key, (1, inputs, outputs), dtype)
+    tap = tap.reshape(*(1 for _ in spatial), inputs, outputs)
     around = [((size - 1) // 2, size // 2, 0) for size in spatial]
     return lax.pad(tap, jnp.zeros((), tap.dtype), [*around, (0, 0, 0), (0, 0, 0)])
 
 
 def _block_convolution(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
-    """Convolves an orthogonal matrix with isometries of two taps, axis after axis.
-
-    With a projection P, the taps P and I - P are an isometry along one axis, since
-    P + (I - P) z is unitary for every z on the unit circle.
-    """
+    """Convolves an orthogonal matrix with isometries of two taps, axis after axis."""
+    # With a projection P, the taps P and I - P are an isometry along one axis, since
+    # P + (I - P) z is unitary for every z on the unit circle.
     *spatial, inputs, outputs = shape
     matrix_key, basis_key, choice_key = jax.random.split(key, 3)
-    axes = [
-        axis
-        for step in range(1, max(spatial))
-        for axis, size in enumerate(spatial)
-        if step < size
-    ]
+    steps = range(1, max(spatial))
+    axes = [axis for step in steps for axis, n in enumerate(spatial) if step < n]
     kernel = haar(matrix_key, (1, inputs, outputs), dtype)
     kernel = kernel.reshape(*(1 for _ in spatial), inputs, outputs)
     bases = haar(basis_key, (len(axes), outputs, outputs), dtype)
@@ -132,9 +124,8 @@ def _block_convolution(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Arr
         chosen = basis * choice.astype(basis.dtype)
         first = matmul(matmul(kernel, chosen), chosen.mT.conj())
         none = jnp.zeros_like(lax.slice_in_dim(kernel, 0, 1, axis=axis))
-        kernel = jnp.concatenate([first, none], axis) + jnp.concatenate(
-            [none, kernel - first], axis
-        )
+        second = jnp.concatenate([none, kernel - first], axis)
+        kernel = jnp.concatenate([first, none], axis) + second
     return kernel
 
 
@@ -147,14 +138,12 @@ class delta_orthogonal(_ConvolutionIsometry):
     circular padding. Networks of ten thousand such layers have been trained.
 
     Args:
-      gain: Factor of the singular values: a number, or the activation, as
-        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis: Axis of the inputs.
-      out_axis: Axis of the outputs.
+      gain: Factor of the singular values, or the activation: see `jinit.gain`.
+      in_axis, out_axis: Axes of the inputs and of the outputs.
 
     Raises:
-      ValueError: A negative gain, an unknown name. At the call: the shape is not that
-        of a convolution in one to three dimensions, or has fewer outputs than inputs.
+      ValueError: At the call: the shape is not that of a convolution in one to three
+        dimensions, or has fewer outputs than inputs.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -174,14 +163,11 @@ class delta_orthogonal(_ConvolutionIsometry):
         *spatial, _, outputs = (shape[axis] for axis in self._layout(shape))
         tap = Moments(0.0, resolve_gain(self.gain) / math.sqrt(outputs))
         share = 1 / math.prod(spatial)
-        if share == 1:
-            return tap
-        return Mixture(((1 - share, Point(0.0)), (share, tap)))
+        return tap if share == 1 else Mixture(((1 - share, Point(0.0)), (share, tap)))
 
     def _breaks(self, array: np.ndarray) -> Breaks:
-        *spatial, _, _ = self._layout(array.shape)
         kernel = array.transpose(self._layout(array.shape))
-        middle = tuple((array.shape[axis] - 1) // 2 for axis in spatial)
+        middle = tuple((size - 1) // 2 for size in kernel.shape[:-2])
         around = np.count_nonzero(kernel) - np.count_nonzero(kernel[middle])
         if around:
             yield "pattern", f"{around} weights beside the middle tap are not zero", ""
@@ -197,14 +183,12 @@ class convolution_orthogonal(_ConvolutionIsometry):
     projections P, along each axis in turn.
 
     Args:
-      gain: Factor of the singular values: a number, or the activation, as
-        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis: Axis of the inputs.
-      out_axis: Axis of the outputs.
+      gain: Factor of the singular values, or the activation: see `jinit.gain`.
+      in_axis, out_axis: Axes of the inputs and of the outputs.
 
     Raises:
-      ValueError: A negative gain, an unknown name. At the call: the shape is not that
-        of a convolution in one to three dimensions, or has fewer outputs than inputs.
+      ValueError: At the call: the shape is not that of a convolution in one to three
+        dimensions, or has fewer outputs than inputs.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

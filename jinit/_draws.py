@@ -209,7 +209,8 @@ def _known_erf(bound: float, dtype: np.dtype) -> np.ndarray:
 
 def _central_normal(u: jax.Array, low: Any, high: Any, ends: list[Any]) -> jax.Array:
     """Inverts the error function, as `jax.random.truncated_normal` does."""
-    return lax.erf_inv(_between(*ends, u)) * np.array(math.sqrt(2), u.dtype)
+    start, end = ends
+    return lax.erf_inv(_between(start, end, u)) * np.array(math.sqrt(2), u.dtype)
 
 
 def _tail_normal(u: jax.Array, low: Any, high: Any, ends: list[Any]) -> jax.Array:

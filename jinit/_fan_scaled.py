@@ -252,9 +252,9 @@ class variance_scaling(_VarianceScaling):
       ("untruncated_normal" is "normal" here).
     """
 
-    scale: Number = option(_checks.at_least_zero, kw_only=False)
-    mode: str = option(partial(choice, choices=MODES), kw_only=False)
-    distribution: str = option(partial(choice, choices=DISTRIBUTIONS), kw_only=False)
+    scale: Number = option(_checks.at_least_zero, kw_only=False)  # pyrefly: ignore[bad-override]
+    mode: str = option(partial(choice, choices=MODES), kw_only=False)  # pyrefly: ignore[bad-override]
+    distribution: str = option(partial(choice, choices=DISTRIBUTIONS), kw_only=False)  # pyrefly: ignore[bad-override]
 
 
 class lecun_uniform(_VarianceScaling):

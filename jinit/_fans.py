@@ -189,8 +189,9 @@ class FanInitializer(Initializer):
         given = getattr(self, side)
         if given is not None:
             return given
-        named = self._named_axes().values()
-        return getattr(fans(shape, *named, self.groups, self.transposed), side)
+        ins, outs, batch = self._named_axes().values()
+        counted = fans(shape, ins, outs, batch, self.groups, self.transposed)
+        return getattr(counted, side)
 
 
 def _operands(spec: str) -> list[str]:

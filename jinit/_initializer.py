@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field, field, fields
+from dataclasses import MISSING, Field, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
@@ -57,7 +57,7 @@ class _Signature:
                 else each.default,
                 annotation=each.type,
             )
-            for each in fields(cls)
+            for each in cls._fields()
         ]
         return inspect.Signature(parameters)
 
@@ -96,18 +96,19 @@ class Initializer(Value):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         own = [name for name, value in vars(cls).items() if isinstance(value, Field)]
-        inherited = [each.name for each in fields(cls) if each.name not in own]
+        inherited = [each.name for each in cls._fields() if each.name not in own]
         super().__init_subclass__(**keywords)
         # As a call has them: first those by position, then its own before inherited.
-        known = cls.__dataclass_fields__
+        known = dict(cls.__dataclass_fields__)
         first = [n for n in [*inherited, *own] if not known[n].kw_only]
         named = [n for n in [*own, *inherited] if known[n].kw_only]
-        cls.__dataclass_fields__ = {name: known[name] for name in [*first, *named]}
+        cls.__dataclass_fields__.clear()
+        cls.__dataclass_fields__.update({name: known[name] for name in first + named})
         if cls.__module__.startswith("jinit.") and cls.__name__[0].islower():
             Initializer._known[cls.__name__] = cls
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        cls, declared = type(self), fields(self)
+        cls, declared = type(self), self._fields()
         names = [each.name for each in declared]
         positional = [each.name for each in declared if not each.kw_only]
         # Seen at first use: a family, such as `FanInitializer`, need not say it.
@@ -230,7 +231,7 @@ class Initializer(Value):
 
     def __repr__(self) -> str:
         options = []
-        for each in fields(self):
+        for each in self._fields():
             value = getattr(self, each.name)
             if not each.kw_only and each.default is MISSING:
                 options.append(repr(value))
@@ -255,7 +256,7 @@ class Initializer(Value):
                 f"dtype={dtype.name}; draw in float32 and round, or use "
                 "jinit.zeros, jinit.ones or jinit.constant."
             )
-        for each in fields(self):
+        for each in self._fields():
             _checks.check_range(each.name, getattr(self, each.name), dtype)
         self._check(shape, dtype)
 
@@ -267,7 +268,7 @@ class Initializer(Value):
 
     def _named_axes(self) -> dict[str, Any]:
         """The options that name axes of the kernel."""
-        names = [each.name for each in fields(self)]
+        names = [each.name for each in self._fields()]
         return {name: getattr(self, name) for name in names if name.endswith("_axis")}
 
     def _axes(self, shape: Shape, remedy: str) -> list[tuple[int, ...]]:

@@ -34,13 +34,11 @@ class looks_linear(Combinator):
       init: The initializer of W, which it draws in Flax's layout, (*spatial, in, out);
         `jinit.delta_orthogonal()` for convolutions.
       mirror: The axes that hold W and -W: "inputs", "outputs" or "both".
-      in_axis: Axis of the inputs in the kernel.
-      out_axis: Axis of the outputs.
+      in_axis, out_axis: Axes of the inputs and of the outputs in the kernel.
 
     Raises:
-      TypeError: `init` is not an initializer, or an axis is not an integer.
-      ValueError: An unknown `mirror`, axes with two roles. At the call: a mirrored axis
-        is not there or of odd size, a dtype without a sign, or `init` refuses W.
+      ValueError: At the call: a mirrored axis is of odd size, the dtype has no sign, or
+        `init` refuses W.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

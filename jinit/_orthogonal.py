@@ -17,6 +17,9 @@ from jinit._initializer import Breaks, Initializer, option
 from jinit.gains._gain import Gain, check_gain, resolve_gain
 from jinit.laws import Moments
 
+Sides = tuple[tuple[int, ...], ...]
+"""The axes of the batch, of the rows and of the columns."""
+
 
 class _Orthogonal(Initializer):
     """A gain, times a factor for the shape, times an orthogonal matrix."""
@@ -29,8 +32,7 @@ class _Orthogonal(Initializer):
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         self._sides(shape)
 
-    def _sides(self, shape: Shape) -> tuple[tuple[int, ...], ...]:
-        """The axes of the batch, of the rows and of the columns."""
+    def _sides(self, shape: Shape) -> Sides:
         _, outs, batch = self._axes(
             shape,
             f"{type(self).__name__} needs an axis of inputs and one of outputs "
@@ -77,17 +79,13 @@ class orthogonal(_Orthogonal):
     The kernel of a convolution is flattened as torch does it: its rows are the spatial
     axes with the inputs, its columns the outputs. Drawn from the Haar measure: all
     orthogonal matrices are equally likely. In bfloat16 and narrower it is computed in
-    float32 and rounded.
-
-    No QR decomposition is computed, only matrix products, which are fast on every
-    backend: `jinit/_haar.py` says how.
+    float32 and rounded. There are only matrix products in it, and no QR decomposition,
+    which makes it fast on every backend.
 
     Args:
-      gain: Factor of the singular values: a number, or the activation, as
-        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis: Axis or axes of the inputs.
-      out_axis: Axis or axes of the outputs.
-      batch_axis: Axes along which independent kernels are stacked.
+      gain: Factor of the singular values, or the activation: see `jinit.gain`.
+      in_axis, out_axis, batch_axis: See `jinit.fans`. All that is not outputs or batch
+        counts as inputs; the kernels of a batch are independent.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -116,18 +114,14 @@ class scaled_orthogonal(_Orthogonal):
     the input is lost, and the rest is kept as it is.
 
     Args:
-      gain: Factor of the singular values: a number, or the activation, as
-        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis: The roles of the kernel's axes, as in
-        `jinit.orthogonal`: all that is not outputs or batch counts as inputs.
+      gain: Factor of the singular values, or the activation: see `jinit.gain`.
+      in_axis, out_axis, batch_axis: As in `jinit.orthogonal`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
-      >>> for shape in [(64, 256), (256, 64)]:
-      ...     w = jinit.scaled_orthogonal()(jax.random.key(0), shape)
-      ...     print(f"{jnp.linalg.norm(w, ord=2):.3f}")  # the largest singular value
+      >>> w = jinit.scaled_orthogonal()(jax.random.key(0), (64, 256))
+      >>> print(f"{jnp.linalg.norm(w, ord=2):.3f}")  # sqrt(256 / 64)
       2.000
-      1.000
 
     References:
       Martens et al. (2021), "Rapid training of deep neural networks without skip
@@ -149,17 +143,13 @@ class spectral_orthogonal(_Orthogonal):
     does not narrow, whatever the widths.
 
     Args:
-      gain: Factor of the singular values: a number, or the activation, as
-        `jinit.gain` takes it; "tanh", "sigmoid" and "selu" mean torch's numbers.
-      in_axis, out_axis, batch_axis: The roles of the kernel's axes, as in
-        `jinit.orthogonal`: all that is not outputs or batch counts as inputs.
+      gain: Factor of the singular values, or the activation: see `jinit.gain`.
+      in_axis, out_axis, batch_axis: As in `jinit.orthogonal`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
-      >>> for shape in [(64, 256), (256, 64)]:
-      ...     w = jinit.spectral_orthogonal()(jax.random.key(0), shape)
-      ...     print(f"{jnp.linalg.norm(w, ord=2):.3f}")  # the largest singular value
-      2.000
+      >>> w = jinit.spectral_orthogonal()(jax.random.key(0), (256, 64))
+      >>> print(f"{jnp.linalg.norm(w, ord=2):.3f}")  # sqrt(64 / 256)
       0.500
 
     References:
@@ -173,11 +163,7 @@ class spectral_orthogonal(_Orthogonal):
 
 @partial(jax.jit, static_argnums=(1, 2, 3))
 def _kernel(
-    key: jax.Array,
-    shape: Shape,
-    dtype: np.dtype,
-    axes: tuple[tuple[int, ...], ...],
-    gain: Number,
+    key: jax.Array, shape: Shape, dtype: np.dtype, axes: Sides, gain: Number
 ) -> jax.Array:
     """Draws one matrix for each batch index, and gives it the kernel's axes."""
     batch, rows, columns = (tuple(shape[axis] for axis in side) for side in axes)

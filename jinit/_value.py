@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, dataclass, fields
+from dataclasses import Field, FrozenInstanceError, dataclass, fields
 from typing import Any
 
 
@@ -32,8 +32,13 @@ class Value:
     def __delattr__(self, name: str) -> None:
         raise FrozenInstanceError(f"cannot delete field {name!r}")
 
+    @classmethod
+    def _fields(cls) -> tuple[Field[Any], ...]:
+        return fields(cls)
+
     def _values(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, each.name) for each in fields(self) if each.compare)
+        compared = [each.name for each in self._fields() if each.compare]
+        return tuple(getattr(self, name) for name in compared)
 
     def _set(self, **values: Any) -> None:
         """Sets what is set once."""

@@ -12,9 +12,9 @@ apart. `init.law(shape)` gives the law of an initializer.
 from __future__ import annotations
 
 import math
-from dataclasses import MISSING, field, fields
+from dataclasses import MISSING, field
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -53,16 +53,34 @@ class Law(Value):
       0.1148 0.5
     """
 
-    mean: ClassVar[Any]
-    std: ClassVar[Any]
-    kurtosis: ClassVar[Any] = None
-    skewness: ClassVar[Any] = 0.0
-    bounds: ClassVar[Any] = (-math.inf, math.inf)
+    if TYPE_CHECKING:  # fields of some laws, properties of others
+
+        @property
+        def mean(self) -> Any:
+            """The mean."""
+
+        @property
+        def std(self) -> Any:
+            """The standard deviation."""
+
+        @property
+        def kurtosis(self) -> float | None:
+            """The kurtosis, or None."""
+
+        @property
+        def skewness(self) -> float:
+            """The third moment over std³."""
+
+        @property
+        def bounds(self) -> tuple[Any, Any]:
+            """The least and the greatest weight."""
+
+    else:
+        kurtosis, skewness, bounds = None, 0.0, (-math.inf, math.inf)
     dense: ClassVar[bool] = True
 
     def __init__(self, *args: Any, **named: Any) -> None:
-        this: Any = self
-        declared = fields(this)
+        declared = self._fields()
         given = dict(zip((each.name for each in declared), args, strict=False)) | named
         values = {each.name: given.pop(each.name, each.default) for each in declared}
         if given or len(args) > len(declared) or MISSING in values.values():
@@ -125,8 +143,7 @@ class Law(Value):
         return self if self.std else Point(self.mean)
 
     def __repr__(self) -> str:
-        this: Any = self
-        shown = [each.name for each in fields(this) if each.repr]
+        shown = [each.name for each in self._fields() if each.repr]
         values = ((name, _number(getattr(self, name))) for name in shown)
         given = [f"{name}={value!r}" for name, value in values if value is not None]
         return f"{type(self).__name__}({', '.join(given)})"

@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -138,7 +138,7 @@ def families() -> dict[str, list[Summary]]:
     found = dict[str, list[Summary]]()
     for name, init in _names().items():
         family = _sentence(sys.modules[init.__module__]).partition(":")[0]
-        options = tuple(map(_option, fields(init)))
+        options = tuple(map(_option, init._fields()))
         found.setdefault(family, []).append(Summary(name, _sentence(init), options))
     return found
 
@@ -241,7 +241,7 @@ def _check_given(
     name: str, factory: type[Initializer], args: list[Any], options: dict[Any, Any]
 ) -> None:
     """Refuses what is missing, and arguments of what has no options."""
-    known = fields(factory)
+    known = factory._fields()
     if not known and (args or options):  # it would take them for those of its call
         raise TypeError(f"{name} has no options; write {name}().")
     positional = [option.name for option in known if not option.kw_only]

@@ -57,7 +57,7 @@ def normal_average(
     left, right = edges[:-1], edges[1:]
     # Of the panels that are done with: their integral, its size and its error.
     settled, settled_size, settled_error = 0.0, 0.0, 0.0
-    before = math.inf
+    total, gauss, before = math.inf, np.zeros((1, 0)), math.inf
     for rounds in range(_ROUNDS):
         gauss, lobatto = (_panels(function, left, right, rule) for rule in _rules())
         size = settled_size + abs(gauss).sum(axis=1, keepdims=True) + 1e-300

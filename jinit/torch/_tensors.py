@@ -15,6 +15,8 @@ from jinit.gains._gain import calculate_gain
 from jinit.torch import functional
 from jinit.torch._state_bytes import from_bytes, to_bytes
 
+_NO_KEY: Any = None  # for initializers that are not random
+
 
 class Tensors:
     """torch's CPU generator, and the functions of `torch.nn.init` that draw from it.
@@ -161,19 +163,19 @@ class Tensors:
 
     def constant_(self, shape: Any, val: float, dtype: Any = None) -> jax.Array:
         """Fills with a value, and draws nothing."""
-        return _basic.constant(val)(None, shape, dtype)
+        return _basic.constant(val)(_NO_KEY, shape, dtype)
 
     def ones_(self, shape: Any, dtype: Any = None) -> jax.Array:
         """Fills with one, and draws nothing."""
-        return _basic.ones()(None, shape, dtype)
+        return _basic.ones()(_NO_KEY, shape, dtype)
 
     def zeros_(self, shape: Any, dtype: Any = None) -> jax.Array:
         """Fills with zero, and draws nothing."""
-        return _basic.zeros()(None, shape, dtype)
+        return _basic.zeros()(_NO_KEY, shape, dtype)
 
     def eye_(self, shape: Any, dtype: Any = None) -> jax.Array:
         """Returns the identity matrix, of two axes, and draws nothing."""
-        return _identity.eye()(None, shape, dtype)
+        return _identity.eye()(_NO_KEY, shape, dtype)
 
     def dirac_(self, shape: Any, groups: int = 1, dtype: Any = None) -> jax.Array:
         """Returns the kernel that preserves its input, and draws nothing."""
@@ -181,7 +183,7 @@ class Tensors:
         if not 3 <= len(shape) <= 5:
             raise ValueError(f"shape must have three to five axes, got {shape}.")
         flax_shape = *shape[2:], shape[1], shape[0]
-        kernel = _identity.dirac(groups=groups)(None, flax_shape, dtype)
+        kernel = _identity.dirac(groups=groups)(_NO_KEY, flax_shape, dtype)
         return jnp.moveaxis(kernel, (-1, -2), (0, 1))
 
 
