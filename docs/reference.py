@@ -77,8 +77,12 @@ def signature(app, what, name, obj, options, text, returned) -> Any:
 
 
 def is_a_field(app, what, name, obj, skip, options) -> bool | None:
-    """Skips the fields of a named tuple: its docstring says what they are."""
-    return True if type(obj).__name__ == "_tuplegetter" else None
+    """Skips what the docstring of its class tells of: fields, and bare properties.
+
+    A property without a docstring would show that of the type of what it overrides.
+    """
+    bare = isinstance(obj, property) and not obj.__doc__
+    return True if bare or type(obj).__name__ == "_tuplegetter" else None
 
 
 def _index(names: dict[str, list[str]]) -> str:
