@@ -22,8 +22,11 @@ from jinit.laws import Law
 if TYPE_CHECKING:
     import chex
 
+Init = Callable[..., jax.Array]
+"""An initializer of jinit, or any function (key, shape, dtype)."""
 
-def check_init(name: str, init: Any, usage: str = "{}") -> Callable[..., jax.Array]:
+
+def check_init(name: str, init: Any, usage: str = "{}") -> Init:
     """Returns an initializer, jinit's or another, refusing factories and the rest."""
     if isinstance(init, type) and issubclass(init, Uncalled):
         return init()
@@ -46,7 +49,7 @@ def as_given(name: str, value: Any) -> Any:
 class Combinator(Initializer):
     """An initializer that draws by another, and hands every question to it."""
 
-    init: Callable[..., jax.Array] = option(as_given, kw_only=False)
+    init: Init = option(as_given, kw_only=False)
 
     def _check_options(self) -> None:
         home = "jinit.torch" if ".torch." in type(self).__module__ else "jinit"
@@ -229,9 +232,7 @@ class with_dtype(Combinator):
         return draw_one(self.init, key, shape, dtype)
 
 
-def draw_one(
-    init: Callable[..., jax.Array], key: Any, shape: Shape, dtype: np.dtype
-) -> jax.Array:
+def draw_one(init: Init, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
     """Draws, and refuses what a function of the user's returns instead of an array."""
     w = init(key, shape, dtype)
     if getattr(w, "shape", None) != shape or getattr(w, "dtype", None) != dtype:
@@ -243,8 +244,8 @@ def draw_one(
 
 
 def _independent(
-    key: jax.Array,
-    init: Callable[..., jax.Array],
+    key: Any,
+    init: Init,
     n: int,
     within: Shape,
     dtype: np.dtype,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING
 from typing import Any
+
+import jax
 
 from jinit._checks import is_traced, nearest, number
 from jinit._initializer import Initializer
 from jinit._text import VERSION
 
 
-def serialize(init: Any) -> dict[str, Any]:
+def serialize(init: Callable[..., jax.Array]) -> dict[str, Any]:
     """Describes an initializer as a dict that JSON can hold.
 
     Args:
@@ -32,16 +34,18 @@ def serialize(init: Any) -> dict[str, Any]:
       >>> print(json.dumps(config))
       {"jinit": 1, "name": "kaiming_normal", "options": {"mode": "fan_out"}}
     """
-    if type(init) not in Initializer._known.values():
+    known = Initializer._known.values()
+    if not isinstance(init, Initializer) or type(init) not in known:
         raise TypeError(
             f"init must be an initializer of jinit, got {init!r}; no other has a name "
             "to be found by."
         )
-    options = {}
-    for option in init._fields():
-        value = getattr(init, option.name)
-        if is_traced(value) or value != option.default:
-            options[option.name] = to_plain(option.name, value)
+    values = [(each, getattr(init, each.name)) for each in init._fields()]
+    options = {
+        each.name: to_plain(each.name, value)
+        for each, value in values
+        if is_traced(value) or value != each.default
+    }
     return {"jinit": VERSION, "name": type(init).__name__, "options": options}
 
 
@@ -56,7 +60,8 @@ def deserialize(config: Mapping[str, Any]) -> Initializer:
 
     Raises:
       TypeError: `config` is not a mapping, or an option is unknown.
-      ValueError: `config` is of another version, lacks an entry or names no initializer.
+      ValueError: `config` is of another version, lacks an entry or has an
+        unknown name.
 
     Example:
       >>> import jinit
@@ -70,14 +75,9 @@ def deserialize(config: Mapping[str, Any]) -> Initializer:
         raise ValueError("config must not be nested without end.") from None
 
 
-# Where jinit keeps initializers that `import jinit` does not bring.
-_ELSEWHERE = ("jinit.torch._defaults",)
-
-
 def every_initializer() -> dict[str, type[Initializer]]:
-    """All of jinit's initializers by name."""
-    for module in _ELSEWHERE:
-        importlib.import_module(module)
+    """All of jinit's initializers by name, with those that it imports at first use."""
+    importlib.import_module("jinit.torch._defaults")
     return Initializer._known
 
 

@@ -34,9 +34,24 @@ _STD_WITHIN_TWO = math.sqrt(1 - 4 * _DENSITY_AT_TWO / math.erf(math.sqrt(2)))
 _COMPLEX_STD_WITHIN_TWO = math.sqrt((1 - 5 * math.exp(-4)) / (1 - math.exp(-4)))
 
 
-class _Xavier(FanInitializer):
-    """Glorot and Bengio's initializers: the deviation that they share."""
+class _OfTorch(FanInitializer):
+    """A standard deviation, of the uniform law or the whole normal one."""
 
+    distribution: ClassVar[str]
+
+    def _law(self, shape: Shape, dtype: np.dtype) -> Law:
+        std = self._std(shape)
+        if self.distribution == "uniform":
+            bound = sqrt(3) * std
+            return Uniform(-bound, bound, symmetric=True)
+        check_range("the deviation of the weights", std, dtype)
+        return Normal(0.0, std)
+
+    def _std(self, shape: Shape) -> Any:
+        raise NotImplementedError
+
+
+class _Xavier(_OfTorch):
     gain: Gain = option(check_gain, default=1.0)
     mode: ClassVar[str] = "fan_avg"
 
@@ -44,9 +59,7 @@ class _Xavier(FanInitializer):
         return resolve_gain(self.gain) / sqrt(self._fan(shape, self.mode))
 
 
-class _Kaiming(FanInitializer):
-    """He et al.'s initializers: the deviation that they share."""
-
+class _Kaiming(_OfTorch):
     a: Number = option(_checks.number, default=0.0)
     mode: str = option(partial(choice, choices=MODES), default="fan_in")
     nonlinearity: Gain = option(check_gain, default="leaky_relu")
@@ -67,21 +80,10 @@ class _Kaiming(FanInitializer):
         return gain / sqrt(self._fan(shape, self.mode))
 
 
-def _uniform(std: Any) -> Uniform:
-    bound = sqrt(3) * std
-    return Uniform(-bound, bound, symmetric=True)
-
-
-def _normal(std: Any, dtype: np.dtype) -> Normal:
-    check_range("the deviation of the weights", std, dtype)
-    return Normal(0.0, std)
-
-
 class xavier_uniform(_Xavier):
     """Xavier initialization from a uniform distribution: keeps variance both ways.
 
-        W ~ U[-bound, bound],    bound = gain · sqrt(6 / (fan_in + fan_out))
-        Var W = gain² · 2 / (fan_in + fan_out)
+        W ~ U[±sqrt(3 · Var W)],    Var W = gain² · 2 / (fan_in + fan_out)
 
     A compromise: 1 / fan_in keeps the activations of a linear layer, 1 / fan_out its
     gradients.
@@ -102,8 +104,7 @@ class xavier_uniform(_Xavier):
       layout; with gain 1 the distribution of `jax.nn.initializers.glorot_uniform`.
     """
 
-    def _law(self, shape: Shape, dtype: np.dtype) -> Uniform:
-        return _uniform(self._std(shape))
+    distribution = "uniform"
 
 
 class xavier_normal(_Xavier):
@@ -127,15 +128,13 @@ class xavier_normal(_Xavier):
       is not.
     """
 
-    def _law(self, shape: Shape, dtype: np.dtype) -> Normal:
-        return _normal(self._std(shape), dtype)
+    distribution = "normal"
 
 
 class kaiming_uniform(_Kaiming):
     """He initialization from a uniform distribution: keeps the signal through ReLUs.
 
-        W ~ U[-bound, bound],    bound = gain · sqrt(3 / fan)
-        Var W = gain² / fan,     gain² = 2 / (1 + a²)
+        W ~ U[±sqrt(3 · Var W)],    Var W = gain² / fan,    gain² = 2 / (1 + a²)
 
     ReLU halves the second moment of a symmetric input; the gain of sqrt(2) restores it.
 
@@ -164,8 +163,7 @@ class kaiming_uniform(_Kaiming):
       in Flax's layout. With ReLU that of `jax.nn.initializers.he_uniform`.
     """
 
-    def _law(self, shape: Shape, dtype: np.dtype) -> Uniform:
-        return _uniform(self._std(shape))
+    distribution = "uniform"
 
 
 class kaiming_normal(_Kaiming):
@@ -193,8 +191,7 @@ class kaiming_normal(_Kaiming):
       is truncated at two standard deviations; this is not.
     """
 
-    def _law(self, shape: Shape, dtype: np.dtype) -> Normal:
-        return _normal(self._std(shape), dtype)
+    distribution = "normal"
 
 
 class _VarianceScaling(FanInitializer):
@@ -260,7 +257,7 @@ class variance_scaling(_VarianceScaling):
 class lecun_uniform(_VarianceScaling):
     """LeCun initialization, uniform: keeps the variance of the activations.
 
-        W ~ U[-bound, bound],    bound = gain · sqrt(3 / fan_in), Var W = gain² / fan_in
+        W ~ U[±sqrt(3 · Var W)],    Var W = gain² / fan_in
 
     The activations of a layer without nonlinearity, that is; `gain` is for others.
 
@@ -312,8 +309,7 @@ class lecun_normal(_VarianceScaling):
 class glorot_uniform(_VarianceScaling):
     """Glorot initialization, uniform: keeps variance both ways.
 
-        W ~ U[-bound, bound],    bound = gain · sqrt(6 / (fan_in + fan_out))
-        Var W = gain² · 2 / (fan_in + fan_out)
+        W ~ U[±sqrt(3 · Var W)],    Var W = gain² · 2 / (fan_in + fan_out)
 
     Args:
       gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
@@ -359,7 +355,7 @@ class glorot_normal(_VarianceScaling):
 class he_uniform(_VarianceScaling):
     """He initialization, uniform: keeps the signal through ReLUs.
 
-        W ~ U[-bound, bound],    bound = gain · sqrt(3 / fan_in), Var W = gain² / fan_in
+        W ~ U[±sqrt(3 · Var W)],    Var W = gain² / fan_in
 
     ReLU halves the second moment of a symmetric input; its gain, sqrt(2), restores it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -104,15 +104,7 @@ def fans(
     return Fans(*(reversed(counts) if transposed else counts))
 
 
-class Roles(TypedDict):
-    """The axes of a kernel by their roles."""
-
-    in_axis: tuple[int, ...]
-    out_axis: tuple[int, ...]
-    batch_axis: tuple[int, ...]
-
-
-def einsum_axes(spec: str) -> Roles:
+def einsum_axes(spec: str) -> dict[str, Any]:
     """Reads the roles of a kernel's axes from the equation that it is used in.
 
         an index of the kernel that the outputs lack          in_axis
@@ -204,8 +196,9 @@ def _operands(spec: str) -> list[str]:
             "spec must name the inputs, the kernel and the outputs, as 'bi,io->bo' "
             f"does, got {spec!r}."
         )
-    names = ("inputs", "kernel", "outputs")
-    for name, indices in zip(names, form.groups(), strict=True):
+    inputs, kernel, outputs = form.groups()
+    named = {"inputs": inputs, "kernel": kernel, "outputs": outputs}
+    for name, indices in named.items():
         letters = indices if name == "kernel" else indices.replace("...", "", 1)
         if letters and not (letters.isascii() and letters.isalpha()):
             raise ValueError(
@@ -217,7 +210,6 @@ def _operands(spec: str) -> list[str]:
                 "spec must not repeat an index within an operand, got "
                 f"{indices!r} for the {name} in {spec!r}."
             )
-    inputs, kernel, outputs = form.groups()
     if ("..." in inputs) != ("..." in outputs):
         raise ValueError(
             "spec must have an ellipsis in the inputs and in the outputs, or in "

@@ -39,13 +39,10 @@ def precision(dtype: np.dtype) -> float:
 def not_isometric(
     matrices: np.ndarray, gain: float, error: float | None = None
 ) -> Iterator[tuple[str, str, str]]:
-    """What is wrong with matrices whose singular values are to be `gain`.
-
-    Of each of the first matrices some columns are looked at, or rows if it is wide.
-    """
+    """What is wrong with matrices whose singular values are to be `gain`."""
     error = precision(matrices.dtype) if error is None else error
     wide = np.complex128 if np.iscomplexobj(matrices) else np.float64
-    off = 0.0
+    off = 0.0  # of some columns of the first matrices, or rows of wide ones
     for matrix in matrices[:_MEMBERS].astype(wide):
         tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
         columns = tall[:, :: -(-tall.shape[1] // _COLUMNS)]
@@ -60,11 +57,9 @@ _MEMBERS, _COLUMNS = 4, 64  # whose products are taken
 
 
 def _orthonormal_columns(x: jax.Array) -> jax.Array:
-    """The product of the reflections that column k of `x`, from row k down, defines.
-
-    With H_k = I - 2 v_k v_kᴴ such that H_k x_k = -sign(x_kk) |x_k| e_k, the Q of a QR
-    decomposition is H_1 H_2 ..., with the signs of R's diagonal made positive.
-    """
+    """The product of the reflections that column k of `x`, from row k down, defines."""
+    # With H_k = I - 2 v_k v_kᴴ such that H_k x_k = -sign(x_kk) |x_k| e_k, the Q of a QR
+    # decomposition is H_1 H_2 ..., with the signs of R's diagonal made positive.
     rows, columns = x.shape
     x = jnp.tril(x)
     diagonal = jnp.diagonal(x)
@@ -87,13 +82,11 @@ def _lengths(columns: jax.Array) -> jax.Array:
 
 
 def _reflect(v: jax.Array, q: jax.Array) -> jax.Array:
-    """Applies the product of the reflections in the columns of `v` to diag(I, q).
-
-    The product is I - V T Vᴴ, where the inverse of T is the upper triangle of VᴴV with
-    its diagonal halved (Joffrain et al. 2006, the UT transform).
-    """
+    """Applies the product of the reflections in the columns of `v` to diag(I, q)."""
     from jax.scipy.linalg import block_diag, solve_triangular  # slow to import
 
+    # The product is I - V T Vᴴ, where the inverse of T is the upper triangle of VᴴV
+    # with its diagonal halved (Joffrain et al. 2006, the UT transform).
     width = v.shape[1]
     identity = jnp.eye(width, dtype=v.dtype)
     inverse_of_t = jnp.triu(matmul(v.mT.conj(), v), 1) + identity / 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit._checks import Shape, choice, or_none, single_axis
-from jinit._combine import Combinator, as_given, draw_one
+from jinit._combine import Combinator, Init, as_given, draw_one
 from jinit._initializer import Breaks, option
 from jinit._orthogonal import orthogonal
 from jinit.laws import Law, Moments
@@ -52,9 +51,7 @@ class looks_linear(Combinator):
       Balduzzi et al. (2017), "The shattered gradients problem", arXiv:1702.08591.
     """
 
-    init: Callable[..., jax.Array] = option(
-        as_given, default=orthogonal(), kw_only=False
-    )
+    init: Init = option(as_given, default=orthogonal(), kw_only=False)
     mirror: str = option(partial(choice, choices=MIRRORS), default="inputs")
     in_axis: int | None = option(or_none(single_axis), default=None)
     out_axis: int = option(single_axis, default=-1)

@@ -42,7 +42,6 @@ class _Orthogonal(Initializer):
         return batch, rows, outs
 
     def _factor(self, rows: int, columns: int) -> float:
-        """What the shape multiplies the gain by."""
         return 1.0
 
     def _size(self, shape: Shape) -> tuple[int, int]:

@@ -1,9 +1,12 @@
-"""An activation as a function of doubles: evaluated, differentiated and checked."""
+"""An activation: its name, and its function, on doubles and differentiated.
+
+This imports nothing of jinit, so that what is computed needs no check of options.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -11,6 +14,47 @@ import jax.numpy as jnp
 import numpy as np
 
 Function = Callable[[Any], Any]
+
+Activation = str | tuple[Any, ...] | Function
+"""A name, a name with parameters such as `("elu", 0.5)`, or an elementwise function."""
+
+_OF_JAX = (
+    *("identity", "relu", "relu6", "leaky_relu", "elu", "celu", "selu"),
+    *("silu", "swish", "mish", "hard_silu", "hard_swish"),
+    *("tanh", "hard_tanh", "soft_sign", "sigmoid", "hard_sigmoid", "log_sigmoid"),
+    *("softplus", "squareplus", "sparse_plus", "sparse_sigmoid"),
+)
+
+FUNCTIONS: dict[str, Function] = {
+    **{name: getattr(jax.nn, name) for name in _OF_JAX},
+    # torch's default and the paper's; JAX's and Flax's is the approximation by tanh.
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": jax.nn.gelu,
+    "linear": jax.nn.identity,
+    "hardswish": jax.nn.hard_swish,
+    "hardtanh": jax.nn.hard_tanh,
+    "softsign": jax.nn.soft_sign,
+    "hardsigmoid": jax.nn.hard_sigmoid,
+    "logsigmoid": jax.nn.log_sigmoid,
+    "prelu": partial(jax.nn.leaky_relu, negative_slope=0.25),
+}
+"""The activations that have a name."""
+
+PARAMETERS = {
+    **dict.fromkeys(("leaky_relu", "prelu"), "negative_slope"),
+    **dict.fromkeys(("elu", "celu"), "alpha"),
+    "squareplus": "b",
+}
+"""The parameter of those that have one."""
+
+GATES = {
+    "glu": "sigmoid",
+    "geglu": "gelu",
+    "swiglu": "silu",
+    "reglu": "relu",
+    "bilinear": "linear",
+}
+"""Gated units x · g(y), of two linear maps x and y: the name of g."""
 
 
 class Refused(Exception):
@@ -23,6 +67,21 @@ class Refused(Exception):
 Curve = Callable[[np.ndarray], np.ndarray]
 
 _BATCH = 1 << 13  # points at once: one size, so that each function is compiled once
+
+
+def resolve_activation(activation: Activation) -> Function:
+    """The function of an activation that is not a gated unit."""
+    if callable(activation):
+        return activation
+    if isinstance(activation, str):
+        return FUNCTIONS[activation]
+    name, *parameter = activation
+    return _of_parameter(name, *parameter) if parameter else FUNCTIONS[name]
+
+
+@lru_cache(maxsize=1024)  # one object for one activation, so it is compiled once
+def _of_parameter(name: str, parameter: float) -> Function:
+    return partial(FUNCTIONS[name], **{PARAMETERS[name]: parameter})
 
 
 @lru_cache(maxsize=64)
@@ -79,8 +138,7 @@ def _check_result(function: Function) -> None:
     asked = jax.ShapeDtypeStruct((_BATCH,), np.float64)
     result = _call(lambda x: jax.eval_shape(function, x), asked)
     if not hasattr(result, "shape"):
-        remedy = f", which returns {result!r}"
-        raise Refused(TypeError, "must return an array", remedy)
+        raise Refused(TypeError, "must return an array", f", which returns {result!r}")
     if result.shape != asked.shape:
         remedy = (
             f", which returns {result.shape} for {asked.shape}; of a gated unit give "
@@ -106,9 +164,8 @@ def _check_elementwise(curve: Curve) -> None:
         second_again = np.split(curve(np.concatenate([high, others])), 2)[0]
         for y, again in ((first, first_again), (second, second_again)):
             if not np.allclose(y, again, rtol=1e-9, atol=1e-12):
-                raise Refused(
-                    ValueError,
-                    "must be elementwise",
+                remedy = (
                     ", in which the elements of an array depend on each other or on "
-                    "their place",
+                    "their place"
                 )
+                raise Refused(ValueError, "must be elementwise", remedy)

@@ -8,8 +8,8 @@ from typing import Any
 from jinit import _checks
 from jinit._checks import Number, sqrt
 from jinit.gains import _moments
-from jinit.gains._curve import Refused
-from jinit.gains._names import Activation, check_activation, refusing
+from jinit.gains._curve import Activation, Refused
+from jinit.gains._names import check_activation, refusing
 
 _CONVOLUTIONS = [f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)]
 NONLINEARITIES = (
@@ -19,7 +19,6 @@ NONLINEARITIES = (
 """The names that `calculate_gain` knows."""
 
 GAIN_MODES = ("forward", "centered", "backward")
-
 Gain = Number | Activation
 """A gain: a number, or the activation that it makes up for."""
 
@@ -27,17 +26,15 @@ Gain = Number | Activation
 def calculate_gain(nonlinearity: str, param: Number | None = None) -> float:
     """The gain that torch recommends for a nonlinearity.
 
-        linear, conv*, sigmoid   1
-        tanh                     5/3
-        relu                     sqrt(2)
+        linear, conv*, sigmoid   1                     tanh    5/3
+        relu                     sqrt(2)               selu    3/4
         leaky_relu               sqrt(2 / (1 + param²))
-        selu                     3/4
 
     The gain of ReLU and its leaky form keeps the second moment of the activations; the
     others are torch's conventions, kept for parity.
 
     Args:
-      nonlinearity: One of the names above (`conv1d` to `conv3d`, `conv_transpose1d` to
+      nonlinearity: One of these names (`conv1d` to `conv3d`, `conv_transpose1d` to
         `conv_transpose3d`).
       param: Negative slope of `leaky_relu`, 0.01 by default.
 
@@ -45,7 +42,6 @@ def calculate_gain(nonlinearity: str, param: Number | None = None) -> float:
       The gain, a factor of the standard deviation of the weights.
 
     Raises:
-      TypeError: `param` is not a real number.
       ValueError: The name is not one that torch has a gain for (`jinit.gain` has one
         for any activation), or `param` is given for another than `leaky_relu`.
 
@@ -87,8 +83,11 @@ def gain(activation: Activation, mode: str = "forward") -> float:
     Weights of variance gain² / fan_in then keep the variance of z at 1, layer after
     layer. Take `forward`; `centered` where the weights of each unit sum to zero, or a
     normalization takes the mean away; `backward`, with mode="fan_out", where gradients
-    matter more. Whether small deviations grow with depth is another question:
-    `jinit.variance_map` answers it.
+    matter more. Whether small deviations grow with depth `jinit.variance_map` answers.
+
+    As an option of an initializer an activation stands for its forward gain, but the
+    names "tanh", "sigmoid" and "selu" for torch's numbers, as `jinit.calculate_gain`
+    has them; the function `jax.nn.selu`, or ("selu",), stands for its own.
 
     A gated unit x · g(y) of two linear maps has the gain of its gate, for E f² is E g²;
     backward, E f'² is E g² + E g'², that of both maps together, each a kernel of its
@@ -110,23 +109,18 @@ def gain(activation: Activation, mode: str = "forward") -> float:
 
     Raises:
       TypeError: `activation` is not a function of one array, or returns another dtype.
-      ValueError: An unknown name or mode; a function that is not elementwise, or is
-        NaN, constant, unbounded at a point, or of infinite moment; a derivative that
-        is zero.
+      ValueError: An unknown name; a function that is not elementwise, or is NaN,
+        constant, unbounded at a point, or of infinite moment; a derivative of zero.
 
     Example:
       >>> import jax, jinit
       >>> print(f"{jinit.gain('gelu'):.6f} {jinit.gain(jax.nn.silu, 'backward'):.6f}")
       1.533530 1.623320
-      >>> swish2 = lambda x: x * jax.nn.sigmoid(2 * x)
-      >>> print(f"{jinit.gain(swish2):.6f}")
-      1.508461
 
     References:
       He et al. (2015), arXiv:1502.01852, eq. 9, for ReLU. Brock et al. (2021),
       arXiv:2101.08692, section 4, for `centered`, with constants from a simulation.
-      torch has no counterpart, and for tanh (5/3), selu (3/4) and sigmoid (1) other
-      numbers by convention: `jinit.calculate_gain`.
+      torch has no counterpart.
     """
     _checks.choice("mode", mode, GAIN_MODES)
     return _gain("activation", check_activation("activation", activation), mode)
@@ -148,8 +142,8 @@ def _gain(name: str, activation: Activation, mode: str = "forward") -> float:
             return 1 / math.sqrt(square)
         gradient = _moments.gradient(activation)
         if gradient == 0:
-            rule = "must have a derivative for a backward gain"
             remedy = ", whose derivative is 0; use mode='forward'"
+            rule = "must have a derivative for a backward gain"
             raise Refused(ValueError, rule, remedy)
         return 1 / math.sqrt(gradient)
 
@@ -159,11 +153,9 @@ _SAME = ("linear", "relu")
 
 
 def check_gain(name: str, value: Any, *, at_least: float | None = 0) -> Gain:
-    """Returns a gain in its normal form: a float, or an activation that has a gain.
-
-    A name that torch has a gain for means torch's number. The activation itself, given
-    as a function or a tuple, means its forward gain; its normal form is a tuple.
-    """
+    """A gain in its normal form: a float, or an activation that has a gain."""
+    # A name that torch has a gain for means torch's number. The activation itself,
+    # given as a function or a tuple, means its forward gain, and becomes a tuple.
     if isinstance(value, str) and value in NONLINEARITIES:
         return str(value)
     if not (isinstance(value, str | tuple | list) or callable(value)):

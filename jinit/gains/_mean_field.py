@@ -17,11 +17,12 @@ from typing import Any, NamedTuple, cast
 
 from jinit import _checks
 from jinit.gains import _moments
-from jinit.gains._curve import Refused
+from jinit.gains._curve import Activation, Refused
 from jinit.gains._gain import Gain, check_gain, gain, squared_gain
 from jinit.gains._moments import Infinite
-from jinit.gains._names import Activation, check_activation, refusing
+from jinit.gains._names import check_activation, refusing
 
+Share = Callable[[float], float]
 _NOISE = 1e-11  # in a comparison of two moments; each is known to 1e-13, or better
 # Powers of two at which a root is looked for, denser where it is likely.
 _STEPS = (*range(1, 17), *(16 * 1.25**k for k in range(1, 11)))
@@ -40,20 +41,16 @@ class variance_map:
 
     Args:
       activation: f, as `jinit.gain` takes it.
-      gain: Factor of the standard deviation of the weights; by default
-        `jinit.gain(activation)`, which keeps a variance of 1. An activation stands for
-        its gain, as in an initializer.
+      gain: Factor of the standard deviation of the weights, as initializers take it; by
+        default `jinit.gain(activation)`, which keeps a variance of 1.
       bias_var: The variance of the biases.
-
-    It has the methods `trajectory(depth, q)`, `slope(q)` and `chi_1(q)`.
 
     Attributes:
       fixed_point: The variance that the map leads to from 1; 0 and infinity count.
 
     Raises:
-      TypeError: An option is not of its type, or is traced.
-      ValueError: An activation that `jinit.gain` refuses, a negative gain or variance.
-        At the call: a negative variance, or one that makes the result infinite.
+      TypeError: An option is traced.
+      ValueError: At the call: a variance is negative, or makes the result infinite.
 
     Example:
       >>> import jinit
@@ -76,13 +73,11 @@ class variance_map:
     def __post_init__(self) -> None:
         own = gain(self.activation)  # refuses what has none
         given = own if self.gain is None else _known("gain", self.gain)
-        options = {
-            "activation": check_activation("activation", self.activation),
-            "gain": check_gain("gain", given),
-            "bias_var": _variance("bias_var", self.bias_var),
-        }
-        for name, value in options.items():
-            object.__setattr__(self, name, value)
+        vars(self).update(
+            activation=check_activation("activation", self.activation),
+            gain=check_gain("gain", given),
+            bias_var=_variance("bias_var", self.bias_var),
+        )
 
     def __call__(self, q: float) -> float:
         """Returns the variance of the next layer's pre-activations."""
@@ -192,8 +187,8 @@ def critical_point(
     where inputs become alike, and chaos. Without, it is the point of that line where
     deviations of the variance neither fade nor grow exponentially: for tanh and ReLU at
     q = 0; for GELU and SiLU at a q greater than 0, with biases, and half stable. With
-    biases of smaller variance than that these have points too, but not stable ones: the
-    slope of `jinit.variance_map` says so.
+    biases of smaller variance these have points too, but not stable ones: the slope of
+    `jinit.variance_map` says so.
 
     Args:
       activation: f, as `jinit.gain` takes it.
@@ -205,10 +200,9 @@ def critical_point(
       `jinit.normal(std=bias_var**0.5)`.
 
     Raises:
-      TypeError: An option is not of its type, or is traced.
-      ValueError: There is no such point: none at all for sigmoid and softplus, whose
-        mean is not zero at 0, and for ReLU none with biases; an activation that
-        `jinit.gain` refuses; a negative variance.
+      TypeError: `bias_var` is traced.
+      ValueError: There is no such point: for sigmoid and softplus, whose mean is not
+        zero at 0, and for ReLU with biases.
 
     Example:
       >>> import jinit
@@ -275,14 +269,10 @@ def _line(activation: Activation, q: float) -> CriticalPoint:
     return CriticalPoint(weight_var, q - weight_var * _moments.square(activation, q))
 
 
-def _computable(
-    share: Callable[[float], float], activation: Activation
-) -> Iterator[tuple[float, float]]:
-    """Variances from small to large, and the sign of a share there.
-
-    Of an activation that is not 0 at 0 small ones are left out: it is all but constant
-    there, and has no critical point.
-    """
+def _computable(share: Share, activation: Activation) -> Iterator[tuple[float, float]]:
+    """Variances from small to large, and the sign of a share there."""
+    # An activation that is not 0 at 0 is all but constant at small ones, and has no
+    # critical point there.
     start = -13 if _moments.square(activation, 0.0) else -40
     for q in (2.0**k for k in range(start, 41)):
         try:
@@ -298,7 +288,7 @@ def _sign(share: float) -> float:
     return 0.0 if abs(share) < _NOISE else math.copysign(1.0, share)
 
 
-def _root(function: Callable[[float], float], a: float, b: float) -> float:
+def _root(function: Share, a: float, b: float) -> float:
     """Where a function of opposite signs at the ends is zero."""
     from scipy.optimize import root_scalar  # JAX needs SciPy; its import is slow
 

@@ -15,8 +15,7 @@ import jax
 import numpy as np
 
 from jinit.gains import _curve
-from jinit.gains._curve import Refused
-from jinit.gains._names import GATES, Activation, resolve_activation
+from jinit.gains._curve import GATES, Activation, Refused, resolve_activation
 from jinit.gains._quadrature import normal_average
 
 
@@ -25,12 +24,10 @@ class Infinite(ValueError):
 
 
 def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Runs a function in double precision in a thread of its own, and keeps the result.
+    """Runs a function in double precision in a thread, and keeps its result."""
 
-    A new thread knows nothing of the trace, the mesh or the device that the caller is
-    under, so a gain is the same number inside `jax.jit` and out of it.
-    """
-
+    # A new thread knows nothing of the trace, the mesh or the device that the caller is
+    # under, so a gain is the same number inside `jax.jit` and out of it.
     def in_double(*args: Any) -> Any:
         host = jax.default_device(_host())
         with jax.enable_x64(True), jax.debug_nans(False), host:
@@ -92,11 +89,9 @@ def gradient(activation: Activation, q: float = 1.0) -> float:
 
 @_alone
 def growth(activation: Activation, q: float = 1.0) -> float:
-    """The derivative of `square` by q.
-
-    By parts d/dq E g(sqrt(q) z) = E g(sqrt(q) z) (z² - 1) / 2q, which takes no
-    derivative of the activation, and so counts its jumps.
-    """
+    """The derivative of `square` by q."""
+    # By parts d/dq E g(sqrt(q) z) = E g(sqrt(q) z) (z² - 1) / 2q, which takes no
+    # derivative of the activation, and so counts its jumps.
     if activation in GATES:
         gate = GATES[activation]
         return square(gate, q) + q * growth(gate, q)
@@ -104,20 +99,21 @@ def growth(activation: Activation, q: float = 1.0) -> float:
         return gradient(activation, q)
     f = _curve.value(resolve_activation(activation))
     start = square(activation, 0.0)  # subtracted, for its average is 0: E z² is 1
-    return _averages(
-        "E f²", q, lambda z, x: ((f(x) ** 2 - start) * (z**2 - 1) / (2 * q), f(x))
-    )[0]
+
+    def functions(z: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (f(x) ** 2 - start) * (z**2 - 1) / (2 * q), f(x)
+
+    return _averages("E f²", q, functions)[0]
 
 
 def _powers(f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return f, f**2
 
 
-def _averages(
-    what: str,
-    q: float,
-    functions: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]],
-) -> tuple[float, ...]:
+Functions = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]
+
+
+def _averages(what: str, q: float, functions: Functions) -> tuple[float, ...]:
     """E of each of functions(z, sqrt(q) z); where q is 0, its limit."""
     scale = math.sqrt(q)
     if scale == 0:  # from both sides, for the activation may bend at 0, or jump
@@ -127,9 +123,7 @@ def _averages(
         pairs = zip(limits, sizes, strict=True)
         return tuple(at if abs(at) > 1e-20 * abs(size) else 0.0 for at, size in pairs)
     try:
-        averages = normal_average(
-            lambda z: np.stack(functions(z, scale * z)), 1 / scale
-        )
+        f = normal_average(lambda z: np.stack(functions(z, scale * z)), 1 / scale)
     except OverflowError:
         rule = f"must have a finite {what} for inputs of variance {q:g}"
         remedy = ", for which it is infinite, or too large to compute"
@@ -141,4 +135,4 @@ def _averages(
             "input; choose the gain as a number"
         )
         raise Refused(ValueError, rule, remedy) from None
-    return tuple(map(float, averages))
+    return tuple(map(float, f))

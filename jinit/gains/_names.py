@@ -1,59 +1,15 @@
-"""Activations: the names that they go by, in JAX, Flax and torch."""
+"""Activations as users give them: checked, and in their normal form."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
 from typing import Any
 
 import jax
 
 from jinit import _checks
-from jinit.gains._curve import Function, Refused
-
-Activation = str | tuple[Any, ...] | Function
-"""A name, a name with parameters such as `("elu", 0.5)`, or an elementwise function."""
-
-_OF_JAX = (
-    *("identity", "relu", "relu6", "leaky_relu", "elu", "celu", "selu"),
-    *("silu", "swish", "mish", "hard_silu", "hard_swish"),
-    *("tanh", "hard_tanh", "soft_sign", "sigmoid", "hard_sigmoid", "log_sigmoid"),
-    *("softplus", "squareplus", "sparse_plus", "sparse_sigmoid"),
-)
-
-FUNCTIONS: dict[str, Function] = {
-    **{name: getattr(jax.nn, name) for name in _OF_JAX},
-    # torch's default and the paper's; JAX's and Flax's is the approximation by tanh.
-    "gelu": partial(jax.nn.gelu, approximate=False),
-    "gelu_tanh": jax.nn.gelu,
-    "linear": jax.nn.identity,
-    "hardswish": jax.nn.hard_swish,
-    "hardtanh": jax.nn.hard_tanh,
-    "softsign": jax.nn.soft_sign,
-    "hardsigmoid": jax.nn.hard_sigmoid,
-    "logsigmoid": jax.nn.log_sigmoid,
-    "prelu": partial(jax.nn.leaky_relu, negative_slope=0.25),
-}
-"""The activations that have a name."""
-
-PARAMETERS = {
-    "leaky_relu": "negative_slope",
-    "prelu": "negative_slope",
-    "elu": "alpha",
-    "celu": "alpha",
-    "squareplus": "b",
-}
-"""The parameter of those that have one."""
-
-GATES = {
-    "glu": "sigmoid",
-    "geglu": "gelu",
-    "swiglu": "silu",
-    "reglu": "relu",
-    "bilinear": "linear",
-}
-"""Gated units x · g(y), of two linear maps x and y: the name of g."""
+from jinit.gains._curve import FUNCTIONS, GATES, PARAMETERS, Activation, Refused
 
 
 @contextmanager
@@ -67,10 +23,8 @@ def refusing(name: str, activation: Activation) -> Iterator[None]:
 
 
 def check_activation(name: str, value: Any) -> Activation:
-    """Returns an activation in its normal form: by name where it has one.
-
-    JAX's own functions cannot be pickled, and print with an address; names can.
-    """
+    """An activation in its normal form: by name where it has one."""
+    # JAX's own functions cannot be pickled, and print with an address; names can.
     if isinstance(value, str):
         return _known(name, value)
     if isinstance(value, tuple | list) and value and isinstance(value[0], str):
@@ -94,20 +48,6 @@ def check_activation(name: str, value: Any) -> Activation:
             "a function."
         ) from error
     return value
-
-
-def resolve_activation(activation: Activation) -> Function:
-    """The function of an activation that is none of the gated units."""
-    if callable(activation):
-        return activation
-    return _named(*((activation,) if isinstance(activation, str) else activation))
-
-
-@lru_cache(maxsize=1024)  # one object for one activation, so it is compiled once
-def _named(name: str, *parameters: float) -> Function:
-    if not parameters:
-        return FUNCTIONS[name]
-    return partial(FUNCTIONS[name], **{PARAMETERS[name]: parameters[0]})
 
 
 def _known(name: str, value: str) -> str:

@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 Rule = tuple[np.ndarray, np.ndarray]
+Function = Callable[[np.ndarray], np.ndarray]
 
 _REACH = 37.0  # deviations; the normal density is 5e-298 there
 # Of the two rules' differences, relative to the whole.
@@ -25,12 +26,10 @@ _MANY = 1 << 15  # panels; what has not come closer in halving by then, will not
 
 
 def _lobatto(n: int) -> Rule:
-    """Nodes and weights on [-1, 1]: the ends, and where P' is zero, P of degree n - 1.
-
-    Abramowitz and Stegun (1964), 25.4.32; P' is a Jacobi polynomial, whose zeros are
-    the eigenvalues of its recurrence. The ends are moved in by four roundings, so that
-    they belong to the panel where the function jumps at its end, or is infinite.
-    """
+    """Nodes and weights on [-1, 1]: the ends, and where P' is 0, P of degree n - 1."""
+    # Abramowitz and Stegun (1964), 25.4.32; P' is a Jacobi polynomial, whose zeros are
+    # the eigenvalues of its recurrence. The ends are moved in by four roundings,
+    # to lie in the panel where the function jumps at its end, or is infinite.
     k = np.arange(1.0, n - 2)
     recurrence = np.diag(np.sqrt(k * (k + 2) / ((2 * k + 1) * (2 * k + 3))), -1)
     nodes = np.concatenate([[-1], np.linalg.eigvalsh(recurrence), [1]])
@@ -40,19 +39,16 @@ def _lobatto(n: int) -> Rule:
 
 @lru_cache
 def _rules() -> tuple[Rule, Rule]:
-    """Gauss's rule and Lobatto's, whose difference on a panel is taken for its error.
-
-    On a panel where x² is integrated both are exact, and it is settled in the first
-    round. Where |x - 0.3| bends within a panel they differ, that panel alone is halved,
-    and the error halves with it until what is left is 1e-13 of the whole.
-    """
+    """Gauss's rule and Lobatto's; their difference on a panel counts as its error."""
     return np.polynomial.legendre.leggauss(15), _lobatto(16)
 
 
-def normal_average(
-    function: Callable[[np.ndarray], np.ndarray], unit: float = 1.0
-) -> np.ndarray:
+def normal_average(function: Function, unit: float = 1.0) -> np.ndarray:
     """E function(z) for z ~ N(0, 1), to twelve digits."""
+    # |z - 0.3|, for example: the first round settles 315 of the 316 panels, all but
+    # [0.25, 0.3125], where the kink is. The second looks at its halves, settles
+    # [0.25, 0.28125] and leaves the other. So it goes on, two panels a round, until
+    # in the thirteenth both are 1.5e-5 wide, and the rules agree to 1e-13 of the whole.
     edges = _edges(unit)
     left, right = edges[:-1], edges[1:]
     # Of the panels that are done with: their integral, its size and its error.
@@ -83,10 +79,7 @@ def normal_average(
 
 
 def _panels(
-    function: Callable[[np.ndarray], np.ndarray],
-    left: np.ndarray,
-    right: np.ndarray,
-    rule: Rule,
+    function: Function, left: np.ndarray, right: np.ndarray, rule: Rule
 ) -> np.ndarray:
     """The integral of φ(z) function(z) over each panel, by one rule."""
     nodes, weights = rule
