@@ -35,16 +35,12 @@ large for a narrow dtype become its largest number, where JAX makes them infinit
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from jax.nn.initializers import Initializer as Initializer
 
 from jinit import _basic, _checks, _combine, _convolution, _fan_scaled, _orthogonal
-from jinit._checks import Axis, Number
-
-if TYPE_CHECKING:
-    from chex import ArrayDType as Dtype
-    from numpy.typing import ArrayLike
+from jinit._checks import Axis
 
 zeros = _basic.zeros
 ones = _basic.ones
@@ -67,28 +63,25 @@ def ones_init() -> Initializer:
     return ones()
 
 
-def constant(value: ArrayLike, dtype: Dtype | None = None) -> Initializer:
+def constant(value: Any, dtype: Any = None) -> Initializer:
     """`jinit.constant`."""
     return _with_dtype(_basic.constant(value), dtype)
 
 
-def uniform(scale: Number = 1e-2, dtype: Dtype | None = None) -> Initializer:
+def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
     """`jinit.uniform` from 0 to `scale`."""
     scale = _checks.number("scale", scale, at_least=0)
     return _with_dtype(_basic.uniform(a=0.0, b=scale), dtype)
 
 
-def normal(stddev: Number = 1e-2, dtype: Dtype | None = None) -> Initializer:
+def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     """`jinit.normal` about 0."""
     stddev = _checks.number("stddev", stddev, at_least=0)
     return _with_dtype(_basic.normal(std=stddev), dtype)
 
 
 def truncated_normal(
-    stddev: Number = 1e-2,
-    dtype: Dtype | None = None,
-    lower: Number = -2.0,
-    upper: Number = 2.0,
+    stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, upper: Any = 2.0
 ) -> Initializer:
     """`jinit.truncated_normal` about 0, uncorrected."""
     stddev = _checks.number("stddev", stddev, at_least=0)
@@ -97,56 +90,96 @@ def truncated_normal(
 
 
 def variance_scaling(
-    scale: Number,
+    scale: Any,
     mode: str,
     distribution: str,
     in_axis: Axis = _BEFORE_LAST,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
-    dtype: Dtype | None = None,
+    dtype: Any = None,
 ) -> Initializer:
     """`jinit.variance_scaling`."""
-    axes = _axes(in_axis, out_axis, batch_axis)
-    init = _fan_scaled.variance_scaling(scale, mode, distribution, **axes)
+    init = _fan_scaled.variance_scaling(
+        scale,
+        mode,
+        distribution,
+        in_axis=_in_axis(in_axis),
+        out_axis=out_axis,
+        batch_axis=batch_axis,
+    )
     return _with_dtype(init, dtype)
 
 
-class _FanBased(Protocol):
-    def __call__(
-        self,
-        in_axis: Axis = _BEFORE_LAST,
-        out_axis: Axis = -1,
-        batch_axis: Axis = (),
-        dtype: Dtype | None = None,
-    ) -> Initializer: ...
+def lecun_uniform(
+    in_axis: Axis = _BEFORE_LAST,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: Any = None,
+) -> Initializer:
+    """`jinit.lecun_uniform`."""
+    return _fan_based(_fan_scaled.lecun_uniform, in_axis, out_axis, batch_axis, dtype)
 
 
-def _fan_based(init: type[_fan_scaled._VarianceScaling]) -> _FanBased:
-    def factory(
-        in_axis: Axis = _BEFORE_LAST,
-        out_axis: Axis = -1,
-        batch_axis: Axis = (),
-        dtype: Dtype | None = None,
-    ) -> Initializer:
-        return _with_dtype(init(**_axes(in_axis, out_axis, batch_axis)), dtype)
-
-    factory.__name__ = factory.__qualname__ = init.__name__
-    factory.__doc__ = f"`jinit.{init.__name__}`."
-    return factory
+def lecun_normal(
+    in_axis: Axis = _BEFORE_LAST,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: Any = None,
+) -> Initializer:
+    """`jinit.lecun_normal`."""
+    return _fan_based(_fan_scaled.lecun_normal, in_axis, out_axis, batch_axis, dtype)
 
 
-# Xavier and Kaiming are JAX's second names. Mind that torch's xavier_normal and
-# kaiming_normal, which are those of jinit, are not truncated.
-lecun_uniform = _fan_based(_fan_scaled.lecun_uniform)
-lecun_normal = _fan_based(_fan_scaled.lecun_normal)
-xavier_uniform = glorot_uniform = _fan_based(_fan_scaled.glorot_uniform)
-xavier_normal = glorot_normal = _fan_based(_fan_scaled.glorot_normal)
-kaiming_uniform = he_uniform = _fan_based(_fan_scaled.he_uniform)
-kaiming_normal = he_normal = _fan_based(_fan_scaled.he_normal)
+def glorot_uniform(
+    in_axis: Axis = _BEFORE_LAST,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: Any = None,
+) -> Initializer:
+    """`jinit.glorot_uniform`."""
+    return _fan_based(_fan_scaled.glorot_uniform, in_axis, out_axis, batch_axis, dtype)
+
+
+def glorot_normal(
+    in_axis: Axis = _BEFORE_LAST,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: Any = None,
+) -> Initializer:
+    """`jinit.glorot_normal`."""
+    return _fan_based(_fan_scaled.glorot_normal, in_axis, out_axis, batch_axis, dtype)
+
+
+def he_uniform(
+    in_axis: Axis = _BEFORE_LAST,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: Any = None,
+) -> Initializer:
+    """`jinit.he_uniform`."""
+    return _fan_based(_fan_scaled.he_uniform, in_axis, out_axis, batch_axis, dtype)
+
+
+def he_normal(
+    in_axis: Axis = _BEFORE_LAST,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    dtype: Any = None,
+) -> Initializer:
+    """`jinit.he_normal`."""
+    return _fan_based(_fan_scaled.he_normal, in_axis, out_axis, batch_axis, dtype)
+
+
+# JAX's second names. Mind that torch's xavier_normal and kaiming_normal, which are
+# jinit.xavier_normal and jinit.kaiming_normal, are not truncated.
+xavier_uniform = glorot_uniform
+xavier_normal = glorot_normal
+kaiming_uniform = he_uniform
+kaiming_normal = he_normal
 
 
 def orthogonal(
-    scale: Number = 1.0, column_axis: int = -1, dtype: Dtype | None = None
+    scale: Any = 1.0, column_axis: int = -1, dtype: Any = None
 ) -> Initializer:
     """`jinit.orthogonal`, whose gain is `scale`."""
     scale = _checks.number("scale", scale, at_least=0)
@@ -155,7 +188,7 @@ def orthogonal(
 
 
 def delta_orthogonal(
-    scale: Number = 1.0, column_axis: int = -1, dtype: Dtype | None = None
+    scale: Any = 1.0, column_axis: int = -1, dtype: Any = None
 ) -> Initializer:
     """`jinit.delta_orthogonal`, whose gain is `scale`.
 
@@ -170,10 +203,16 @@ def delta_orthogonal(
     return _with_dtype(_convolution.delta_orthogonal(gain=scale), dtype)
 
 
-def _axes(in_axis: Axis, out_axis: Axis, batch_axis: Axis) -> dict[str, Any]:
-    before_last = None if in_axis is _BEFORE_LAST else in_axis
-    return {"in_axis": before_last, "out_axis": out_axis, "batch_axis": batch_axis}
+def _fan_based(
+    factory: Any, in_axis: Axis, out_axis: Axis, batch_axis: Axis, dtype: Any
+) -> Initializer:
+    init = factory(in_axis=_in_axis(in_axis), out_axis=out_axis, batch_axis=batch_axis)
+    return _with_dtype(init, dtype)
 
 
-def _with_dtype(init: Any, dtype: Dtype | None) -> Initializer:
+def _in_axis(axis: Axis) -> Axis | None:
+    return None if axis is _BEFORE_LAST else axis
+
+
+def _with_dtype(init: Any, dtype: Any) -> Initializer:
     return init if dtype is None else _combine.with_dtype(init, dtype)
