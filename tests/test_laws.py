@@ -122,7 +122,7 @@ LAWS = {
 }
 
 
-@pytest.mark.parametrize("init", LAWS, ids=repr)
+@pytest.mark.parametrize("init", LAWS, ids=lambda init: repr(init).split(" at ")[0])
 def test_the_law_is_the_one_of_the_definition(init):
     law, meant = init.law((150, 50)), LAWS[init]
     assert type(law) is type(meant)
