@@ -31,7 +31,7 @@ try:
     from sklearn import datasets, model_selection
 
     import jinit
-    from jinit.diagnostics.plots import _COLORS, _MARKERS
+    from jinit.diagnostics.plots import COLORS, MARKERS
 except ModuleNotFoundError as error:
     sys.exit(f"deep_network.py needs {error.name}: pip install -e '.[examples]'")
 
@@ -190,8 +190,8 @@ def draw(results: Sequence[Result], path: Path) -> None:
         right = "" if diverged else f": {result.accuracy:.0%} right"
         style = {
             "label": f"{result.name}\n{result.outcome}{right}",
-            "color": _COLORS[number],
-            "marker": _MARKERS[number],
+            "color": COLORS[number],
+            "marker": MARKERS[number],
             "markevery": (number % depth, len(CASES)),
             "linestyle": "-" if learned else "--",
             "linewidth": 2.5 if learned else 1.5,

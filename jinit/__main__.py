@@ -1,7 +1,7 @@
 """The command line: it parses, calls the library and prints.
 
-A subcommand is a function that takes the parsed options and returns the exit status,
-and a paragraph of `_parser` that names it. A `ValueError` or `TypeError` is what the
+A subcommand is a function, named after it, that takes the parsed options and returns
+the exit status, and a paragraph of `_parser`. A `ValueError` or `TypeError` is what the
 user is told.
 """
 
@@ -11,9 +11,10 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,12 +65,16 @@ def _parser() -> argparse.ArgumentParser:
         title="commands", metavar="COMMAND", dest="command", required=True
     )
 
-    listing = commands.add_parser("list", help="list the initializers, by family")
-    _add_json(listing)
-    listing.set_defaults(run=_list)
+    def command(run: Callable[..., int], **texts: Any) -> argparse.ArgumentParser:
+        added = commands.add_parser(run.__name__[1:], **texts)
+        added.add_argument("--json", action="store_true", help="print JSON")
+        added.set_defaults(run=run)
+        return added
 
-    show = commands.add_parser(
-        "show",
+    command(_list, help="list the initializers, by family")
+
+    show = command(
+        _show,
         help="show what an initializer draws: formula, numbers and a histogram",
         epilog="Example: jinit show \"xavier_uniform(gain='relu')\" --shape 512,256",
     )
@@ -82,11 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     show.add_argument("--dtype", help="such as bfloat16 (JAX's default float dtype)")
     show.add_argument("--seed", type=int, default=0, help="of the key (%(default)s)")
-    _add_json(show)
-    show.set_defaults(run=_show)
 
-    gain = commands.add_parser(
-        "gain", help="print the gains of an activation, and what they do in depth"
+    gain = command(
+        _gain, help="print the gains of an activation, and what they do in depth"
     )
     which = gain.add_mutually_exclusive_group(required=True)
     which.add_argument("activation", nargs="?", help="its name, such as gelu")
@@ -96,11 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     gain.add_argument(
         "parameter", nargs="?", type=float, help="such as the slope of leaky_relu"
     )
-    _add_json(gain)
-    gain.set_defaults(run=_gain)
 
-    audit = commands.add_parser(
-        "audit",
+    audit = command(
+        _audit,
         help="check the parameters in a checkpoint against what they should be",
         description="Check the parameters in a checkpoint: an Orbax directory, or a "
         "file of safetensors, .npz or flax.serialization. Nothing is unpickled.",
@@ -114,14 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     meant.add_argument(
         "--rules", choices=tuple(RULES), help="the rules that it was drawn by"
     )
-    _add_json(audit)
-    audit.set_defaults(run=_audit)
 
     return parser
-
-
-def _add_json(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -164,11 +159,8 @@ def _gain(options: argparse.Namespace) -> int:
     named = [options.activation]
     if options.parameter is not None:
         named.append(options.parameter)
-    activation = check_activation("activation", named)
-    if options.json:
-        _print(to_json("gain", **describe(activation)))
-    else:
-        _print(report(activation))
+    act = check_activation("activation", named)
+    _print(to_json("gain", **describe(act)) if options.json else report(act))
     return 0
 
 
@@ -207,7 +199,8 @@ def _plan(path: Path) -> Any:
 @contextmanager
 def _patience(line: str) -> Iterator[None]:
     """Says what is being done if it takes long."""
-    timer = threading.Timer(_PATIENCE, _progress, [f"jinit: {line}"])
+    say = partial(print, f"jinit: {line}", file=sys.stderr, flush=True)
+    timer = threading.Timer(_PATIENCE, say, ())
     timer.daemon = True
     timer.start()
     try:
@@ -220,10 +213,6 @@ def _print(text: str) -> None:
     """Prints, with a question mark for what the encoding of the output lacks."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "replace").decode(encoding))
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _fail(message: str, status: int) -> int:

@@ -398,8 +398,8 @@ def test_a_damaged_item_is_refused(share, orbax, tmp_path):
         assert len(str(caught.value)) < 600
 
 
-def test_a_missing_package_is_named_with_its_remedy(orbax, monkeypatch):
+def test_a_missing_package_is_named(orbax, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorstore", None)
 
-    with pytest.raises(ValueError, match="pip install orbax-checkpoint"):
+    with pytest.raises(ValueError, match=r"ModuleNotFoundError: .*tensorstore"):
         read_checkpoint(orbax / "item")

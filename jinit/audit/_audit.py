@@ -1,16 +1,11 @@
-"""The audit: whether the parameters of a model are what they were meant to be.
-
-Every leaf is measured, and compared with what its initializer gives: z-scores are in
-standard errors of its own sample size. What cannot be chance is a finding, with its
-likely cause.
-"""
+"""The audit: whether the parameters of a model are what they were meant to be."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -22,34 +17,41 @@ from jinit.audit._leaf import judge
 from jinit.audit._report import Finding, Report
 from jinit.audit._statistics import Statistics, measure
 from jinit.model._entries import Entry
-from jinit.model._paths import named_leaves
+from jinit.model._paths import Pattern, named_leaves
 from jinit.model._plan import Plan, plan
 from jinit.recipes import RULES, rules_of
 
+if TYPE_CHECKING:
+    import chex
 
-def audit(params: Any, plan: Any = None) -> Report:
+Rules = Mapping[Any, object] | Sequence[tuple[Pattern, object]]
+"""Patterns of paths and what they give, as `jinit.plan` takes them."""
+
+
+def audit(params: chex.ArrayTree, plan: Plan | Rules | str | None = None) -> Report:
     """Looks for leaves that are not what they were meant to be.
 
         z of the mean   (mean - expected) / (std / sqrt(n))
         z of the std    that of std² / expected², a chi² of 2 n / (kurtosis - 1) degrees
 
-    Off is what is seven standard errors and half a percent away. Without a plan only
-    what is wrong by itself is found: NaN, dead and equal leaves, kernels of low rank,
-    and deviations far from any initializer's.
+    Seven standard errors and half a percent, or more, cannot be chance, and make a
+    finding with its likely cause. Without a plan only what is wrong by itself is found:
+    NaN, dead and equal leaves, kernels of low rank, deviations far from the usual.
 
     Args:
       params: Arrays in any pytree: the variables of a model, an `nnx.State`, or what a
         checkpoint holds. They are not changed.
-      plan: What they were meant to be: a `jinit.Plan`, of which each leaf is known by
-        its path; rules, as `jinit.plan` takes them; or the name of a set of rules,
-        "flax" or "torch", the defaults of their layers.
+      plan: What they were meant to be: a `jinit.Plan`, which knows each leaf by its
+        path; rules, as `jinit.plan` takes them; or the name of a set of rules, "flax"
+        or "torch", the defaults of their layers.
 
     Returns:
       A `Report`, to print, to write down and to exit with.
 
     Raises:
-      TypeError: A leaf is not an array, or `plan` is none of these.
-      ValueError: No leaf at all, an unknown name, or what `jinit.plan` refuses.
+      TypeError: A leaf is not an array, or is traced.
+      ValueError: `params` has no leaf, `plan` is an unknown name, or `jinit.plan`
+        refuses the rules.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -64,12 +66,17 @@ def audit(params: Any, plan: Any = None) -> Report:
     References:
       Wilson and Hilferty (1931) for the z-score of a chi² variable.
     """
-    leaves = _arrays(params)
+    leaves = dict(named_leaves(params)[0])
+    if not leaves:
+        raise ValueError(
+            f"params must hold arrays, got {params!r}, which has none; give the "
+            "variables of a model."
+        )
+    leaves = {path: _array(path, leaf) for path, leaf in leaves.items()}
     entries = None if plan is None else _entries(plan, leaves)
     with ThreadPoolExecutor() as threads:
-        measured = dict(
-            zip(leaves, threads.map(_measured, leaves.values()), strict=True)
-        )
+        statistics = threads.map(_measured, leaves.values())
+        measured = dict(zip(leaves, statistics, strict=True))
     judged = [
         judge(path, array, measured[path], (entries or {}).get(path), leaves)
         for path, array in leaves.items()
@@ -84,18 +91,8 @@ def audit(params: Any, plan: Any = None) -> Report:
     return Report(tuple(leaf for leaf, _ in judged), tuple(findings))
 
 
-def _arrays(params: Any) -> dict[str, Any]:
-    """The leaves by path, those of numbers as NumPy arrays."""
-    leaves = dict(named_leaves(params)[0])
-    if not leaves:
-        raise ValueError(
-            f"params must hold arrays, got {params!r}, which has none; give the "
-            "variables of a model."
-        )
-    return {path: _array(path, leaf) for path, leaf in leaves.items()}
-
-
 def _array(path: str, leaf: Any) -> Any:
+    """A leaf as a NumPy array, if it is one of numbers."""
     if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
         raise TypeError(
             f"params must hold arrays, got {leaf!r} at {path!r}; leave it out, or make "
@@ -119,8 +116,8 @@ def _array(path: str, leaf: Any) -> Any:
         return np.asarray(leaf) if jnp.issubdtype(leaf.dtype, np.number) else leaf
     if leaf.dtype.hasobject:
         raise TypeError(
-            f"params must hold arrays of numbers, got objects at {path!r}; leave "
-            "it out."
+            f"params must hold arrays of numbers, got objects at {path!r}; leave them "
+            "out."
         )
     return np.asarray(leaf)
 
@@ -131,27 +128,24 @@ def _measured(array: Any) -> Statistics | None:
 
 def _entries(given: Any, leaves: dict[str, Any]) -> Mapping[str, Entry]:
     """What each leaf was meant to be, by path."""
+    if isinstance(given, Plan):
+        return {entry.path: entry for entry in given}
     if isinstance(given, str):
-        known = ", ".join(map(repr, RULES))
         if given not in RULES:
             raise ValueError(
-                f"plan must be a plan, rules, or the name of a set of rules, {known}; "
-                f"got {given!r}."
+                "plan must be a plan, rules, or the name of a set of rules, "
+                f"{', '.join(map(repr, RULES))}; got {given!r}."
             )
         given = rules_of(given)
-    entries = given if isinstance(given, Plan) else _planned(leaves, given)
-    return {entry.path: entry for entry in entries}
-
-
-def _planned(leaves: dict[str, Any], rules: Any) -> list[Entry]:
-    """What the rules make of the leaves that are floating-point or complex."""
     kinds = {
         path: jax.ShapeDtypeStruct(w.shape, jax.dtypes.canonicalize_dtype(w.dtype))
         for path, w in leaves.items()
         if jnp.issubdtype(w.dtype, jnp.inexact)
     }
-    entries = plan(kinds, rules, allow_unused=True)
-    return [replace(entry, dtype=leaves[entry.path].dtype) for entry in entries]
+    return {
+        entry.path: replace(entry, dtype=leaves[entry.path].dtype)
+        for entry in plan(kinds, given, allow_unused=True)
+    }
 
 
 def _structure(

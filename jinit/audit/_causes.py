@@ -12,21 +12,35 @@ from jinit._checks import Shape
 from jinit._combine import Combinator, blocks, stack
 from jinit._fans import FanInitializer, fans
 from jinit._initializer import Initializer
+from jinit.audit._statistics import Statistics
 from jinit.gains._gain import resolve_gain
 from jinit.laws import truncation
 
-_MOST = 0.15  # by what share a cause may miss the deviation that was measured
+# By what share a cause may miss what was measured: less than half of log(sqrt(2)), so
+# that of two mistakes that lie a factor sqrt(2) apart, one at most is named.
+_MOST = 0.15
+_LEAST = 0.005  # the share below which the audit finds nothing either
+
+Guess = tuple[float, str]
+"""A standard deviation, and the mistake that gives it."""
+Wrong = tuple[Initializer, Shape, str]
+"""An initializer and a shape that may have been drawn instead, and by what mistake."""
 
 
-def cause_of_std(
-    init: Any, shape: Shape, std: float, error: float, kernel: Shape | None = None
-) -> str:
-    """Names the mistakes that would give a standard deviation, the likeliest first."""
+def cause_of_std(init: Any, shape: Shape, found: Statistics, kernel: Shape = ()) -> str:
+    """Names the mistakes that would give the deviation found, the likeliest first.
+
+    For a bias, `kernel` is the shape of the kernel beside it.
+    """
+    std = found.std or 0.0
+    # The standard error of a standard deviation, as a share of it.
+    error = math.sqrt(max((found.kurtosis or 1) - 1, 0.2) / (4 * found.size))
     planned = _std(init, shape) if isinstance(init, Initializer) else 0.0
     off = abs(math.log(std / planned)) if planned else math.inf
-    allowed = min(max(5 * error, 0.005), _MOST, off / 2)
-    others = chain(_known(shape, kernel), _squares(planned))
-    for guesses in (_slips(init, shape), others):
+    # Five standard errors, and at most half the way to what was planned.
+    allowed = min(max(5 * error, _LEAST), _MOST, off / 2)
+    slips = _slips(init, shape, planned) if isinstance(init, Initializer) else ()
+    for guesses in (slips, chain(_known(shape, kernel), _squares(planned))):
         texts = dict.fromkeys(
             text
             for guess, text in guesses
@@ -37,140 +51,107 @@ def cause_of_std(
     return ""
 
 
-def _slips(init: Any, shape: Shape) -> Iterator[tuple[float, str]]:
+def _slips(init: Initializer, shape: Shape, planned: float) -> Iterator[Guess]:
     """What the initializer that was meant gives with one option or axis wrong."""
-    planned = None
-    if isinstance(init, Initializer):
-        planned = _std(init, shape)
-        yield from _of_blocks(init, shape)
-        inner, within = _unwrapped(init, shape)
-        if isinstance(inner, FanInitializer):
-            yield from _of_fans(inner, within)
-            yield from _of_gain(inner, within)
-    if planned:
-        yield (
-            planned * truncation(-2, 2).std,
-            ("truncated at two standard deviations, and not corrected for it"),
-        )
+    inner, within = init, shape
+    while isinstance(inner, Combinator):
+        inner, within = inner.init, inner._within(within)[1]
+    wrong = [_of_blocks(init, shape)]
+    if isinstance(inner, FanInitializer):
+        wrong += [_of_fans(inner, within), _of_axes(inner, within)]
+    yield from ((_std(other, drawn), text) for other, drawn, text in chain(*wrong))
+    if isinstance(inner, FanInitializer):
+        yield from _of_gain(inner, within)
+    truncated = "truncated at two standard deviations, and not corrected for it"
+    yield planned * truncation(-2, 2).std, truncated
 
 
-def _squares(planned: float) -> Iterator[tuple[float, str]]:
+def _squares(planned: float) -> Iterator[Guess]:
     yield planned**2, "the variance was taken for the standard deviation"
     yield math.sqrt(planned), "the standard deviation was taken for the variance"
 
 
-def _unwrapped(init: Any, shape: Shape) -> tuple[Any, Shape]:
-    """The initializer within stacks and blocks, and the shape that it draws."""
-    while isinstance(init, Combinator):
-        init, shape = init.init, init._within(shape)[1]
-    return init, shape
-
-
-def _of_blocks(init: Any, shape: Shape) -> Iterator[tuple[float, str]]:
+def _of_blocks(init: Initializer, shape: Shape) -> Iterator[Wrong]:
     """Blocks that were drawn as one kernel, and a kernel that is one of several."""
     if isinstance(init, blocks | stack) and isinstance(init.init, Initializer):
         kind = "packed blocks were" if isinstance(init, blocks) else "a stack was"
-        yield _std(init.init, shape), f"{kind} drawn as one kernel, with its fans"
+        yield init.init, shape, f"{kind} drawn as one kernel, with its fans"
     if isinstance(init, FanInitializer) and len(shape) > 1:
-        for n in (2, 3, 4):
-            packed = (*shape[:-1], n * shape[-1])
-            yield (
-                _std(init, packed),
-                (f"the fan_out is that of {n} packed projections, not of one"),
-            )
-            if shape[-1] % n == 0:
-                within = (*shape[:-1], shape[-1] // n)
-                yield (
-                    _std(init, within),
-                    (f"drawn as {n} packed projections, each with its own fan_out"),
-                )
+        *rows, columns = shape
+        for n in (2, 3, 4):  # keys and values; queries too; the gates of an LSTM
+            packed = f"{n} packed projections"
+            text = f"the fan_out is that of {packed}, not of one"
+            yield init, (*rows, n * columns), text
+            if columns % n == 0:
+                text = f"drawn as {packed}, each with its own fan_out"
+                yield init, (*rows, columns // n), text
 
 
-def _of_fans(init: FanInitializer, shape: Shape) -> Iterator[tuple[float, str]]:
-    """Fans that were counted by other axes."""
+def _of_fans(init: FanInitializer, shape: Shape) -> Iterator[Wrong]:
+    """Fans that were exchanged, or not counted as given."""
     if init.groups > 1:
-        yield _std(replace(init, groups=1), shape), "the groups were not counted"
-    ins = init.in_axis
-    if ins is None:
-        ins = -1 if init.out_axis in (-2, len(shape) - 2) else -2
-    exchanged = replace(init, in_axis=init.out_axis, out_axis=ins)
+        yield replace(init, groups=1), shape, "the groups were not counted"
     if init.fan_in is None and init.fan_out is None:
+        ins = init.in_axis
+        if ins is None:
+            ins = -1 if init.out_axis in (-2, len(shape) - 2) else -2
         mode = getattr(init, "mode", "fan_in")
         other = "fan_in for fan_out" if mode == "fan_out" else "fan_out for fan_in"
-        yield (
-            _std(exchanged, shape),
-            (
-                f"inputs and outputs are exchanged: {other}, as of another "
-                "layout, or of a transposed layer"
-            ),
+        text = (
+            f"inputs and outputs are exchanged: {other}, as of another layout, or of a "
+            "transposed layer"
         )
+        yield replace(init, in_axis=init.out_axis, out_axis=ins), shape, text
     else:
-        counted = replace(init, fan_in=None, fan_out=None)
-        yield _std(counted, shape), "the fans were counted by the shape, not as given"
-    options = {option.name for option in fields(init)}
-    for mode in ("fan_in", "fan_out", "fan_avg") if "mode" in options else ():
-        chosen: Any = {"mode": mode}
-        yield _std(replace(init, **chosen), shape), f"scaled by {mode}"
-    yield from _of_axes(init, shape)
+        text = "the fans were counted by the shape, not as given"
+        yield replace(init, fan_in=None, fan_out=None), shape, text
+    if "mode" in {option.name for option in fields(init)}:
+        for mode in ("fan_in", "fan_out", "fan_avg"):
+            chosen: Any = {"mode": mode}
+            yield replace(init, **chosen), shape, f"scaled by {mode}"
 
 
-def _of_axes(init: FanInitializer, shape: Shape) -> Iterator[tuple[float, str]]:
+def _of_axes(init: FanInitializer, shape: Shape) -> Iterator[Wrong]:
+    """Fans that were counted by other axes."""
     plain = replace(init, in_axis=None, out_axis=-1, batch_axis=())
     if (plain.in_axis, plain.out_axis) != (init.in_axis, init.out_axis):
-        yield (
-            _std(plain, shape),
-            (
-                "the fans are those of the last two axes, as JAX counts them, not of "
-                "the equation"
-            ),
-        )
+        last = "the fans are those of the last two axes, as JAX counts them, not of the"
+        yield plain, shape, f"{last} equation"
     if init.batch_axis != ():
-        every = replace(init, batch_axis=())
-        yield (
-            _std(every, shape),
-            ("a batch axis was counted into the fans, as a receptive field"),
-        )
-    named = {axis % len(shape) for axis in (-1, -2)} if len(shape) > 1 else set()
-    spare = [axis for axis in range(len(shape)) if axis not in named]
+        text = "a batch axis was counted into the fans, as a receptive field"
+        yield replace(init, batch_axis=()), shape, text
+    spare = range(len(shape) - 2 if len(shape) > 1 else len(shape))
     if plain == init and spare:
-        yield (
-            _std(replace(init, batch_axis=tuple(spare)), shape),
-            ("the receptive field was not counted into the fans"),
-        )
+        text = "the receptive field was not counted into the fans"
+        yield replace(init, batch_axis=tuple(spare)), shape, text
         for axis in spare:
             fewer = (*shape[:axis], 1, *shape[axis + 1 :])
-            yield _std(init, fewer), f"axis {axis} was not counted into the fans"
+            yield init, fewer, f"axis {axis} was not counted into the fans"
 
 
-def _of_gain(init: FanInitializer, shape: Shape) -> Iterator[tuple[float, str]]:
+def _of_gain(init: FanInitializer, shape: Shape) -> Iterator[Guess]:
     std = _std(init, shape)
     for option in ("gain", "nonlinearity"):
-        if not hasattr(init, option):
-            continue
-        given = getattr(init, option)
-        gain = _number(init, option)
-        if gain <= 0 or gain == 1:
-            continue
-        yield std / gain, f"the gain of {gain:.4g} ({given!r}) is missing"
-        yield std * gain, f"the gain of {gain:.4g} ({given!r}) was applied twice"
-        yield std / math.sqrt(gain), "the gain was taken for a factor of the variance"
+        given = getattr(init, option, 1.0)
+        if given == "leaky_relu" and option == "nonlinearity":  # torch's slope is `a`
+            gain = math.sqrt(2 / (1 + getattr(init, "a", 0.0) ** 2))
+        else:
+            gain = float(resolve_gain(given))
+        if gain > 0 and gain != 1:
+            yield std / gain, f"the gain of {gain:.4g} ({given!r}) is missing"
+            yield std * gain, f"the gain of {gain:.4g} ({given!r}) was applied twice"
+            text = "the gain was taken for a factor of the variance"
+            yield std / math.sqrt(gain), text
     yield std * math.sqrt(2), "a gain of sqrt(2), that of ReLU, was applied"
 
 
-def _number(init: FanInitializer, option: str) -> float:
-    value = getattr(init, option)
-    if option == "nonlinearity" and value == "leaky_relu":
-        return math.sqrt(2 / (1 + getattr(init, "a", 0.0) ** 2))
-    return float(resolve_gain(value))
-
-
-def _known(shape: Shape, kernel: Shape | None) -> Iterator[tuple[float, str]]:
+def _known(shape: Shape, kernel: Shape) -> Iterator[Guess]:
     """Defaults of libraries and habits, that leave out what was planned."""
-    if kernel is not None:
+    if kernel:
         bound = 1 / math.sqrt(max(math.prod(kernel[: len(kernel) - len(shape)]), 1))
         yield bound / math.sqrt(3), "that of torch's default bias, U(±1 / sqrt(fan_in))"
     yield 1.0, "that of N(0, 1)"
-    for std in (0.02, 0.01):
+    for std in (0.02, 0.01):  # of BERT and GPT-2, and of AlexNet
         yield std, f"that of N(0, {std}²)"
     if len(shape) < 2:
         return
@@ -184,7 +165,7 @@ def _known(shape: Shape, kernel: Shape | None) -> Iterator[tuple[float, str]]:
 
 
 def _std(init: Initializer, shape: Shape) -> float:
-    """The deviation of a guess; 0, which none is, where it does not fit the shape."""
+    """The deviation of a guess; 0, to be skipped, where it does not fit the shape."""
     try:
         law = init.law(shape)
     except ValueError:

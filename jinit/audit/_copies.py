@@ -15,8 +15,7 @@ _MOST = 1 << 16  # and then at most
 
 
 def copies(
-    leaves: Mapping[str, Any],
-    measured: Mapping[str, Statistics | None],
+    leaves: Mapping[str, Any], measured: Mapping[str, Statistics | None]
 ) -> list[Finding]:
     """Leaves, or parts of one, that are copies or multiples of one another."""
     found, groups = [], dict[Any, list[str]]()
@@ -55,8 +54,8 @@ def _equal_parts(array: np.ndarray) -> Found:
     if array.ndim < 2 or array.size < 64:
         return
     if array.shape[0] > 1 and array[0].size >= 16 and _same(array[0], array[1]):
-        cause = "the members were drawn from one key"
-        yield "equal", "members 0 and 1 along axis 0 are equal", cause
+        message = "members 0 and 1 along axis 0 are equal"
+        yield "equal", message, "the members were drawn from one key"
         return
     for n in (2, 3, 4, 8):
         width = array.shape[-1] // n

@@ -17,29 +17,17 @@ from jinit.laws import Law, Moments
 
 @dataclass(frozen=True)
 class Expected:
-    """A law as `Statistics` would measure it, and how well it is known.
-
-    Attributes:
-      mean: Its mean; of complex weights that of the real parts.
-      std: Its standard deviation, 0 of a constant.
-      kurtosis: Its kurtosis, if it is known; of complex weights that of the real parts.
-      bounds: Between which the weights lie; of complex ones both parts.
-      zeros: The share of weights that are exactly zero.
-      dense: Whether all weights are random, so that none is as another.
-      name: What the law is called.
-      copies: How many weights follow from each that is drawn.
-      draws: How many weights the law was measured from; infinite if it is computed.
-    """
+    """A law as `Statistics` would measure it, and how well it is known."""
 
     mean: float
     std: float
     kurtosis: float | None
-    bounds: tuple[float, float]
-    zeros: float
-    dense: bool
-    name: str
-    copies: int = 1
-    draws: float = math.inf
+    bounds: tuple[float, float]  # of complex weights those of both parts
+    zeros: float  # the share of weights that are exactly zero
+    dense: bool  # whether all weights are random, so that none is as another
+    name: str  # of the law
+    copies: int = 1  # how many weights follow from each that is drawn
+    draws: float = math.inf  # how many weights the law was measured from, if it was
 
 
 def expected(init: Any, shape: Shape, dtype: np.dtype) -> Expected:
@@ -56,9 +44,9 @@ def expected(init: Any, shape: Shape, dtype: np.dtype) -> Expected:
         copies = init._copies(shape)
         return _of_law(law, law.dense and copies == 1, copies)
     drawn = measure(np.asarray(init(jax.random.key(0), shape, kind)))
-    kurtosis = None if math.isnan(drawn.kurtosis) else drawn.kurtosis
-    law = Moments(drawn.mean, drawn.std, kurtosis)
-    return _of_law(law, drawn.std > 0 and drawn.zeros == 0, draws=drawn.size)
+    mean, std = (math.nan if m is None else m for m in (drawn.mean, drawn.std))
+    law = Moments(mean, std, drawn.kurtosis)
+    return _of_law(law, std > 0 and drawn.zeros == 0, draws=drawn.size)
 
 
 def _of_law(
@@ -66,9 +54,9 @@ def _of_law(
 ) -> Expected:
     part = getattr(law, "real", law)
     name = type(part).__name__.lower()
-    mean = float(np.real(part.mean))
-    low, high = (np.array([np.real(b), np.imag(b)]) for b in law.bounds)
-    both = part is not law  # of complex weights, whose parts are measured together
-    bounds = (low.min(), high.max()) if both else part.bounds
+    mean, bounds = float(np.real(part.mean)), part.bounds
+    if part is not law:  # of complex weights, whose parts are measured together
+        low, high = (np.array([np.real(b), np.imag(b)]) for b in law.bounds)
+        bounds = low.min(), high.max()
     measured = (mean, float(law.std), part.kurtosis, bounds, law.zeros)
     return Expected(*measured, dense, name, copies, draws)

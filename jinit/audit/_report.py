@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from jinit._checks import Shape
 from jinit._text import aligned, to_json
@@ -22,7 +21,7 @@ class Leaf:
       path: Its path in the tree.
       shape: Its shape.
       dtype: The name of its dtype.
-      measured: Its statistics; None of integers, keys and the like.
+      measured: Its statistics; None for integers, keys and the like.
       init: The initializer that it was meant to be drawn by, as it prints.
       expected_mean: The mean that this gives, if it is known.
       expected_std: Its standard deviation, if it is known.
@@ -54,8 +53,8 @@ class Finding:
     Attributes:
       path: Its path in the tree.
       kind: "nonfinite", "dead", "constant", "equal", "std", "mean", "distribution",
-        "spectrum", "rank", "saturated", "precision", "dtype", "shape", "missing" or
-        "unexpected".
+        "pattern", "spectrum", "rank", "saturated", "precision", "dtype", "shape",
+        "missing" or "unexpected".
       message: What was found.
       cause: What is likely to have caused it; empty where nothing is known.
 
@@ -111,7 +110,7 @@ class Report:
         """Writes the report down.
 
         Returns:
-          JSON: an object with "leaves" and "findings"; NaN and infinity are strings.
+          JSON: an object with "leaves" and "findings"; infinity is a string.
 
         Example:
           >>> import json, jax.numpy as jnp, jinit
@@ -119,26 +118,23 @@ class Report:
           >>> json.loads(report.to_json())["findings"][0]["kind"]
           'dead'
         """
-        leaves = [
-            {**vars(leaf), "measured": leaf.measured and leaf.measured._asdict()}
-            for leaf in self.leaves
-        ]
-        findings = [vars(finding) for finding in self.findings]
-        return to_json("audit", leaves=leaves, findings=findings)
+        return to_json("audit", **asdict(self))
 
 
 def _row(leaf: Leaf) -> tuple[str, ...]:
-    found = leaf.measured
+    found, cells = leaf.measured, (leaf.path, str(leaf.shape), leaf.dtype)
     if found is None or not found.size:
-        return leaf.path, str(leaf.shape), leaf.dtype, "", "", "", "", ""
+        return *cells, "", "", "", "", ""
     scores = [z for z in (leaf.z_mean, leaf.z_std) if z is not None]
     return (
-        leaf.path,
-        str(leaf.shape),
-        leaf.dtype,
-        f"{found.mean:.3g}",
-        f"{found.std:.4g}",
-        "" if leaf.expected_std is None else f"{leaf.expected_std:.4g}",
-        f"{max(scores, key=abs):.1f}" if scores else "",
-        "" if math.isnan(found.kurtosis) else f"{found.kurtosis:.2f}",
+        *cells,
+        _digits(found.mean, ".3g"),
+        _digits(found.std, ".4g"),
+        _digits(leaf.expected_std, ".4g"),
+        _digits(max(scores, key=abs, default=None), ".1f"),
+        _digits(found.kurtosis, ".2f"),
     )
+
+
+def _digits(number: float | None, form: str) -> str:
+    return "" if number is None else format(number, form)

@@ -3,57 +3,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 _CHUNK = 1 << 16  # elements: in double precision they stay in a core's cache
-_COLUMNS, _ROWS = 64, 1024  # of a kernel, at most, of which the rank is taken
+_COLUMNS, _ROWS = 64, 1024  # of a kernel, at most, whose rank is taken
 
 
-class Statistics(NamedTuple):
+@dataclass(frozen=True)
+class Statistics:
     """What is measured of one array.
 
-    Of complex numbers the mean and the kurtosis are those of the real parts. A NaN
-    equals a NaN here, so that reports compare.
+    The mean and the kurtosis of complex numbers are those of the real parts. All five
+    numbers are None where no element is finite.
 
     Attributes:
       size: The number of elements.
-      mean: Their mean; NaN where there are none.
+      mean: Their mean.
       std: Their standard deviation about it; for complex numbers that of |w - mean|.
       kurtosis: The fourth central moment over the squared variance: 3 of a normal
-        distribution, 1.8 of a uniform one; NaN of a constant.
+        distribution, 1.8 of a uniform one; None for a constant.
       minimum: The least.
       maximum: The greatest.
       zeros: How many are zero.
-      nonfinite: How many are NaN or infinite; the others are counted in all the above.
-      rank: The rank of `columns` columns of the kernel; None of what is no kernel, or
-        too small to tell.
+      nonfinite: How many are NaN or infinite; the moments leave them out.
+      rank: The rank of `columns` columns of the kernel; None where the array is not a
+        kernel, or too small to tell.
       columns: How many columns that are, at most half as many as there are rows.
+
+    Example:
+      >>> import jax.numpy as jnp, jinit
+      >>> (leaf,) = jinit.diagnostics.audit({"kernel": jnp.eye(8)}).leaves
+      >>> print(leaf.measured.mean, leaf.measured.zeros)
+      0.125 56
     """
 
     size: int
-    mean: float
-    std: float
-    kurtosis: float
-    minimum: float
-    maximum: float
+    mean: float | None
+    std: float | None
+    kurtosis: float | None
+    minimum: float | None
+    maximum: float | None
     zeros: int
     nonfinite: int
     rank: int | None
     columns: int | None
-
-    def __eq__(self, other: object) -> bool:
-        # Python prints floats so that they can be read back, and NaN as one.
-        return isinstance(other, Statistics) and repr(self) == repr(other)
-
-    def __ne__(self, other: object) -> bool:  # a tuple has one of its own
-        return not self == other
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
 
     @property
     def patterned(self) -> bool:
@@ -63,41 +60,39 @@ class Statistics(NamedTuple):
 
 def measure(array: np.ndarray) -> Statistics:
     """Measures an array of floating-point or complex numbers."""
-    rank, columns = _rank(array)
-    if not _is_complex(array.dtype):
-        return _measured(array, rank, columns)
-    real, imaginary = (_measured(part, rank, columns) for part in _parts(array))
-    return real._replace(
-        std=math.hypot(real.std, imaginary.std),
-        minimum=min(real.minimum, imaginary.minimum),
-        maximum=max(real.maximum, imaginary.maximum),
-        zeros=int(np.count_nonzero(array == 0)),
-        nonfinite=int(np.count_nonzero(~np.isfinite(array))),
+    parts = (array.real, array.imag) if _is_complex(array.dtype) else (array,)
+    means, stds, kurtoses, lows, highs, zeros, nonfinite = zip(
+        *map(_measured, parts), strict=True
     )
+    if len(parts) > 1:  # a complex number counts once
+        zeros = [int(np.count_nonzero(array == 0))]
+        nonfinite = [int(np.count_nonzero(~np.isfinite(array)))]
+    numbers = means[0], math.hypot(*stds), kurtoses[0], min(lows), max(highs)
+    mean, std, kurtosis, low, high = (None if math.isnan(n) else n for n in numbers)
+    moments, counts = (mean, std, kurtosis, low, high), (zeros[0], nonfinite[0])
+    return Statistics(array.size, *moments, *counts, *_rank(array))
 
 
-def _measured(array: np.ndarray, rank: int | None, columns: int | None) -> Statistics:
+def _measured(array: np.ndarray) -> tuple[Any, ...]:
+    """Mean, deviation, kurtosis, extremes, zeros and how many are not finite."""
     flat = np.ascontiguousarray(array).reshape(-1)
     start = _chunk_of(flat, 0)
     start = start[np.isfinite(start)]
     shift = float(start.mean()) if start.size else 0.0
     sums, low, high, zeros, count = np.zeros(4), math.nan, math.nan, 0, 0
-    for x in _chunks(flat):
+    for x in (_chunk_of(flat, start) for start in range(0, flat.size, _CHUNK)):
         if not np.isfinite(x).all():
             x = x[np.isfinite(x)]
         if not x.size:
             continue
-        low = float(x.min()) if count == 0 else min(low, float(x.min()))
-        high = float(x.max()) if count == 0 else max(high, float(x.max()))
+        # These pass over the NaN that they begin with.
+        low, high = float(np.fmin(low, x.min())), float(np.fmax(high, x.max()))
         zeros, count = zeros + x.size - int(np.count_nonzero(x)), count + x.size
         x = x - shift
         squares = x * x
         # Not by BLAS, whose own threads get into each other's way here.
         sums += x.sum(), squares.sum(), (x * squares).sum(), np.square(squares).sum()
-    moments = _central(sums, shift, count)
-    return Statistics(
-        array.size, *moments, low, high, zeros, flat.size - count, rank, columns
-    )
+    return *_central(sums, shift, count), low, high, zeros, flat.size - count
 
 
 def as_matrix(array: np.ndarray) -> np.ndarray:
@@ -108,30 +103,19 @@ def as_matrix(array: np.ndarray) -> np.ndarray:
 def sampled_columns(
     array: np.ndarray, most: int, rows: int | None = None
 ) -> np.ndarray:
-    """Some columns of a kernel in double precision: the first ones, and any others.
-
-    Of each the first rows are taken, if it is said how many.
-    """
+    """Some columns of a kernel in double precision: the first ones, and any others."""
     matrix = as_matrix(array)[:rows]
     columns = matrix.shape[1]
     if columns > most:  # neighbours may be copies of one another, or those far apart
         others = np.random.default_rng(0).permutation(np.arange(most // 2, columns))
         matrix = matrix[:, [*range(most // 2), *others[: most - most // 2]]]
-    return matrix.astype(_wide(array.dtype))
+    return matrix.astype(np.complex128 if _is_complex(array.dtype) else np.float64)
 
 
 def real_parts(array: np.ndarray) -> np.ndarray:
     """The elements in a row; of complex ones the real and the imaginary parts."""
     flat = np.ascontiguousarray(array).reshape(-1)
     return flat.view(flat.real.dtype) if _is_complex(flat.dtype) else flat
-
-
-def _parts(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.asarray(array.real), np.asarray(array.imag)
-
-
-def _wide(dtype: Any) -> type:
-    return np.complex128 if _is_complex(dtype) else np.float64
 
 
 def _is_complex(dtype: Any) -> bool:
@@ -143,10 +127,6 @@ def _chunk_of(parts: np.ndarray, start: int) -> np.ndarray:
     if chunk.dtype == jnp.bfloat16:  # the upper half of a float32; quicker than a cast
         chunk = (chunk.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     return chunk.astype(np.float64)
-
-
-def _chunks(parts: np.ndarray) -> Iterator[np.ndarray]:
-    return (_chunk_of(parts, start) for start in range(0, parts.size, _CHUNK))
 
 
 def _central(sums: np.ndarray, shift: float, count: int) -> tuple[float, float, float]:

@@ -80,9 +80,8 @@ def _verdict(slope: float) -> str:
         return "marginal: deviations of the variance stay as they are"
     if slope < 1:
         return "stable: deviations of the variance fade"
-    return (
-        f"unstable: deviations of the variance grow, {slope**60:.2g} times in 60 layers"
-    )
+    grow = f"grow, {slope**60:.2g} times in 60 layers"
+    return f"unstable: deviations of the variance {grow}"
 
 
 def _critical_point(activation: Activation) -> CriticalPoint | None:
@@ -104,10 +103,9 @@ def _critical(activation: Activation) -> str:
 
 def _depths(step: variance_map, q: float) -> list[str]:
     """The variance at each of the layers."""
-    variances = [q]
-    for _ in range(max(_LAYERS)):  # until it overflows
-        q = step(q) if q < 1e12 else q
-        variances.append(q)
-    return [
-        f"{q:.4g}" if q < 1e12 else "> 1e+12" for q in (variances[i] for i in _LAYERS)
-    ]
+    shown = []
+    for layer in range(max(_LAYERS) + 1):
+        if layer in _LAYERS:
+            shown.append(f"{q:.4g}" if q < 1e12 else "> 1e+12")
+        q = step(q) if q < 1e12 else q  # before it overflows
+    return shown

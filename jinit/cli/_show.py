@@ -1,8 +1,4 @@
-"""Initializers on the command line: all of them by family, and one by what it draws.
-
-An initializer is given as text that looks like the call that makes it. The text is
-taken apart, never evaluated.
-"""
+"""Initializers on the command line: all of them by family, and one by what it draws."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import MISSING, Field, dataclass
+from dataclasses import MISSING, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -28,9 +24,7 @@ from jinit._initializer import Initializer
 from jinit.audit._statistics import Statistics, measure, real_parts
 from jinit.laws import Law
 
-MOST_WEIGHTS = 2**24
-"""The number of weights up to which a draw is made to be looked at."""
-
+MOST_WEIGHTS = 2**24  # of a draw that is made to be looked at
 _BINS = 15
 _WIDTH = 48  # characters of the tallest bar
 _WIDE = ("float64", "complex128", "int64", "uint64")
@@ -39,43 +33,24 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 @dataclass(frozen=True)
 class Summary:
-    """An initializer in a list.
+    """An initializer in a list."""
 
-    Attributes:
-      name: Its name after `jinit.`, such as "torch.triangular".
-      summary: What it is for, in a sentence.
-      options: Each with its "name" and, unless it must be given, its "default", as JSON
-        can hold it.
-    """
-
-    name: str
-    summary: str
-    options: tuple[dict[str, Any], ...]
+    name: str  # after `jinit.`, such as "torch.triangular"
+    summary: str  # what it is for, in a sentence
+    options: tuple[dict[str, Any], ...]  # "name" and, if it has one, "default"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """An initializer, the distribution that it draws from, and one draw.
-
-    Attributes:
-      init: The initializer.
-      law: The law that it draws from, if it has one.
-      shape: The shape of the draw.
-      dtype: The name of its dtype.
-      fans: fan_in and fan_out, None where one is not known; None of an initializer that
-        does not scale by them.
-      measured: The statistics of the draw.
-      edges: The edges of a histogram of it; of complex numbers, of both their parts.
-      counts: How many weights lie between these.
-    """
+    """An initializer, the distribution that it draws from, and one draw."""
 
     init: Initializer
     law: Law | None
     shape: Shape
     dtype: str
-    fans: tuple[float | None, float | None] | None
+    fans: tuple[float | None, float | None] | None  # fan_in and fan_out, if it has them
     measured: Statistics
-    edges: tuple[float, ...]
+    edges: tuple[float, ...]  # of a histogram; complex numbers count with both parts
     counts: tuple[int, ...]
 
     def text(self, blocks: bool = False) -> str:
@@ -85,7 +60,7 @@ class Shown:
         return "\n".join(page).rstrip()
 
     def to_json(self) -> str:
-        """All of it as a JSON object; null is what is not known."""
+        """All of it as a JSON object, in which null stands for what is not known."""
         law, found = self.law, self.measured
         return _text.to_json(
             "show",
@@ -94,8 +69,9 @@ class Shown:
             shape=self.shape,
             dtype=self.dtype,
             fans=self.fans and dict(zip(("in", "out"), self.fans, strict=True)),
-            bounds=None if law is None else [*map(_plain, law.bounds)],
-            expected_std=None if law is None else float(law.std),
+            bounds=law
+            and [[b.real, b.imag] if isinstance(b, complex) else b for b in law.bounds],
+            expected_std=law and float(law.std),
             std=found.std,
             mean=found.mean,
             min=found.minimum,
@@ -115,11 +91,10 @@ class Shown:
             if np.isfinite(self.law.bounds).any():
                 yield "bounds", " to ".join(map(_digits, self.law.bounds))
             yield "expected std", _digits(float(self.law.std))
-        if self.measured.size:
-            yield "std", _digits(self.measured.std)
-            yield "mean", _digits(self.measured.mean)
-            yield "min", _digits(self.measured.minimum)
-            yield "max", _digits(self.measured.maximum)
+        yield "std", _digits(self.measured.std)
+        yield "mean", _digits(self.measured.mean)
+        yield "min", _digits(self.measured.minimum)
+        yield "max", _digits(self.measured.maximum)
 
     def _bars(self, blocks: bool) -> Iterator[str]:
         """A line for each bin: its middle, and a bar as long as it is high."""
@@ -138,13 +113,18 @@ def families() -> dict[str, list[Summary]]:
     found = dict[str, list[Summary]]()
     for name, init in _names().items():
         family = _sentence(sys.modules[init.__module__]).partition(":")[0]
-        options = tuple(map(_option, init._fields()))
+        options = tuple(
+            {"name": option.name}
+            if option.default is MISSING
+            else {"name": option.name, "default": to_plain(option.name, option.default)}
+            for option in init._fields()
+        )
         found.setdefault(family, []).append(Summary(name, _sentence(init), options))
     return found
 
 
 def parse(text: str) -> Initializer:
-    """Makes the initializer that a text describes."""
+    """The initializer of a text like `normal(std=0.02)`, which is never evaluated."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of escapes in strings
             return _initializer(ast.parse(text.strip(), mode="eval").body)
@@ -170,32 +150,17 @@ def show(init: Initializer, shape: Any, dtype: Any = None, seed: int = 0) -> Sho
     with jax.enable_x64(True) if wide else nullcontext():
         weights = np.asarray(init(jax.random.key(seed), shape, dtype))
         law = init.law(shape, weights.dtype)
-    counts, edges = _histogram(weights)
-    return Shown(
-        init=init,
-        law=law,
-        shape=shape,
-        dtype=weights.dtype.name,
-        fans=init._fans(shape),
-        measured=measure(weights),
-        edges=edges,
-        counts=counts,
-    )
+    drawn = shape, weights.dtype.name, init._fans(shape), measure(weights)
+    return Shown(init, law, *drawn, *_histogram(weights))
 
 
 def _names() -> dict[str, type[Initializer]]:
     """The initializers by their names after `jinit.`, those of torch's layers last."""
-    named = {}
-    for name, init in every_initializer().items():
-        of_torch = init.__module__.startswith("jinit.torch.")
-        named[f"torch.{name}" if of_torch else name] = init
+    named = {
+        f"torch.{name}" if init.__module__.startswith("jinit.torch.") else name: init
+        for name, init in every_initializer().items()
+    }
     return dict(sorted(named.items(), key=lambda item: "." in item[0]))
-
-
-def _option(option: Field[Any]) -> dict[str, Any]:
-    if option.default is MISSING:
-        return {"name": option.name}
-    return {"name": option.name, "default": to_plain(option.name, option.default)}
 
 
 def _sentence(documented: Any) -> str:
@@ -218,7 +183,14 @@ def _initializer(node: ast.expr, hint: str = "") -> Initializer:
     # "None" is what a dict is given under: **options.
     if "None" in options or len(options) < len(call.keywords):
         raise ValueError(f"the options of {name} must each have a name of their own.")
-    _check_given(name, factory, args, options)
+    declared = factory._fields()
+    if not declared and (args or options):  # they would go to the call of a default one
+        raise TypeError(f"{name} has no options; write {name}().")
+    positional = [option.name for option in declared if not option.kw_only]
+    given = {*positional[: len(args)], *options}
+    missing = [o.name for o in declared if o.default is MISSING and o.name not in given]
+    if missing:
+        raise ValueError(f"{name} must be given {', '.join(missing)}.")
     return factory(*args, **options)
 
 
@@ -237,34 +209,15 @@ def _value(node: ast.expr) -> Any:
         ) from None
 
 
-def _check_given(
-    name: str, factory: type[Initializer], args: list[Any], options: dict[Any, Any]
-) -> None:
-    """Refuses what is missing, and arguments of what has no options."""
-    known = factory._fields()
-    if not known and (args or options):  # it would take them for those of its call
-        raise TypeError(f"{name} has no options; write {name}().")
-    positional = [option.name for option in known if not option.kw_only]
-    given = {*positional[: len(args)], *options}
-    missing = [o.name for o in known if o.default is MISSING and o.name not in given]
-    if missing:
-        raise ValueError(f"{name} must be given {', '.join(missing)}.")
-
-
-def _histogram(weights: np.ndarray) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Counts and edges; of equal weights and of none there are none."""
+def _histogram(weights: np.ndarray) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Edges and counts, which are empty where there are not two different weights."""
     parts = real_parts(weights).astype(np.float64)
     parts = parts[np.isfinite(parts)]
     if not parts.size or parts.min() == parts.max():
         return (), ()
     counts, edges = np.histogram(parts, _BINS)
-    return tuple(counts.tolist()), tuple(edges.tolist())
+    return tuple(edges.tolist()), tuple(counts.tolist())
 
 
 def _digits(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def _plain(bound: Any) -> Any:
-    """A bound as JSON can hold it."""
-    return [bound.real, bound.imag] if isinstance(bound, complex) else bound

@@ -1,15 +1,15 @@
 """Pictures of what is measured: each function draws on one Axes and returns it.
 
-They need matplotlib, which comes with `pip install 'jinit[plots]'`. With `ax` they draw
-there and leave pyplot alone; without, they make a figure with `matplotlib.pyplot`,
-which a notebook shows. Colours are told apart by the colour-blind, and no line differs
-from another by its colour alone.
+They need matplotlib, and raise a ModuleNotFoundError without it: `pip install
+'jinit[plots]'`. With `ax` they draw there and leave pyplot alone; without, they make a
+figure with `matplotlib.pyplot`, which a notebook shows. Colours are told apart by the
+colour-blind, and no line differs from another by its colour alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
@@ -25,12 +25,18 @@ from jinit.signal._propagation import Propagation
 from jinit.signal._watch import layer_name
 
 if TYPE_CHECKING:
+    import chex
     from matplotlib.axes import Axes
 
 # Okabe and Ito's palette, without its yellow, which fades in print.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "X", "P", "<")
-_BLUE, _ORANGE = _COLORS[:2]
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "X", "P", "<")
+_BLUE, _ORANGE = COLORS[:2]
+_PALE, _BLACK = "#A6CBE3", COLORS[-1]  # of histograms, and of what is expected
+# Lines of a coordinate check, by the step.
+_BEFORE: dict[str, Any] = {"linestyle": "--", "linewidth": 1.2, "markersize": 4}
+_BETWEEN: dict[str, Any] = {"linewidth": 0.7, "markersize": 2.5, "alpha": 0.6}
+_AFTER: dict[str, Any] = {"linewidth": 2.2, "markersize": 6}
 _NAMED = 12  # layers, at most, that are named below the axis
 
 Density = Callable[[np.ndarray], np.ndarray]
@@ -39,9 +45,9 @@ Density = Callable[[np.ndarray], np.ndarray]
 def signal(propagation: Propagation, ax: Axes | None = None) -> Axes:
     """Draws the mean squares of outputs and gradients by layer.
 
-    Solid and dashed lines are outputs and gradients: of several members the median,
-    with a band from quartile to quartile. A dotted line is the prediction. Zeros,
-    infinities and NaNs leave gaps; the table has them.
+    Solid and dashed lines are outputs and gradients: the median of the members, with a
+    band from quartile to quartile. A dotted line is the prediction. Zeros, infinities
+    and NaNs leave gaps.
 
     Args:
       propagation: What `jinit.diagnostics.propagation` returned, or some layers of it:
@@ -52,9 +58,7 @@ def signal(propagation: Propagation, ax: Axes | None = None) -> Axes:
       The Axes.
 
     Raises:
-      ModuleNotFoundError: matplotlib is not installed.
-      TypeError: An argument is not of its type.
-      ValueError: There is nothing to draw: no mean square is positive and finite.
+      ValueError: No mean square is positive and finite.
 
     Example:
       >>> import numpy as np
@@ -75,38 +79,41 @@ def signal(propagation: Propagation, ax: Axes | None = None) -> Axes:
         )
     axes = _axes(ax)
     x = np.arange(1, len(propagation.layers) + 1)
-    _banded(axes, x, drawn[0], "outputs", color=_BLUE, marker="o")
-    _banded(axes, x, drawn[1], "gradients", color=_ORANGE, marker="s", linestyle="--")
+    dashed = {"color": _ORANGE, "marker": "s", "linestyle": "--"}
+    _banded(axes, x, drawn[0], label="outputs", color=_BLUE, marker="o")
+    _banded(axes, x, drawn[1], label="gradients", **dashed)
     if propagation.predicted is not None:
         predicted = _drawable(propagation.predicted)
         known = ~np.isnan(propagation.predicted)
-        style = {"color": "black", "linewidth": 1, "linestyle": ":", "zorder": 3}
+        style = {"color": _BLACK, "linewidth": 1, "linestyle": ":", "zorder": 3}
         axes.plot(x[known], predicted[known], label="predicted outputs", **style)
-    axes.set_yscale("log")
-    _at_least_a_decade(axes)
+    _log_scale(axes)
     axes.set_ylabel("mean square")
     _name_layers(axes, x, propagation.layers)
-    return _finished(axes, f"Signal by layer{_members(propagation.second_moment)}")
+    members = len(propagation.second_moment)
+    of = f": median and quartiles of {members}" if members > 1 else ""
+    return _finished(axes, f"Signal by layer{of}")
 
 
-def weights(leaf: Any, init: Any = None, ax: Axes | None = None) -> Axes:
+def weights(
+    leaf: chex.Array, init: Initializer | None = None, ax: Axes | None = None
+) -> Axes:
     """Draws a histogram of weights, and the density that they are to have.
 
+    Without an initializer, or where its density is not known, that is a normal one, of
+    the initializer's standard deviation or else of that of the weights.
+
     Args:
-      leaf: An array of real numbers.
-      init: The initializer of the weights, for its density; by default, and of one
-        whose density is not known, a normal distribution is drawn: of the
-        initializer's standard deviation where that is known, or that of the weights.
+      leaf: An array of real numbers, of any shape.
+      init: The initializer of the weights.
       ax: The Axes to draw on; by default those of a new figure.
 
     Returns:
       The Axes.
 
     Raises:
-      ModuleNotFoundError: matplotlib is not installed.
-      TypeError: An argument is not of its type.
-      ValueError: The array is empty or not finite, or does not fit the initializer; or
-        either is constant.
+      ValueError: The array is empty or not finite, does not fit the initializer, or is
+        constant; or the initializer is.
 
     Example:
       >>> import jax, jinit
@@ -122,21 +129,21 @@ def weights(leaf: Any, init: Any = None, ax: Axes | None = None) -> Axes:
     flat = array.ravel()
     label, pdf, (low, high) = _density(array, init)
     axes = _axes(ax)
-    bins = int(np.clip(np.sqrt(flat.size), 5, 80))
+    bins = np.clip(np.sqrt(flat.size), 5, 80)
     seen = min(flat.min(), low), max(flat.max(), high)
-    density, edges = np.histogram(flat, bins, seen, density=True)
-    measured = f"{flat.size} weights, std {flat.std():.4g}"
-    axes.stairs(density, edges, fill=True, color="#A6CBE3", label=measured)
     margin = 0.1 * (seen[1] - seen[0])
     x = np.linspace(seen[0] - margin, seen[1] + margin, 801)
-    axes.plot(x, pdf(x), color="black", linewidth=1.5, label=label)
-    axes.set_ylim(bottom=0)
-    axes.set(xlabel="weight", ylabel="density")
+    names = f"{flat.size} weights, std {flat.std():.4g}", label, "weight"
+    _histogram(axes, flat, bins, seen, (x, pdf(x)), names)
     return _finished(axes, f"Weights of shape {array.shape}")
 
 
 def spectrum(
-    kernel: Any, init: Any = None, ax: Axes | None = None, *, kind: str = "singular"
+    kernel: chex.Array,
+    init: Initializer | None = None,
+    ax: Axes | None = None,
+    *,
+    kind: Literal["singular", "eigen"] = "singular",
 ) -> Axes:
     """Draws the singular values or the eigenvalues of a kernel beside random ones.
 
@@ -144,24 +151,22 @@ def spectrum(
         s± = std · (sqrt(max) ± sqrt(min))
 
     is the density of the singular values of independent entries in a large matrix, by
-    Marchenko and Pastur; min and max are its sides. Eigenvalues of a square one,
-    divided by std · sqrt(n), fill the unit circle evenly; those of an orthogonal matrix
+    Marchenko and Pastur; min and max are its sides. Eigenvalues of a square matrix,
+    divided by std · sqrt(n), fill the unit circle evenly; those of an orthogonal one
     lie on it.
 
     Args:
-      kernel: An array of two axes or more, real or complex; all axes but the last are
-        the rows of the matrix.
-      init: The initializer of the kernel, for the standard deviation; by default it is
-        that of the kernel, about zero.
+      kernel: Shape (..., columns), real or complex; all axes but the last are the rows
+        of the matrix.
+      init: The initializer of the kernel, for std; by default that of the kernel,
+        about zero.
       ax: The Axes to draw on; by default those of a new figure.
-      kind: "singular" or "eigen".
+      kind: Which values.
 
     Returns:
       The Axes.
 
     Raises:
-      ModuleNotFoundError: matplotlib is not installed.
-      TypeError: An argument is not of its type.
       ValueError: The kernel has fewer than two axes, is empty, zero or not finite, is
         not square where eigenvalues are asked for, or does not fit the initializer.
 
@@ -179,28 +184,25 @@ def spectrum(
       Marchenko and Pastur (1967), for the density; Tao and Vu (2010), arXiv:0807.4898,
       for the circle.
     """
-    kind = _checks.choice("kind", kind, ("singular", "eigen"))
+    _checks.choice("kind", kind, ("singular", "eigen"))
     array = _array("kernel", kernel, real=False)
     if array.ndim < 2:
         raise ValueError(f"kernel must have two axes or more, got shape {array.shape}.")
     matrix = as_matrix(array.astype(np.result_type(array, np.float64)))
     law = _law(init, array)
-    std = None if law is None else law.std
-    std = float(np.sqrt(np.mean(abs(matrix) ** 2))) if std is None else std
+    std = float(np.sqrt(np.mean(abs(matrix) ** 2))) if law is None else law.std
     if not std:
         raise ValueError("kernel must not be all zeros, nor its init a constant.")
-    drawing = _singular_values if kind == "singular" else _eigenvalues
-    return drawing(matrix, std, ax)
+    return (_singular_values if kind == "singular" else _eigenvalues)(matrix, std, ax)
 
 
 def coordinates(check: CoordinateCheck, ax: Axes | None = None) -> Axes:
     """Draws the sizes of activations by width, before and after each step.
 
     A layer has one colour and one marker. Its dashed line is the size before training,
-    thin lines those after each step and the bold line that after the last; each is the
-    median over the keys. Lines that rise to the right grow with the width. A module
-    whose output is that of the layer before it, as a whole model's often is, is left
-    out.
+    thin lines those after each step and the bold line that after the last: medians over
+    the keys. A line that rises grows with the width. A module whose output is that of
+    the layer before it, as a whole model's often is, is left out.
 
     Args:
       check: What `jinit.diagnostics.coordinate_check` returned, or some layers of it:
@@ -211,9 +213,7 @@ def coordinates(check: CoordinateCheck, ax: Axes | None = None) -> Axes:
       The Axes.
 
     Raises:
-      ModuleNotFoundError: matplotlib is not installed.
-      TypeError: An argument is not of its type.
-      ValueError: There is nothing to draw: no size is positive and finite.
+      ValueError: No size is positive and finite.
 
     Example:
       >>> import numpy as np
@@ -234,21 +234,18 @@ def coordinates(check: CoordinateCheck, ax: Axes | None = None) -> Axes:
     axes = _axes(ax)
     last = sizes.shape[2] - 1
     for layer, path in enumerate(check.layers):
-        if _repeats(sizes, layer):
+        this, before = sizes[..., layer], sizes[..., layer - 1]
+        if layer > 0 and np.array_equal(this, before, equal_nan=True):
             continue
-        style = {
-            "color": _COLORS[layer % len(_COLORS)],
-            "marker": _MARKERS[layer % len(_MARKERS)],
-        }
-        for step in range(last + 1):
-            median = np.median(sizes[:, :, step, layer], axis=1)
-            of_step = _step_style(
-                step, last, f"{layer_name(path)}: {check.verdicts[layer]}"
-            )
-            axes.plot(check.widths, median, **style, **of_step)
+        color, marker = COLORS[layer % len(COLORS)], MARKERS[layer % len(MARKERS)]
+        label = f"{layer_name(path)}: {check.verdicts[layer]}"
+        styles = [_BEFORE, *[_BETWEEN] * (last - 1), _AFTER | {"label": label}][
+            -last - 1 :
+        ]
+        for style, median in zip(styles, np.median(this, axis=1).T, strict=True):
+            axes.plot(check.widths, median, color=color, marker=marker, **style)
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    _at_least_a_decade(axes)
+    _log_scale(axes)
     axes.set_xticks(check.widths, labels=map(str, check.widths))
     axes.tick_params(which="minor", bottom=False)
     axes.set(xlabel="width", ylabel="mean absolute value of the output")
@@ -261,10 +258,8 @@ def _axes(ax: Any) -> Any:
     try:
         from matplotlib.axes import Axes
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "jinit.diagnostics.plots needs matplotlib: pip install 'jinit[plots]'",
-            name=error.name,
-        ) from error
+        message = "jinit.diagnostics.plots needs matplotlib: pip install 'jinit[plots]'"
+        raise ModuleNotFoundError(message, name=error.name) from error
     if ax is None:
         from matplotlib import pyplot
 
@@ -296,18 +291,17 @@ def _drawable(values: np.ndarray) -> np.ndarray:
     return np.where((values > 0) & (values < np.inf), values, np.nan)
 
 
-def _banded(
-    ax: Any, x: np.ndarray, values: np.ndarray, label: str, **style: Any
-) -> None:
+def _banded(ax: Any, x: np.ndarray, values: np.ndarray, **style: Any) -> None:
     low, median, high = quartiles(values)
     every = max(1, len(x) // 15)
-    ax.plot(x, median, label=label, markersize=4, markevery=every, **style)
+    ax.plot(x, median, markersize=4, markevery=every, **style)
     if len(values) > 1:
         ax.fill_between(x, low, high, color=style["color"], alpha=0.25, linewidth=0)
 
 
-def _at_least_a_decade(ax: Any) -> None:
-    """Widens a logarithmic axis to a decade, so that it has a labelled tick."""
+def _log_scale(ax: Any) -> None:
+    """A logarithmic axis of at least a decade, so that it has a labelled tick."""
+    ax.set_yscale("log")
     low, high = ax.get_ylim()
     if high < 10 * low:
         middle = np.sqrt(low * high)
@@ -315,33 +309,13 @@ def _at_least_a_decade(ax: Any) -> None:
 
 
 def _name_layers(ax: Any, x: np.ndarray, layers: tuple[str, ...]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     if len(layers) > _NAMED:
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.locator_params("x", integer=True)
         ax.set_xlabel("layer, in the order of the calls")
         return
     names = map(layer_name, layers)
     ax.set_xticks(x, names, rotation=30, ha="right", rotation_mode="anchor")
     ax.set_xlabel("layer")
-
-
-def _members(values: np.ndarray) -> str:
-    return f": median and quartiles of {len(values)}" if len(values) > 1 else ""
-
-
-def _repeats(sizes: np.ndarray, layer: int) -> bool:
-    """Whether the lines of a layer would cover those of the one before."""
-    this, before = sizes[..., layer], sizes[..., layer - 1]
-    return layer > 0 and np.array_equal(this, before, equal_nan=True)
-
-
-def _step_style(step: int, last: int, label: str) -> dict[str, Any]:
-    if step == last:
-        return {"label": label, "linewidth": 2.2, "markersize": 6}
-    if step == 0:
-        return {"linestyle": "--", "linewidth": 1.2, "markersize": 4}
-    return {"linewidth": 0.7, "markersize": 2.5, "alpha": 0.6}
 
 
 def _array(name: str, value: Any, *, real: bool = True) -> np.ndarray:
@@ -373,6 +347,17 @@ def _law(init: Any, array: np.ndarray) -> Law | None:
         raise ValueError(f"init {init!r} does not fit: {error}") from error
 
 
+def _histogram(
+    ax: Any, values: np.ndarray, bins: float, seen: Any, line: Any, names: Sequence[str]
+) -> None:
+    """Values as a histogram, and the density that is expected of them as a line."""
+    heights, edges = np.histogram(values, int(bins), seen, density=True)
+    ax.stairs(heights, edges, fill=True, color=_PALE, label=names[0])
+    ax.plot(*line, color=_BLACK, linewidth=1.5, label=names[1])
+    ax.set_ylim(bottom=0)
+    ax.set(xlabel=names[2], ylabel="density")
+
+
 def _density(array: np.ndarray, init: Any) -> tuple[str, Density, tuple[float, float]]:
     """The density of an initializer: a label, the function and where it is seen."""
     law = _law(init, array) or Normal(float(array.mean()), float(array.std()))
@@ -397,15 +382,10 @@ def _singular_values(matrix: np.ndarray, std: float, ax: Any) -> Any:
     with np.errstate(invalid="ignore"):  # 0 / 0 at the lower end of a square matrix
         p = np.sqrt(squares.clip(0)) / (np.pi * std**2 * small * s)
     ax = _axes(ax)
-    bins = int(np.clip(np.sqrt(values.size) * 2, 5, 60))
+    bins = np.clip(np.sqrt(values.size) * 2, 5, 60)
     seen = min(values.min(), first), max(values.max(), last)
-    density, edges = np.histogram(values, bins, seen, density=True)
-    label = f"{values.size} singular values"
-    ax.stairs(density, edges, fill=True, color="#A6CBE3", label=label)
-    label = f"Marchenko–Pastur, std {std:.4g}"
-    ax.plot(s, p, color="black", linewidth=1.5, label=label)
-    ax.set_ylim(bottom=0)
-    ax.set(xlabel="singular value", ylabel="density")
+    labels = f"{values.size} singular values", f"Marchenko–Pastur, std {std:.4g}"
+    _histogram(ax, values, bins, seen, (s, p), (*labels, "singular value"))
     return _finished(ax, "Singular values of a {} × {} matrix".format(*matrix.shape))
 
 
@@ -421,7 +401,7 @@ def _eigenvalues(matrix: np.ndarray, std: float, ax: Any) -> Any:
     ax = _axes(ax)
     dots = {"color": _BLUE, "marker": "o", "markersize": 2.5, "linestyle": ""}
     ax.plot(values.real, values.imag, label=f"{rows} eigenvalues", **dots)
-    circle = {"color": "black", "linewidth": 1, "zorder": 1}
+    circle = {"color": _BLACK, "linewidth": 1, "zorder": 1}
     ax.plot(np.cos(angle), np.sin(angle), "--", label="unit circle", **circle)
     ax.set_aspect("equal")
     unit = "in units of std · sqrt(n)"

@@ -25,11 +25,7 @@ _RECURRENT = {"hi", "hf", "hg", "ho", "hr", "hz", "hn", "h"}  # kernels of the s
 
 
 def default_rules() -> dict[str, Callable[..., Any]]:
-    """Returns the rules by which Flax's layers are initialized by default.
-
-    Kernels are LeCun's by the inputs that their layer flattens, those of the state of
-    a recurrent cell orthogonal, biases zero. What is not recognised is left alone.
-    """
+    """The rules by which Flax's layers are initialized by default."""
     return {"**": _default}
 
 
@@ -38,19 +34,17 @@ def _default(path: str, shape: Shape, shapes: Shapes) -> Any:
     place = layer.rpartition("/")[2]
     if name in _FIXED:
         return _FIXED[name]
-    if name != "kernel" or len(shape) < 2:
-        return None
+    if name != "kernel" or len(shape) < 2 or place == "dense_h":
+        return None  # dense_h packs the gates of whichever cell
     if place in _RECURRENT and len(shape) == 2:
         return orthogonal()
-    if place == "dense_h":
-        return None  # packed gates, of whichever cell
     inputs = _inputs(layer, place, shape, shapes)
     return None if inputs is None else lecun_normal(fan_in=math.prod(shape[:inputs]))
 
 
 def _inputs(layer: str, place: str, shape: Shape, shapes: Shapes) -> int | None:
     """How many of the axes of a kernel its layer sums over."""
-    bias = shapes.get(f"{layer}/bias" if layer else "bias")
+    bias = shapes.get(f"{layer}/bias".removeprefix("/"))
     if "Conv" in place or len(shape) == 2:
         return len(shape) - 1
     if bias is not None and bias == shape[len(shape) - len(bias) :]:
