@@ -154,7 +154,10 @@ def distinct_axes(**named: Axis | None) -> None:
     """
     owner = dict[int, str]()
     for name, value in named.items():
-        for axis in _several(value):
+        group = _several(value)
+        if name == "in_axis" and value is None:  # as `resolve_axes` has it
+            group = (-1,) if -2 in _several(named["out_axis"]) else (-2,)
+        for axis in group:
             if axis in owner:
                 raise ValueError(
                     f"{owner[axis]} and {name} must not both name axis {axis}; every "
@@ -164,8 +167,7 @@ def distinct_axes(**named: Axis | None) -> None:
 
 
 def _several(value: Any) -> tuple[int, ...]:
-    """The axes that an option names; None names none yet."""
-    return () if value is None else (value,) if isinstance(value, int) else value
+    return (value,) if isinstance(value, int) else value
 
 
 def single_axis(name: str, value: Any) -> int:

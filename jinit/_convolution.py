@@ -48,7 +48,7 @@ class _ConvolutionIsometry(Initializer):
             raise ValueError(
                 f"{name} needs at least as many outputs as inputs, or some of the "
                 f"signal is lost, got shape {shape} with {shape[in_axis]} inputs "
-                f"(in_axis={self.in_axis}) and {shape[out_axis]} outputs "
+                f"(in_axis={in_axis - len(shape)}) and {shape[out_axis]} outputs "
                 f"(out_axis={self.out_axis}); if these are the other way round, name "
                 "the axes; for a layer that narrows, use jinit.orthogonal()."
             )
