@@ -13,7 +13,7 @@ import numpy as np
 from jinit import _bits, _checks, _draws
 from jinit._checks import Number, Shape, at_least_zero, check_range, number
 from jinit._initializer import Initializer, Uncalled, option
-from jinit.laws import Law, Mixture, Normal, Point, Truncated, Uniform, truncation
+from jinit.laws import Law, Mixture, Normal, Point, Truncated, Uniform
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -302,7 +302,7 @@ class truncated_normal(Initializer):
             return
         nearest = max(self.lower, -self.upper, 0.0)
         spacing = nearest * float(jnp.finfo(_bits.real_dtype(dtype)).eps)
-        wide = spacing < 0.1 * truncation(self.lower, self.upper).std
+        wide = spacing < 0.1 * Truncated(0.0, 1.0, self.lower, self.upper).std
         if nearest > 1e18 or (self.corrected and not wide):
             raise ValueError(
                 f"lower={self.lower!r} and upper={self.upper!r} must leave an interval "
@@ -311,5 +311,5 @@ class truncated_normal(Initializer):
             )
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Truncated:
-        left = truncation(self.lower, self.upper).std if self.corrected else 1
+        left = Truncated(0.0, 1.0, self.lower, self.upper).std if self.corrected else 1
         return Truncated(self.mean, self.std / left, self.lower, self.upper)

@@ -27,8 +27,8 @@ from jinit.laws import Disc, Law, Normal, Truncated, Uniform
 
 DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")
 
-# The standard deviation of a standard normal variable conditioned on |x| < 2, as
-# `truncation` has it to the last bit but one, and of a complex one on |w| < 2.
+# The deviation of a standard normal variable conditioned on |x| < 2, as that of
+# `laws.Truncated` to the last bit but one; and of a complex one on |w| < 2.
 _DENSITY_AT_TWO = math.exp(-2) / math.sqrt(2 * math.pi)
 _STD_WITHIN_TWO = math.sqrt(1 - 4 * _DENSITY_AT_TWO / math.erf(math.sqrt(2)))
 _COMPLEX_STD_WITHIN_TWO = math.sqrt((1 - 5 * math.exp(-4)) / (1 - math.exp(-4)))

@@ -298,7 +298,7 @@ class Truncated(Law):
     std = property(lambda self: self.scale * self._cut.std)
     kurtosis = property(lambda self: self._cut.kurtosis)
     skewness = property(lambda self: self._cut.skewness)
-    _cut = property(lambda self: truncation(self.low, self.high))
+    _cut = property(lambda self: _truncation(self.low, self.high))
 
     @property
     def bounds(self) -> tuple[Any, Any]:
@@ -660,7 +660,7 @@ def _tail_cdf(z: Any, low: float, high: float) -> Any:
     return np.expm1(log_ndtr(-z) - beyond) / np.expm1(log_ndtr(-high) - beyond)
 
 
-class Cut(NamedTuple):
+class _Cut(NamedTuple):
     """A standard normal variable between two bounds."""
 
     mean: Any
@@ -671,7 +671,7 @@ class Cut(NamedTuple):
     mass: Any  # the integral of the density over the density at the mode
 
 
-def truncation(low: Number, high: Number) -> Cut:
+def _truncation(low: Number, high: Number) -> _Cut:
     """What is left of a standard normal variable between two bounds.
 
     By quadrature about the mode, since the closed forms are differences of nearly equal
@@ -692,8 +692,8 @@ def truncation(low: Number, high: Number) -> Cut:
     square, cube, fourth = ((weights * (d - mean) ** n).sum() for n in (2, 3, 4))
     with np.errstate(invalid="ignore", divide="ignore"):  # of bounds that are one
         std = xp.sqrt(square)
-        cut = Cut(mode + mean, std, cube / std**3, fourth / square**2, mode, mass)
-    return Cut(*map(float, cut)) if xp is np else cut
+        cut = _Cut(mode + mean, std, cube / std**3, fourth / square**2, mode, mass)
+    return _Cut(*map(float, cut)) if xp is np else cut
 
 
 @lru_cache

@@ -132,7 +132,6 @@ LAWS = [
 ]
 VALUES = {
     **{f"jinit.laws.{type(law).__name__}": lambda law=law: law for law in LAWS},
-    "jinit.laws.Cut": lambda: jinit.laws.truncation(-1.0, 2.0),
     "jinit.Entry": lambda: next(iter(VALUES["jinit.Plan"]())),
     "jinit.diagnostics.Statistics": lambda: audited().leaves[0].measured,
     "jinit.Fans": lambda: jinit.fans((3, 4)),

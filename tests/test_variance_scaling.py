@@ -10,7 +10,7 @@ from helpers import as_double, check_distribution, check_mean, check_std
 from scipy import integrate, stats
 
 import jinit
-from jinit.laws import truncation
+from jinit.laws import Truncated
 
 SHAPE = (500, 400)
 REAL = ["float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"]
@@ -146,7 +146,7 @@ def test_the_deviation_between_any_bounds_is_that_of_an_adaptive_quadrature(
     lower, upper
 ):
     np.testing.assert_allclose(
-        truncation(lower, upper).std, quadrature(lower, upper), rtol=1e-10
+        Truncated(0.0, 1.0, lower, upper).std, quadrature(lower, upper), rtol=1e-10
     )
 
 
@@ -155,13 +155,13 @@ def test_the_deviation_between_any_bounds_is_that_of_an_adaptive_quadrature(
     [(2, 0.87962566103423978), (3, 0.986578392558), (1, 0.539560093755)],
 )
 def test_the_deviation_between_symmetric_bounds_is_the_closed_form(bound, std):
-    np.testing.assert_allclose(truncation(-bound, bound).std, std, rtol=1e-12)
+    np.testing.assert_allclose(Truncated(0.0, 1.0, -bound, bound).std, std, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("lower", "upper"), BOUNDS[:6])
 def test_traced_bounds_have_the_deviation_of_known_ones(lower, upper):
-    traced = jax.jit(lambda *cut: truncation(*cut).std)(lower, upper)
-    np.testing.assert_allclose(traced, truncation(lower, upper).std, rtol=2e-6)
+    traced = jax.jit(lambda *cut: Truncated(0.0, 1.0, *cut).std)(lower, upper)
+    np.testing.assert_allclose(traced, Truncated(0.0, 1.0, lower, upper).std, rtol=2e-6)
 
 
 @pytest.mark.parametrize(("lower", "upper"), [(-2.0, 2.0), (-1.0, 4.0), (3.0, 5.0)])

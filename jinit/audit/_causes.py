@@ -14,7 +14,7 @@ from jinit._fans import FanInitializer, fans
 from jinit._initializer import Initializer
 from jinit.audit._statistics import Statistics
 from jinit.gains._gain import resolve_gain
-from jinit.laws import truncation
+from jinit.laws import Truncated
 
 # By what share a cause may miss what was measured: less than half of log(sqrt(2)), so
 # that of two mistakes that lie a factor sqrt(2) apart, one at most is named.
@@ -63,7 +63,7 @@ def _slips(init: Initializer, shape: Shape, planned: float) -> Iterator[Guess]:
     if isinstance(inner, FanInitializer):
         yield from _of_gain(inner, within)
     truncated = "truncated at two standard deviations, and not corrected for it"
-    yield planned * truncation(-2, 2).std, truncated
+    yield planned * Truncated(0.0, 1.0, -2.0, 2.0).std, truncated
 
 
 def _squares(planned: float) -> Iterator[Guess]:

@@ -15,13 +15,17 @@ from jinit.audit._causes import cause_of_std
 from jinit.audit._expected import Expected, expected
 from jinit.audit._report import Finding, Found, Leaf
 from jinit.audit._statistics import Statistics, as_matrix, real_parts, sampled_columns
-from jinit.laws import truncation
+from jinit.laws import Normal, Truncated, Uniform
 from jinit.model._entries import Entry
 
 _Z = 7.0  # standard errors: by chance one leaf in 10^11
 _SMALL = 0.005  # a share of the deviation below which a difference is of no matter
 _SAMPLE = 1 << 16  # elements whose distinct values are counted
-_LAWS = {"normal": 3.0, "uniform": 1.8, "truncated normal": truncation(-2, 2).kurtosis}
+_LAWS = {
+    "normal": Normal(0.0, 1.0).kurtosis,
+    "uniform": Uniform(0.0, 1.0).kurtosis,
+    "truncated normal": Truncated(0.0, 1.0, -2.0, 2.0).kurtosis,
+}
 
 
 def judge(

@@ -27,6 +27,12 @@ class Entry:
       dtype: Its dtype.
       rule: The pattern that decided; None where the default did.
       init: The initializer that draws it; None where it is left as it is.
+
+    Example:
+      >>> import jax.numpy as jnp, jinit
+      >>> (entry,) = jinit.plan({"w": jnp.zeros((2, 3))}, {"w": jinit.normal()})
+      >>> entry.path, entry.shape, entry.init
+      ('w', (2, 3), normal())
     """
 
     path: str

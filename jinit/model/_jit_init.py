@@ -29,7 +29,14 @@ from jinit.model._shardings import spread
 
 
 class ModelInit(Protocol):
-    """What `jit_init` returns."""
+    """What `jit_init` returns.
+
+    Example:
+      >>> import jax, jinit
+      >>> init = jinit.jit_init(lambda key: {"w": jinit.ones()(key, (2, 3))})
+      >>> init(jax.random.key(0))["w"].shape
+      (2, 3)
+    """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Initializes, called like the function given."""
