@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,7 @@ class Entry:
 
     path: str
     shape: Shape
-    dtype: Any
+    dtype: np.dtype
     rule: str | None
     init: Callable[..., jax.Array] | None
 
@@ -106,8 +107,7 @@ def _fans(init: Any, shape: Shape) -> str:
 
 def to_json(entries: Iterable[Entry]) -> str:
     """Writes entries down; `Plan.to_json` says what is refused."""
-    leaves = list(map(_leaf, entries))
-    return _text.to_json("plan", leaves=leaves)
+    return _text.to_json("plan", leaves=list(map(_leaf, entries)))
 
 
 def _leaf(entry: Entry) -> dict[str, Any]:
@@ -142,7 +142,12 @@ def from_json(text: str) -> tuple[Entry, ...]:
     if not isinstance(leaves, list):
         raise ValueError(f"leaves of the plan must be a list, got {leaves!r}.")
     entries = tuple(map(_entry, leaves))
-    _refuse_repeated([entry.path for entry in entries])
+    counts = Counter(entry.path for entry in entries)
+    repeated = [path for path, count in counts.items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"leaves of the plan must have a path each, but {some(repeated)} repeats."
+        )
     return entries
 
 
@@ -172,11 +177,3 @@ def _dtype(name: Any) -> np.dtype:
     if dtype is None or dtype.name != name:
         raise ValueError(f"dtype must be the name of a dtype, got {name!r}.")
     return dtype
-
-
-def _refuse_repeated(paths: Sequence[str]) -> None:
-    repeated = [path for path in dict.fromkeys(paths) if paths.count(path) > 1]
-    if repeated:
-        raise ValueError(
-            f"leaves of the plan must have a path each, but {some(repeated)} repeats."
-        )

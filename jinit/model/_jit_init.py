@@ -1,9 +1,14 @@
 """Initializes a whole model: every distinct draw compiled once, at the same time.
 
 `jax.jit(model.init)` compiles one large program, in which every parameter's draw, and
-the folding of its key, is compiled anew. Here the trace is taken apart: for every
-result the equations that it depends on, down to keys, make a program of their own, and
-programs that are alike are compiled once.
+the folding of its key, is compiled anew. Here the trace is taken apart. Of a model
+
+    k1 = fold_in key 1    a = normal k1    w1 = mul a 0.1      return w1, w2, b
+    k2 = fold_in key 2    c = normal k2    w2 = mul c 0.1      b = zeros
+
+the recipe is: run fold_in(key, n) twice, as seeds; then three draws, [a, w1] of k1,
+[c, w2] of k2, and [b]. If w1 and w2 have one shape their programs are alike, so what
+is compiled is fold_in, one draw and the zeros, however many layers there are.
 """
 
 from __future__ import annotations
@@ -21,11 +26,10 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
 from jinit._checks import is_traced
 from jinit.model import _trace
-from jinit.model._shardings import spread
+from jinit.model._shardings import Shardings, spread
 
 
 class ModelInit(Protocol):
@@ -51,21 +55,20 @@ _RECIPES = 64  # that one function keeps, for arguments of different kinds
 
 def jit_init(
     fn: Callable[..., Any],
-    out_shardings: Any = None,
+    out_shardings: Shardings = None,
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Iterable[str] = (),
 ) -> ModelInit:
     """Compiles a function that initializes a model, in a fraction of `jax.jit`'s time.
 
-    The function is traced once. Of what it computes, only what its results depend on is
-    compiled, each distinct draw once, as many at a time as there are cores.
+    The function is traced once. Only what its results depend on is compiled, each
+    distinct draw once, as many at a time as there are cores.
 
     Args:
       fn: Any function that `jax.jit` takes: `model.init` of flax.linen, a function that
         builds an nnx module and returns its state, or another.
-      out_shardings: As `jax.jit` takes it: a sharding, or a pytree of them that is a
-        prefix of the result; or a function of the path ("params/Dense_0/kernel") and
-        the `jax.ShapeDtypeStruct` of each result. None leaves the choice to JAX.
+      out_shardings: As `jax.jit` takes it; or a function of the path of each result
+        ("params/Dense_0/kernel") and its `jax.ShapeDtypeStruct`.
       static_argnums: As `jax.jit` takes it.
       static_argnames: As `jax.jit` takes it.
 
@@ -78,8 +81,9 @@ def jit_init(
       array, draws nothing, and returns the compiled programs.
 
     Raises:
-      TypeError: `fn` is not callable. At the call: a sharding is none.
-      ValueError: At the call: `out_shardings` is not a prefix of the result, or does
+      TypeError: `fn` is not callable; at the call, `out_shardings` gives something
+        other than shardings.
+      ValueError: At the call, `out_shardings` is not a prefix of the result, or does
         not fit its shapes.
 
     Example:
@@ -100,6 +104,7 @@ def jit_init(
     static: Any = {"static_argnums": numbers, "static_argnames": names}
     static = {option: value for option, value in static.items() if value != ()}
     jitted = jax.jit(fn, **static)
+    fixed = _static(fn, numbers, names)
     recipes: dict[int, tuple[Any, _Recipe]] = {}  # by trace, which JAX keeps
 
     def plain(*args: Any, **kwargs: Any) -> Any:
@@ -120,7 +125,7 @@ def jit_init(
             return plain(*args, **kwargs)
         with _no_collection():
             trace = jitted.trace(*args, **kwargs)
-            arrays = _dynamic(fn, args, kwargs, numbers, names)
+            arrays = _dynamic(args, kwargs, *fixed)
             # A traced array that the function has closed over is no argument.
             closed_over = len(arrays) != len(trace.jaxpr.jaxpr.invars)
             if closed_over or any(map(is_traced, trace.jaxpr.consts)):
@@ -138,10 +143,7 @@ def jit_init(
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Leaves garbage for later: a trace is many objects, and none of it is garbage.
-
-    To look for it among them takes a fifth of a large model's trace.
-    """
+    """Spares a large model's trace the search for garbage, a fifth of its time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -209,29 +211,23 @@ class _Recipe:
     def __init__(self, trace: Any, out_shardings: Any) -> None:
         closed = _trace.flatten(trace.jaxpr)
         jaxpr, self.compiled = closed.jaxpr, dict[Hashable, Future[Any]]()
-        consts = zip(jaxpr.constvars, closed.consts, strict=True)
         # A NumPy array may be written to later; a copy is not.
         self.consts = [
             value
             if isinstance(value, jax.Array)
             else jnp.array(np.array(value), _trace.kind(var.aval).dtype)
-            for var, value in consts
+            for var, value in zip(jaxpr.constvars, closed.consts, strict=True)
         ]
         self.tree = jax.tree.structure(trace.out_info)
         self.given = [*jaxpr.constvars, *jaxpr.invars]
         shardings = spread(out_shardings, trace.out_info)
         self.anchor = next(filter(None, map(_everywhere, shardings)), None)
         seeds, others = _trace.split_seeds(jaxpr)
-        atoms, self.size = jaxpr.outvars, len(jaxpr.outvars)
-        results = {n: a for n, a in enumerate(atoms) if not isinstance(a, core.Literal)}
-        self.draws, left = [], set(range(self.size))
-        for eqns in _trace.components(jaxpr, others):
-            made = {var for eqn in eqns for var in eqn.outvars}
-            places = [n for n in sorted(left) if results.get(n) in made]
-            self.draws.append(_draw(jaxpr, eqns, places, shardings))
-            left.difference_update(places)
-        if left:  # arguments, keys and numbers that are results themselves
-            self.draws.append(_draw(jaxpr, [], sorted(left), shardings))
+        self.size = len(jaxpr.outvars)
+        self.draws = [
+            _draw(jaxpr, eqns, places, shardings)
+            for eqns, places in _trace.draws(jaxpr, others)
+        ]
         sizes = [atom.aval.size for atom in jaxpr.outvars]
         self.draws.sort(key=lambda draw: -sum(sizes[n] for n in draw.outputs))
         wanted = {v for draw in self.draws for v in _trace.variables(draw.inputs)}
@@ -268,7 +264,7 @@ class _Recipe:
 
 
 def _draw(
-    jaxpr: core.Jaxpr, eqns: Sequence[Any], places: Sequence[int], shardings: Any
+    jaxpr: Any, eqns: Sequence[Any], places: Sequence[int], shardings: Sequence[Any]
 ) -> _Program:
     """The equations as a program of what they read and do not make."""
     wanted = [jaxpr.outvars[n] for n in places]
@@ -282,15 +278,9 @@ def _draw(
     return _Program(_trace.function_of(program), inputs, places, key, at)
 
 
-def _equation(jaxpr: core.Jaxpr, eqn: Any) -> _Program:
+def _equation(jaxpr: Any, eqn: Any) -> _Program:
     """One equation, of which the numbers are read like variables."""
-    key = _trace.operation(eqn), *(str(atom.aval) for atom in eqn.invars)
-    if _trace.is_call(eqn):
-        program = eqn.params["jaxpr"]
-    else:
-        inputs = [core.Var(atom.aval) for atom in eqn.invars]
-        of_inputs = eqn.replace(invars=inputs)
-        program = _trace.program(jaxpr, [of_inputs], inputs, eqn.outvars)
+    program, key = _trace.single(jaxpr, eqn)
     return _Program(_trace.function_of(program), eqn.invars, eqn.outvars, key)
 
 
@@ -306,18 +296,12 @@ def _everywhere(sharding: Any) -> Any:
     return sharding if isinstance(sharding, jax.sharding.Sharding) else None
 
 
-def _dynamic(
-    fn: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: dict[str, Any],
-    static_argnums: int | Sequence[int],
-    static_argnames: str | Iterable[str],
-) -> list[Any]:
-    """The arrays among the arguments, in order."""
-    numbers = {*np.atleast_1d(np.asarray(static_argnums, int)).tolist()}
-    names = (
-        {static_argnames} if isinstance(static_argnames, str) else {*static_argnames}
-    )
+def _static(
+    fn: Callable[..., Any], argnums: int | Sequence[int], argnames: str | Iterable[str]
+) -> tuple[set[int], set[str]]:
+    """The numbers and the names of static arguments, each from the other if missing."""
+    numbers = {*np.atleast_1d(np.asarray(argnums, int)).tolist()}
+    names = {argnames} if isinstance(argnames, str) else {*argnames}
     known: list[str] = []
     if numbers or names:
         with suppress(TypeError, ValueError):  # there are functions without one
@@ -326,6 +310,13 @@ def _dynamic(
         numbers = {known.index(name) for name in names if name in known}
     elif not names:
         names = {known[n] for n in numbers if -len(known) <= n < len(known)}
+    return numbers, names
+
+
+def _dynamic(
+    args: Sequence[Any], kwargs: dict[str, Any], numbers: set[int], names: set[str]
+) -> list[Any]:
+    """The arrays among the arguments, in order."""
     numbers = {n + len(args) if n < 0 else n for n in numbers}
     positional = tuple(arg for n, arg in enumerate(args) if n not in numbers)
     by_name = {name: arg for name, arg in kwargs.items() if name not in names}

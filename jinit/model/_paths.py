@@ -30,22 +30,20 @@ def named_leaves(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
 
 
 def path_of(keypath: Sequence[Any]) -> str:
-    """Joins the keys on the way to a leaf: "params/h_0/attn/kernel".
+    """Joins the keys on the way to a leaf: "params/h_0/attn/kernel"."""
+    return "/".join(map(_segment, unboxed(keypath)))
 
-    The box that a value may come in is not part of its name: an attribute `value` at
-    the end, which `flax.linen.Partitioned` and `nnx.Variable` have, is left out. A key
-    that has slashes of its own, as the module names of Haiku have, is kept as it is; a
-    tuple, as `nnx.WeightNorm` has for its scales, is several keys.
-    """
-    if keypath and keypath[-1] == GetAttrKey("value"):
-        keypath = keypath[:-1]
-    return "/".join(map(_segment, keypath))
+
+def unboxed(keypath: Sequence[Any]) -> Sequence[Any]:
+    """Without the box of `flax.linen.Partitioned` or `nnx.Variable`."""
+    return keypath[:-1] if keypath and keypath[-1] == GetAttrKey("value") else keypath
 
 
 def _segment(key: Any) -> str:
     # Each of JAX's kinds of keys has one of these attributes.
     names = (getattr(key, name, None) for name in ("key", "name", "idx"))
     name = next((name for name in names if name is not None), None)
+    # Haiku's module names have slashes; nnx.WeightNorm names its scales by tuples.
     parts = name if isinstance(name, tuple) else (name,)
     if not parts or not all(isinstance(part, str | int | np.integer) for part in parts):
         raise TypeError(
@@ -61,7 +59,7 @@ def matcher(pattern: Pattern) -> Callable[[str], bool]:
     *       any characters within a segment
     ?       one character, not a slash
     [a-c]   one of these; [!a-c] one of the others
-    **      any number of segments, also none
+    **      any number of segments, even zero
     """
     if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
         return lambda path: pattern.fullmatch(path) is not None
@@ -117,11 +115,8 @@ def _translated_token(token: re.Match[str]) -> str:
 def fold_path(key: Any, path: str) -> jax.Array:
     """The key of the leaf at a path: the path's hash, folded into a key.
 
-        h = SHA-256(path in UTF-8)
-        key of the leaf = fold_in(fold_in(key, h[0:4]), h[4:8])
-
-    So it follows from the path alone: another leaf, another order or another machine
-    changes nothing. The bytes are big-endian words of 32 bits.
+    h = SHA-256(path in UTF-8)
+    key of the leaf = fold_in(fold_in(key, h[0:4]), h[4:8])    (big-endian)
     """
     digest = hashlib.sha256(path.encode(errors="surrogatepass")).digest()
     for word in np.frombuffer(digest[:8], ">u4").astype(np.uint32):

@@ -1,9 +1,4 @@
-"""Plans: which initializer draws each leaf of a model, decided before any is drawn.
-
-A plan is made of a tree of shapes and of rules over the paths of its leaves. All that
-can be wrong is refused then: leaves without a rule, rules without a leaf, initializers
-that do not fit. It draws each leaf from a key that follows from its path alone.
-"""
+"""Plans: which initializer draws each leaf of a model, decided before any is drawn."""
 
 from __future__ import annotations
 
@@ -13,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -28,72 +23,68 @@ from jinit._text import some
 from jinit.model._entries import Entry, check_fit, from_json, table, to_json
 from jinit.model._jit_init import jit_init
 from jinit.model._paths import Pattern, fold_path, matcher, named_leaves
-from jinit.model._shardings import spread
+from jinit.model._shardings import Shardings, spread
+
+if TYPE_CHECKING:
+    import chex
+
+Rules = Mapping[Any, object] | Sequence[tuple[Pattern, object]]
+"""Patterns over paths, and what each gives: an initializer, a function of it, None."""
 
 
 def plan(
-    tree: Any, rules: Any, default: Any = None, *, allow_unused: bool = False
+    tree: chex.ArrayTree,
+    rules: Rules,
+    default: Callable[..., object] | None = None,
+    *,
+    allow_unused: bool = False,
 ) -> Plan:
     """Decides which initializer draws each leaf of a tree, and checks that it can.
 
     Args:
       tree: Arrays, or their shapes as `jax.eval_shape(model.init, ...)` returns them,
         in any pytree: the variables of a Flax or Haiku model, an `nnx.State`, or other.
-      rules: A mapping, or a sequence of pairs, from patterns to what they give. Of the
-        patterns that match the path of a leaf the first holds. A pattern is a glob over
-        the whole path, in which `*` stays within a segment and `**` is any number of
-        them, such as "**/attn/kernel"; or a compiled regular expression for all of it.
-        It gives an initializer, jinit's or any function `(key, shape, dtype)`; None, to
-        leave the leaf as it is; or a function `(path, shape)`, its first parameter of
-        that name, that returns one or the other. If it has a parameter `shapes` it is
-        given those of all leaves by path too: a bias may look at its kernel.
+      rules: A mapping, or a sequence of pairs, from patterns to what they give. The
+        first pattern that matches the path of a leaf holds: a glob over the whole path,
+        such as "**/attn/kernel", in which `*` stays within a segment and `**` is any
+        number of them; or a compiled regular expression. It gives an initializer,
+        jinit's or any function `(key, shape, dtype)`; None, to leave the leaf as it is;
+        or a function `(path, shape)` that returns one or the other. If that has a
+        parameter `shapes` too it is given the shapes of all leaves by path.
       default: The initializer of leaves that no pattern matches; by default there must
-        be none.
+        be no such leaf.
       allow_unused: Whether a pattern may be the first to match no leaf at all.
 
     Returns:
       A `Plan`, to print and to run: `plan.init(key)`.
 
     Raises:
-      TypeError: A leaf is not an array, a pattern not a pattern, or what it gives not
-        an initializer.
+      TypeError: A leaf is not an array, or a rule not a pattern and an initializer.
       ValueError: A malformed pattern, leaves without a rule, rules without a leaf, or
         an initializer that refuses the shape or the dtype of a leaf.
 
     Example:
-      >>> import jax, jax.numpy as jnp, jinit
-      >>> import flax.linen as nn
-      >>> model = nn.Sequential([nn.Dense(256), nn.relu, nn.Dense(10)])
-      >>> tree = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 784)))
-      >>> decided = jinit.plan(
-      ...     tree,
-      ...     {
-      ...         "params/layers_2/kernel": jinit.zeros(),
-      ...         "**/kernel": jinit.he_normal(),
-      ...         "**/bias": jinit.zeros(),
-      ...     },
-      ... )
-      >>> print([entry.path for entry in decided if entry.init == jinit.he_normal()])
-      ['params/layers_0/kernel']
-      >>> params = decided.init(jax.random.key(0))
-      >>> print(f"{params['params']['layers_0']['kernel'].std():.3f}")  # sqrt(2 / 784)
-      0.051
+      >>> import jax, jinit
+      >>> tree = {"w": jax.ShapeDtypeStruct((64, 10), "float32"),
+      ...         "b": jax.ShapeDtypeStruct((10,), "float32")}
+      >>> jinit.plan(tree, {"w": jinit.he_normal(), "*": jinit.zeros()})
+      path  shape     dtype    rule  initializer  fans    std
+      b     (10,)     float32  *     zeros()              0
+      w     (64, 10)  float32  w     he_normal()  64, 10  0.1768
 
     References:
       `flax.linen` makes the keys of its parameters from their paths too. `nnx.Rngs` and
       Haiku count draws, so that a layer that is added changes those after it.
     """
     leaves, treedef = _array_leaves(tree)
-    checked = _rules(rules)
-    last = [] if default is None else [_default(default)]
+    checked, last = _rules(rules), []
+    if default is not None:
+        last = [_Rule(None, lambda path: True, check_init("default", default))]
     first = {
         path: next((rule for rule in (*checked, *last) if rule.matches(path)), None)
         for path, _ in leaves
     }
-    _refuse_unmatched([path for path, rule in first.items() if rule is None])
-    if not allow_unused:
-        used = set(first.values())
-        _refuse_unused([rule.text for rule in checked if rule not in used], first)
+    _check_used(checked, first, allow_unused)
     shapes = MappingProxyType({path: tuple(leaf.shape) for path, leaf in leaves})
     entries = tuple(_entry(first[path], path, leaf, shapes) for path, leaf in leaves)
     check_fit(entries)
@@ -101,14 +92,14 @@ def plan(
 
 
 def reinit(
-    key: Any,
-    params: Any,
-    rules: Any,
-    default: Any = None,
+    key: chex.PRNGKey,
+    params: chex.ArrayTree,
+    rules: Rules,
+    default: Callable[..., object] | None = None,
     *,
     allow_unused: bool = False,
     donate: bool = False,
-) -> Any:
+) -> chex.ArrayTree:
     """Draws parameters anew, each in the dtype and the sharding that it has.
 
         reinit(key, params, rules) = plan(params, rules).init(key)
@@ -116,8 +107,7 @@ def reinit(
     Args:
       key: A JAX key, or an array of keys: see `Plan.init`.
       params: Arrays in any pytree.
-      rules: Patterns and what they give, as `jinit.plan` takes them; None leaves the
-        parameter as it is.
+      rules: As `jinit.plan` takes them; None leaves a parameter as it is.
       default: The initializer of parameters that no pattern matches.
       allow_unused: Whether a pattern may be the first to match no parameter at all.
       donate: Whether to give up the old arrays, but for those left as they are: the new
@@ -127,7 +117,7 @@ def reinit(
       A tree like `params`.
 
     Raises:
-      TypeError: As `jinit.plan` does, and where the key is none.
+      TypeError: As `jinit.plan` does, and where `key` is not a key.
       ValueError: Likewise, and with `donate=True` for several keys, whose arrays do not
         fit into the memory of the old ones.
 
@@ -155,9 +145,9 @@ def reinit(
 class Plan:
     """Which initializer draws each leaf of a tree: what `jinit.plan` returns.
 
-    It prints as a table of paths, shapes, dtypes, rules, initializers, the fans that
-    they scale by and the standard deviation that they give. Plans are equal if all of
-    their entries are. `len(plan)` counts these, and a loop over it runs through them.
+    It prints as a table of its entries, with the fans that initializers scale by and
+    the standard deviation that they give. Plans are equal if all of their entries are.
+    `len(plan)` counts these, and a loop over it runs through them.
 
     Attributes:
       entries: One `Entry` for each leaf, in the order of the tree.
@@ -166,10 +156,8 @@ class Plan:
       >>> import jax.numpy as jnp, jinit
       >>> tree = {"kernel": jnp.zeros((64, 10)), "bias": jnp.zeros(10)}
       >>> plan = jinit.plan(tree, {"kernel": jinit.lecun_normal(), "bias": None})
-      >>> for entry in plan:
-      ...     print(entry.path, entry.shape, entry.init)
-      bias (10,) None
-      kernel (64, 10) lecun_normal()
+      >>> [(entry.path, entry.init) for entry in plan]
+      [('bias', None), ('kernel', lecun_normal())]
     """
 
     entries: tuple[Entry, ...]
@@ -184,29 +172,31 @@ class Plan:
     def __repr__(self) -> str:
         return table(self.entries)
 
-    def init(self, key: Any, out_shardings: Any = None) -> Any:
+    def init(
+        self, key: chex.PRNGKey, out_shardings: Shardings = None
+    ) -> chex.ArrayTree:
         """Draws the tree.
 
             leaf at path = init(key of the path, shape, dtype)
 
-        The key of a path follows from `key` and the path alone: SHA-256 of the path is
-        folded into it. So weights do not depend on other leaves, nor do those of jinit
-        on `jit` or the mesh (orthogonal ones up to rounding).
+        The key of a path is `key` with SHA-256 of the path folded in. So weights do not
+        depend on other leaves, nor do those of jinit on `jit` or the mesh (orthogonal
+        ones up to rounding).
 
         Args:
           key: A JAX key, typed or raw. An array of n keys gives leaves with an axis of
             n members in front, each what its key gives, those left as they are
             included.
-          out_shardings: Where the leaves are to lie: a sharding for all; a pytree of
-            them, of which a prefix of the tree is enough; or a function of the path and
-            the `jax.ShapeDtypeStruct` of a leaf. Where it gives None, and by default, a
+          out_shardings: A sharding for all leaves; a pytree of them, of which a prefix
+            of the tree is enough; or a function of the path and the
+            `jax.ShapeDtypeStruct` of a leaf. Where it gives None, and by default, a
             leaf has the `NamedSharding` that it had when the plan was made, if any.
 
         Returns:
           A tree like the one that the plan was made of.
 
         Raises:
-          TypeError: The key is none, or a sharding is none.
+          TypeError: `key` is not a key, or `out_shardings` gives no sharding.
           ValueError: A key array of several axes, a sharding that does not fit, or a
             leaf that is left as it is in a plan that was made of shapes.
 
@@ -225,32 +215,24 @@ class Plan:
         if key.ndim > 1 or (key.ndim and given_up):
             allowed = "one key" if given_up else "one key, or an array of one axis"
             raise ValueError(f"key must be {allowed}, got keys of shape {key.shape}.")
-        asked = self._asked(out_shardings, key.shape)
+        kinds = {
+            entry.path: jax.ShapeDtypeStruct((*key.shape, *entry.shape), entry.dtype)
+            for entry in self.entries
+        }
+        asked = spread(out_shardings, self._tree.filled(kinds))
+        at = dict(zip(self._tree.paths, asked, strict=True))
         leaves = {
-            entry.path: self._kept(entry, key.shape, asked[entry.path])
+            entry.path: self._kept(entry, key.shape, at[entry.path])
             for entry in self.entries
             if entry.init is None
         }
         drawn = tuple(entry for entry in self.entries if entry.init is not None)
         if drawn:
-            layout = tuple(
-                self._own(entry.path, key.ndim)
-                if asked[entry.path] is None
-                else asked[entry.path]
-                for entry in drawn
-            )
+            own = {e.path: self._own(e.path, key.ndim) for e in drawn}
+            layout = tuple(own[p] if at[p] is None else at[p] for p in own)
             arrays = _run(drawn, layout, key, given_up)
-            leaves |= zip((entry.path for entry in drawn), arrays, strict=True)
+            leaves |= zip(own, arrays, strict=True)
         return self._tree.filled(leaves)
-
-    def _asked(self, out_shardings: Any, stack: Shape) -> dict[str, Any]:
-        """The sharding that is asked for by path, or None."""
-        kinds = {
-            entry.path: jax.ShapeDtypeStruct((*stack, *entry.shape), entry.dtype)
-            for entry in self.entries
-        }
-        asked = spread(out_shardings, self._tree.filled(kinds))
-        return dict(zip(self._tree.paths, asked, strict=True))
 
     def _own(self, path: str, stacked: int) -> NamedSharding | None:
         """The sharding that a leaf had, for a stack of them if there are several."""
@@ -283,17 +265,15 @@ class Plan:
           ValueError: An option that is traced, or given as a function.
 
         Example:
-          >>> import jax, jinit
-          >>> tree = {"w": jax.ShapeDtypeStruct((8, 4), "bfloat16")}
-          >>> text = jinit.plan(tree, {"*": jinit.he_normal()}).to_json()
-          >>> print(jinit.Plan.from_json(text))
-          path  shape   dtype     rule  initializer  fans  std
-          w     (8, 4)  bfloat16  *     he_normal()  8, 4  0.5
+          >>> import jax.numpy as jnp, json, jinit
+          >>> text = jinit.plan({"w": jnp.zeros(3)}, {"*": jinit.ones()}).to_json()
+          >>> [leaf["path"] for leaf in json.loads(text)["leaves"]]
+          ['w']
         """
         return to_json(self.entries)
 
     @classmethod
-    def from_json(cls, text: str, tree: Any = None) -> Self:
+    def from_json(cls, text: str, tree: chex.ArrayTree | None = None) -> Self:
         """Reads what `to_json` wrote.
 
         Args:
@@ -314,12 +294,10 @@ class Plan:
           >>> import jax, jinit
           >>> tree = ({"w": jax.ShapeDtypeStruct((2, 3), "float32")},)
           >>> text = jinit.plan(tree, {"**": jinit.ones()}).to_json()
-          >>> nested = jinit.Plan.from_json(text)
-          >>> jax.tree.map(jax.numpy.shape, nested.init(jax.random.key(0)))
-          {'0': {'w': (2, 3)}}
-          >>> alike = jinit.Plan.from_json(text, tree)
-          >>> jax.tree.map(jax.numpy.shape, alike.init(jax.random.key(0)))
-          ({'w': (2, 3)},)
+          >>> jinit.Plan.from_json(text).init(jax.random.key(0))["0"]["w"].shape
+          (2, 3)
+          >>> jinit.Plan.from_json(text, tree).init(jax.random.key(0))[0]["w"].shape
+          (2, 3)
         """
         entries = from_json(text)
         check_fit(entries)
@@ -346,7 +324,7 @@ class _Tree:
 
 @dataclass(frozen=True, eq=False)
 class _Rule:
-    """A pattern, as text and as a test, and what it gives."""
+    """A pattern, as text and as a test, and what it gives; the default has no text."""
 
     text: str | None
     matches: Callable[[str], bool]
@@ -369,20 +347,12 @@ def _rules(rules: Any) -> list[_Rule]:
 
 
 def _rule(pattern: Any, gives: Any) -> _Rule:
-    matches, text = matcher(pattern), _text(pattern)
+    matches, text = matcher(pattern), pattern
+    if isinstance(pattern, re.Pattern):
+        text = f"re.compile({pattern.pattern!r})"
     if gives is not None and not _takes_path(gives):
         gives = check_init(f"rules[{text!r}]", gives)
     return _Rule(text, matches, gives)
-
-
-def _default(init: Any) -> _Rule:
-    return _Rule(None, lambda path: True, check_init("default", init))
-
-
-def _text(pattern: Pattern) -> str:
-    if isinstance(pattern, re.Pattern):
-        return f"re.compile({pattern.pattern!r})"
-    return pattern
 
 
 def _takes_path(function: Any) -> bool:
@@ -399,19 +369,21 @@ def _parameters(function: Any) -> Sequence[str]:
         return ()
 
 
-def _refuse_unmatched(paths: Sequence[str]) -> None:
-    if paths:
+def _check_used(
+    rules: Sequence[_Rule], first: Mapping[str, _Rule | None], allow_unused: bool
+) -> None:
+    unmatched = [path for path, rule in first.items() if rule is None]
+    if unmatched:
         raise ValueError(
-            f"rules must match every leaf, but none matches {some(paths)}; add a rule "
-            "for them, or give default=, an initializer."
+            f"rules must match every leaf, but none matches {some(unmatched)}; add a "
+            "rule for them, or give default=, an initializer."
         )
-
-
-def _refuse_unused(patterns: Sequence[Any], paths: Iterable[str]) -> None:
-    if patterns:
+    used = set(first.values())
+    unused = [rule.text for rule in rules if rule not in used]
+    if unused and not allow_unused:
         raise ValueError(
             "rules must each be the first to match a leaf, but there is none for "
-            f"{some(patterns)} among {some(paths)}; correct the pattern, move it "
+            f"{some(unused)} among {some(first)}; correct the pattern, move it "
             "before wider ones, or pass allow_unused=True."
         )
 
@@ -457,22 +429,19 @@ def _tree(
 ) -> _Tree:
     leaves = dict(named)
     kept = {entry.path: leaves[entry.path] for entry in entries if entry.init is None}
-    shardings = {path: getattr(leaf, "sharding", None) for path, leaf in leaves.items()}
-    return _Tree(
-        treedef,
-        list(leaves),
-        {
-            path: leaf
-            for path, leaf in kept.items()
-            if not isinstance(leaf, jax.ShapeDtypeStruct)
-        },
-        {
-            path: sharding
-            for path, sharding in shardings.items()
-            # The shapes of what is only traced have a mesh without devices.
-            if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh)
-        },
-    )
+    arrays = {
+        path: leaf
+        for path, leaf in kept.items()
+        if not isinstance(leaf, jax.ShapeDtypeStruct)
+    }
+    placed = {path: getattr(leaf, "sharding", None) for path, leaf in leaves.items()}
+    shardings = {
+        path: at
+        for path, at in placed.items()
+        # The shapes of what is only traced have a mesh without devices.
+        if isinstance(at, NamedSharding) and isinstance(at.mesh, Mesh)
+    }
+    return _Tree(treedef, list(leaves), arrays, shardings)
 
 
 @lru_cache(maxsize=32)
@@ -486,13 +455,11 @@ def _program(
 ) -> Callable[..., list[jax.Array]]:
     """The compiled draws of a plan, which equal plans share."""
     draw = _draw_each if batched else _draw
-    shardings = list(layout)
+    shardings: Any = list(layout)
     if donate:
+        options: Any = {"donate_argnums": 1, "keep_unused": True}
         return jax.jit(
-            lambda key, given_up: draw(entries, key),
-            out_shardings=shardings,
-            donate_argnums=1,
-            keep_unused=True,
+            lambda key, _: draw(entries, key), out_shardings=shardings, **options
         )
     return jit(lambda key: draw(entries, key), out_shardings=shardings)
 
@@ -511,10 +478,7 @@ def _run(
 
 
 def _draw(entries: Iterable[Any], key: jax.Array) -> list[jax.Array]:
-    return [
-        entry.init(fold_path(key, entry.path), entry.shape, entry.dtype)
-        for entry in entries
-    ]
+    return [e.init(fold_path(key, e.path), e.shape, e.dtype) for e in entries]
 
 
 def _draw_each(entries: Iterable[Any], keys: jax.Array) -> list[jax.Array]:

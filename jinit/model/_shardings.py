@@ -10,8 +10,11 @@ from jax.sharding import NamedSharding, PartitionSpec, Sharding
 from jinit._checks import Shape, check_sharding
 from jinit.model._paths import path_of
 
+Shardings = Any
+"""A sharding, a pytree of them, or a function of a leaf's path and its shape."""
 
-def spread(out_shardings: Any, tree: Any) -> list[Any]:
+
+def spread(out_shardings: Shardings, tree: Any) -> list[Any]:
     """One sharding, or None, for each leaf of a tree of `jax.ShapeDtypeStruct`s."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     if callable(out_shardings) and jax.tree_util.all_leaves([out_shardings]):
@@ -40,9 +43,7 @@ def _broadcast(out_shardings: Any, tree: Any) -> list[Any]:
             "out_shardings must be a sharding, a function of path and shape, or a "
             f"prefix of the tree: {error}"
         ) from None
-    leaves = jax.tree.leaves(
-        each, is_leaf=lambda value: isinstance(value, PartitionSpec)
-    )
+    leaves = jax.tree.leaves(each, is_leaf=lambda at: isinstance(at, PartitionSpec))
     return [None if leaf is free else leaf for leaf in leaves]
 
 

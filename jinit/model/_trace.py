@@ -1,8 +1,13 @@
-"""Traces, taken apart: the only module that knows how JAX writes a program down."""
+"""Traces, taken apart: what is in an equation of a jaxpr is read here alone.
+
+A trace is a list of equations, each from variables (or literals: numbers) to variables:
+
+    a = random_bits key      b = mul a 2.0      return b
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -15,18 +20,21 @@ from jinit import _bits
 _SEEDS = 256  # the most elements of what is worked out by single equations
 
 
+def is_variable(atom: Any) -> bool:
+    return not isinstance(atom, core.Literal)
+
+
 def variables(atoms: Iterable[Any]) -> list[Any]:
-    return [atom for atom in atoms if not isinstance(atom, core.Literal)]
+    return list(filter(is_variable, atoms))
 
 
 def values_of(atoms: Iterable[Any], values: dict[Any, Any]) -> list[Any]:
     """The arrays of variables, and the numbers of literals."""
-    return [
-        np.asarray(atom.val, kind(atom.aval).dtype)
-        if isinstance(atom, core.Literal)
-        else values[atom]
-        for atom in atoms
-    ]
+    return [values[atom] if is_variable(atom) else _number(atom) for atom in atoms]
+
+
+def _number(literal: Any) -> np.ndarray:
+    return np.asarray(literal.val, kind(literal.aval).dtype)
 
 
 def kind(aval: Any) -> jax.ShapeDtypeStruct:
@@ -73,48 +81,83 @@ def needed(eqns: Sequence[Any], wanted: set[Any]) -> list[Any]:
 def components(jaxpr: core.Jaxpr, eqns: Sequence[Any]) -> list[list[Any]]:
     """The needed equations in groups that share nothing but a few scalars.
 
-    Those that have effects, and all that depends on them, go together; so do those
-    that need nothing, as zeros and ones do.
+    0: s = sqrt 2.0    reads {}      a scalar, which each group works out again
+    1: a = normal key  reads {}      of a key, which is made elsewhere
+    2: w = mul a s     reads {0, 1}  a result; linked with 1, not with the scalar
+    3: v = mul x s     reads {0}     a result, of an argument x
+    4: z = zeros       reads {}      a result that needs nothing: a constant
+
+    Linked are {1, 2}, {3} and {4}; with the scalars that they read, the groups are
+    [0, 1, 2], [0, 3] and, of all constants, [4]. Equations with effects, and all that
+    depends on them, are one group.
     """
     eqns = needed(eqns, {*variables(jaxpr.outvars)})
     made_by = {var: n for n, eqn in enumerate(eqns) for var in eqn.outvars}
-    before = [
-        {made_by[v] for v in variables(eqn.invars) if v in made_by} for eqn in eqns
-    ]
+    reads = [_makers(eqn.invars, made_by) for eqn in eqns]
+    # 1. What may be worked out again, and what must not.
     scalar, tainted = set[int](), set[int]()
     for n, eqn in enumerate(eqns):
-        if _is_scalar(eqn) and before[n] <= scalar:
+        if _is_scalar(eqn) and reads[n] <= scalar:
             scalar.add(n)
-        if eqn.effects or before[n] & tainted:
+        if eqn.effects or reads[n] & tainted:
             tainted.add(n)
-    group = list(range(len(eqns)))
+    # 2. Link each equation with those that it reads, and all that has effects.
+    links = [(n, other) for n in range(len(eqns)) for other in reads[n] - scalar]
+    links += [(n, min(tainted)) for n in tainted]
+    group = _groups(len(eqns), links)
+    # 3. Of each group the results, and all that these depend on.
+    members: dict[int, set[int]] = {}
+    for n in sorted(_makers(jaxpr.outvars, made_by) | tainted):
+        members.setdefault(group[n], set()).add(n)
+    # 4. Keep those that depend on something; the others are constants.
+    found, constants = [], []
+    for numbers in members.values():
+        component = [eqns[n] for n in sorted(_closed(numbers, reads))]
+        if free_variables(component):
+            found.append(component)
+        else:
+            constants += component
+    return [*found, constants] if constants else found
+
+
+def draws(jaxpr: core.Jaxpr, eqns: Sequence[Any]) -> Iterator[tuple[Any, list[int]]]:
+    """The components, and for each which of the results it makes."""
+    results = {n: atom for n, atom in enumerate(jaxpr.outvars) if is_variable(atom)}
+    left = set(range(len(jaxpr.outvars)))
+    for component in components(jaxpr, eqns):
+        made = {var for eqn in component for var in eqn.outvars}
+        places = [n for n in sorted(left) if results.get(n) in made]
+        yield component, places
+        left.difference_update(places)
+    if left:  # arguments, keys and numbers that are results themselves
+        yield [], sorted(left)
+
+
+def _makers(atoms: Iterable[Any], made_by: dict[Any, int]) -> set[int]:
+    return {made_by[var] for var in variables(atoms) if var in made_by}
+
+
+def _groups(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
+    """One member of its group for each number, where links join groups."""
+    group = list(range(count))
 
     def root(n: int) -> int:
         while group[n] != n:
             group[n] = n = group[group[n]]
         return n
 
-    for n in range(len(eqns)):
-        for other in before[n] - scalar:
-            group[root(n)] = root(other)
-    for n in tainted:
-        group[root(n)] = root(min(tainted))
-    members: dict[int, set[int]] = {}
-    ends = {made_by[v] for v in variables(jaxpr.outvars) if v in made_by} | tainted
-    for n in sorted(ends):
-        members.setdefault(root(n), set()).add(n)
-    found, constants = [], []
-    for numbers in members.values():
-        open_ = set(numbers)
-        while open_:
-            open_ = set().union(*(before[n] for n in open_)) - numbers
-            numbers |= open_
-        component = [eqns[n] for n in sorted(numbers)]
-        if free_variables(component):
-            found.append(component)
-        else:
-            constants += component
-    return [*found, constants] if constants else found
+    for one, other in links:
+        group[root(one)] = root(other)
+    return list(map(root, range(count)))
+
+
+def _closed(numbers: set[int], reads: Sequence[set[int]]) -> set[int]:
+    """The numbers, and all that they read, and those read."""
+    found, new = set(numbers), set(numbers)
+    while new:
+        new = set().union(*(reads[n] for n in new)) - found
+        found |= new
+    return found
 
 
 def _is_scalar(eqn: Any) -> bool:
@@ -133,21 +176,25 @@ def free_variables(eqns: Sequence[Any], wanted: Sequence[Any] = ()) -> list[Any]
     return [var for var in dict.fromkeys(read) if var not in made]
 
 
+# Equations as programs of their own.
+
+
 def program(
-    jaxpr: core.Jaxpr,
-    eqns: Sequence[Any],
-    inputs: Sequence[Any],
-    outputs: Sequence[Any],
+    jaxpr: core.Jaxpr, eqns: Sequence[Any], inputs: Sequence[Any], outs: Sequence[Any]
 ) -> core.ClosedJaxpr:
     """Some equations of a trace, as a trace of their own."""
-    alone = jaxpr.replace(
-        constvars=[],
-        invars=list(inputs),
-        outvars=list(outputs),
-        eqns=list(eqns),
-        effects=set().union(*(eqn.effects for eqn in eqns)),
-    )
-    return core.ClosedJaxpr(alone, ())
+    effects = set().union(*(eqn.effects for eqn in eqns))
+    parts: Any = {"invars": list(inputs), "outvars": list(outs), "eqns": list(eqns)}
+    return core.ClosedJaxpr(jaxpr.replace(constvars=[], effects=effects, **parts), ())
+
+
+def single(jaxpr: core.Jaxpr, eqn: Any) -> tuple[core.ClosedJaxpr, Hashable]:
+    """An equation as a program of all its inputs, literals included, and its key."""
+    key = _operation(eqn), *(str(atom.aval) for atom in eqn.invars)
+    if is_call(eqn):
+        return eqn.params["jaxpr"], key
+    inputs = [core.Var(atom.aval) for atom in eqn.invars]
+    return program(jaxpr, [eqn.replace(invars=inputs)], inputs, eqn.outvars), key
 
 
 def function_of(program: core.ClosedJaxpr) -> Callable[..., Any]:
@@ -161,27 +208,26 @@ def identity(program: core.ClosedJaxpr) -> Hashable:
     """Equal for programs of the same equations, whatever their variables are called."""
     jaxpr = program.jaxpr
     names: dict[Any, int] = {var: n for n, var in enumerate(jaxpr.invars)}
+
+    def named(atoms: Iterable[Any]) -> Hashable:
+        return tuple(
+            (
+                names[atom] if is_variable(atom) else _number(atom).tobytes(),
+                str(atom.aval),
+            )
+            for atom in atoms
+        )
+
     steps = []
     for eqn in jaxpr.eqns:
-        inputs = tuple(
-            _bytes(atom) if isinstance(atom, core.Literal) else names[atom]
-            for atom in eqn.invars
-        )
+        inputs = named(eqn.invars)
         for var in eqn.outvars:
             names[var] = len(names)
-        kinds = tuple(str(atom.aval) for atom in (*eqn.invars, *eqn.outvars))
-        steps.append((operation(eqn), inputs, kinds))
-    kinds = tuple(str(var.aval) for var in jaxpr.invars)
-    outputs = tuple(
-        (_bytes(atom), str(atom.aval))
-        if isinstance(atom, core.Literal)
-        else names[atom]
-        for atom in jaxpr.outvars
-    )
-    return tuple(steps), kinds, outputs
+        steps.append((_operation(eqn), inputs, named(eqn.outvars)))
+    return tuple(steps), named(jaxpr.invars), named(jaxpr.outvars)
 
 
-def operation(eqn: Any) -> Hashable:
+def _operation(eqn: Any) -> Hashable:
     """What an equation does: the primitive, its parameters and its context.
 
     A parameter that has no hash is known by its identity.
@@ -194,10 +240,6 @@ def operation(eqn: Any) -> Hashable:
             value = id(value)
         params.append((name, value))
     return eqn.primitive, tuple(params), repr(eqn.ctx)
-
-
-def _bytes(literal: Any) -> bytes:
-    return np.asarray(literal.val, kind(literal.aval).dtype).tobytes()
 
 
 # Functions within the function.

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jinit import _checks
-from jinit._checks import check_keys
 from jinit._text import aligned, to_json
 from jinit.model._paths import Pattern
 from jinit.signal._watch import (
     apply_watched,
     check_arrays,
+    check_several_keys,
     layer_name,
     layer_shapes,
-    matching,
     refusing_batch,
+    selected,
 )
+
+if TYPE_CHECKING:
+    import chex
 
 LEVEL = 0.2
 """The slope up to which, in either direction, a layer is called level."""
@@ -31,8 +34,8 @@ LEVEL = 0.2
 class CoordinateCheck:
     """Sizes of activations by width and step: what `coordinate_check` returns.
 
-    It prints as a table with a row for each layer: the slope with its standard error
-    before training and after the last step, and the verdict.
+    It prints as a table of the layers: the slope with its standard error before
+    training and after the last step, and the verdict.
 
     Attributes:
       layers: The paths of the layers, in the order in which they were called; the
@@ -51,8 +54,7 @@ class CoordinateCheck:
       >>> import flax.linen as nn, jax, jinit, optax
       >>> x = jax.random.normal(jax.random.key(0), (8, 16))
       >>> def make(width, key):
-      ...     model = nn.Dense(width)
-      ...     return model, model.init(key, x), optax.sgd(0.1)
+      ...     return nn.Dense(width), nn.Dense(width).init(key, x), optax.sgd(0.1)
       >>> keys = jax.random.split(jax.random.key(1), 3)
       >>> check = jinit.diagnostics.coordinate_check(
       ...     make, (16, 64), x, lambda y: (y**2).mean(), keys=keys, steps=1
@@ -82,41 +84,25 @@ class CoordinateCheck:
         """Returns what is known of some of the layers.
 
         Args:
-          pattern: A glob over their paths, or a compiled regular expression, as
-            `jinit.plan` takes it.
-
-        Returns:
-          A `CoordinateCheck` of the layers that match.
+          pattern: What their paths must match, as `jinit.plan` takes it.
 
         Raises:
-          TypeError: The pattern is none.
-          ValueError: It is malformed, or matches no layer.
+          ValueError: `pattern` matches no layer.
         """
-        chosen = matching(self.layers, pattern)
-        return CoordinateCheck(
-            tuple(self.layers[number] for number in chosen),
-            self.widths,
-            self.sizes[..., chosen],
-            self.slopes[:, chosen],
-            self.errors[:, chosen],
-            tuple(self.verdicts[number] for number in chosen),
-        )
+        return selected(self, pattern, ("layers", "verdicts"))
 
     def to_json(self) -> str:
-        """Returns all of it as JSON.
-
-        Numbers that JSON does not have are the strings "inf" and "nan".
-        """
+        """Returns all of it as JSON, with "inf" and "nan" as strings."""
         return to_json("coordinate_check", **vars(self))
 
 
 def coordinate_check(
-    make: Callable[[int, jax.Array], tuple[Any, Any, Any]],
+    make: Callable[[int, jax.Array], tuple[Any, chex.ArrayTree, Any]],
     widths: Sequence[int],
-    batch: Any,
+    batch: chex.ArrayTree,
     loss: Callable[[Any], jax.Array],
     *,
-    keys: Any,
+    keys: chex.PRNGKey,
     steps: int = 4,
 ) -> CoordinateCheck:
     """Trains a model at several widths for a few steps, and measures its activations.
@@ -142,21 +128,19 @@ def coordinate_check(
       A `CoordinateCheck`, to print and to draw: `jinit.diagnostics.plots.coordinates`.
 
     Raises:
-      TypeError: An argument is not of its type, or `make` does not return three things.
+      TypeError: `make` does not return three things.
       ValueError: Parameters or inputs are not finite; the model, the loss or the
         optimizer fails on them; the layers are not the same for all widths; or there
         are fewer than two widths, or two sizes for them in all.
 
     Example:
-      >>> import jax, jinit, optax
-      >>> import flax.linen as nn
-      >>> from jinit.diagnostics import coordinate_check
+      >>> import flax.linen as nn, jax, jinit, optax
       >>> x = jax.random.normal(jax.random.key(0), (8, 16))
       >>> def make(width, key):
       ...     model = nn.Sequential([nn.Dense(width), nn.tanh, nn.Dense(1)])
       ...     return model, model.init(key, x), optax.sgd(0.05)
       >>> keys = jax.random.split(jax.random.key(1), 2)
-      >>> check = coordinate_check(
+      >>> check = jinit.diagnostics.coordinate_check(
       ...     make, (64, 256, 1024), x, lambda y: (y - 1).var(), keys=keys, steps=2
       ... )
       >>> check.layers, check.verdicts
@@ -166,7 +150,7 @@ def coordinate_check(
       Yang and Hu (2021), arXiv:2011.14522, for what wide layers need; Yang et al.
       (2022), arXiv:2203.03466, appendix D.1, for the check.
     """
-    widths, keys = _widths(widths), _keys(keys)
+    widths, keys = _widths(widths), check_several_keys(keys)
     steps = _checks.count("steps", steps)
     check_arrays("batch", batch)
     if len(widths) * len(keys) < 3:
@@ -205,16 +189,6 @@ def _widths(widths: Any) -> tuple[int, ...]:
             "as (64, 256, 1024)."
         )
     return counted
-
-
-def _keys(keys: Any) -> jax.Array:
-    keys = check_keys(keys)
-    if keys.ndim != 1 or not keys.size:
-        raise ValueError(
-            f"keys must be an array of one axis, got keys of shape {keys.shape}; make "
-            "them with jax.random.split."
-        )
-    return keys
 
 
 def _trained(

@@ -1,17 +1,28 @@
 """Initialization from data: layers are scaled by what they return for a batch.
 
-One forward pass does all of them: each output is replaced by what it is to become,
-before the layers after it see it.
+The paper's algorithm 1, for each layer in turn, while its variance is not 1:
+
+    run the model;    kernel <- kernel / std(output)
+
+Here one forward pass does all layers: each output is replaced by what it is to become,
+before the layers after it see it. With the bias left out of the scaling, c solves
+
+    Var(c u + b) = 1    for u, an output without its bias b:
+
+    u = (-2, 2), b = (0, 0):       c = 0.5, the paper's step
+    u = (-2, 2), b = (-0.6, 0.6):  c = 0.2
+    u = (-2, 2), b = (0.6, -0.6):  c = 0.8
+    u = (-2, 2), b = (-1.5, 1.5):  none: the bias alone varies too much
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,54 +33,56 @@ from jinit._checks import is_traced
 from jinit._text import aligned, some, to_json
 from jinit.model._paths import Pattern, matcher, named_leaves
 from jinit.signal._watch import (
+    Model,
     apply_watched,
-    check_arrays,
-    check_model,
+    check_inputs,
+    is_kernel,
     laid_out,
     layer_shapes,
     leading_axes,
     owner,
+    replaced,
     sibling,
     trails,
     wide,
 )
+
+if TYPE_CHECKING:
+    import chex
 
 _UNMOVED = 0.01
 """The share of its way that an output goes at least if it follows its kernel."""
 
 
 def lsuv(
-    apply: Any,
-    params: Any,
-    batch: Any,
+    apply: Model,
+    params: chex.ArrayTree,
+    batch: chex.ArrayTree,
     *,
     tolerance: float = 0.1,
     max_tries: int = 10,
     layers: Pattern | Iterable[Pattern] | None = None,
     center: bool = False,
     progress: Callable[[int, float], Any] | None = None,
-) -> tuple[Any, LsuvReport]:
+) -> tuple[chex.ArrayTree, LsuvReport]:
     """Layer-sequential unit variance: scales kernels until outputs have variance 1.
 
         y = u + b  ->  c u + b,    c > 0 such that Var(c u + b) = 1
 
-    Here u is the part of a layer's output that is linear in its kernel, b its bias, and
-    the variance is that of all elements of the output for the batch. One forward pass
-    scales each layer in the order of the calls. More passes follow as long as a layer
-    is not within the tolerance. The kernels are those given: the paper starts from
-    orthonormal ones, `jinit.reinit(key, params, {"**/kernel": jinit.orthogonal(), "**":
-    None})`.
+    Here u is a layer's output without its bias b, and the variance is that of all
+    elements of the output for the batch. One forward pass scales each layer in the
+    order of the calls; more follow as long as a layer is not within the tolerance. The
+    kernels are those given. The paper starts from orthonormal ones: `jinit.reinit(key,
+    params, {"**/kernel": jinit.orthogonal(), "**": None})`.
 
     Args:
-      apply: A linen module; an nnx module; or a function of `params` and `batch` that
-        applies linen modules, which can give them what else they need.
+      apply: The model, as `jinit.diagnostics.propagation` takes it.
       params: Linen's variables, or the state of an nnx model. They are not changed.
       batch: The inputs, given to the model as its one argument.
       tolerance: How far from 1 a variance may be, greater than 0.
       max_tries: How many passes may scale, at least 1.
-      layers: Which layers to scale: a glob over the paths of their kernels or a
-        compiled regular expression, as `jinit.plan` takes it, or several. By default
-        all that own a leaf named "kernel".
+      layers: Which layers to scale: a pattern of the paths of their kernels, as
+        `jinit.plan` takes it, or several. By default all that own a "kernel".
       center: Whether to set biases such that outputs have mean 0, those of each element
         of a bias by themselves. By default biases stay as they are.
       progress: A function that is called after each forward pass, with its number and
@@ -80,26 +93,22 @@ def lsuv(
       that could not be scaled are no error: the report names them, with the reason.
 
     Raises:
-      TypeError: An argument is not of its type, or is traced.
-      ValueError: Parameters or inputs are not finite; there is no kernel, or none that
-        a pattern of `layers` matches; an option is out of range; or the model fails on
-        the batch, or calls no layers.
+      TypeError: An argument is traced.
+      ValueError: Parameters or inputs are not finite; `layers` has a pattern of no
+        kernel; or the model fails on the batch, or calls no layers.
 
     Example:
       >>> import jax, jinit
       >>> import flax.linen as nn
       >>> def dense(features):
       ...     return nn.Dense(features, kernel_init=jinit.normal(std=0.01))
-      >>> model = nn.Sequential([dense(256), nn.relu, dense(256), nn.relu, dense(10)])
+      >>> model = nn.Sequential([dense(256), nn.relu, dense(256)])
       >>> x = jax.random.normal(jax.random.key(0), (64, 784))
       >>> params, report = jinit.lsuv(model, model.init(jax.random.key(1), x), x)
       >>> report
-      path                    before    after  scale  tries  note
-      params/layers_0/kernel  0.07878   1      3.563  1
-      params/layers_2/kernel  0.01321   1      8.701  1
-      params/layers_4/kernel  0.008756  1      10.69  1
-      >>> print(f"{model.apply(params, x).var():.3f}")
-      1.000
+      path                    before   after  scale  tries  note
+      params/layers_0/kernel  0.07878  1      3.563  1
+      params/layers_2/kernel  0.01321  1      8.701  1
 
     References:
       Mishkin and Matas (2015), "All you need is a good init", arXiv:1511.06422,
@@ -108,21 +117,33 @@ def lsuv(
     """
     tolerance, max_tries = _checked(tolerance, max_tries, progress)
     center = _checks.flag("center", center)
-    check_model("lsuv", apply)
-    check_arrays("params", params)
-    check_arrays("batch", batch)
+    check_inputs("lsuv", apply, params, batch)
     kernels = _chosen(params, layers)
     shapes, _ = layer_shapes(apply, params, batch)
     called = {path: kernels[path] for path in shapes if path in kernels}
     biases = _own_biases(params, called, shapes) if center else {}
-    states = {path: _State() for path in called}
+    states = {path: _State(kernel) for path, kernel in called.items()}
     measure = partial(jax.jit(partial(_measure, apply, called)), params, batch)
-    biases = _tried(measure, called, states, biases, tolerance, max_tries, progress)
-    changed = _changed(params, _scales(called, states), biases)
-    rows = [state.row(called[path], tolerance) for path, state in states.items()]
+    # Algorithm 1, all layers at a time; the last pass of all only measures.
+    for number in range(max_tries + 1):
+        free = {k: not s.held and number < max_tries for k, s in states.items()}
+        limit = tolerance if number else 0.0  # the first pass scales in any case
+        found, centered = measure(_scales(states), biases, free, limit)
+        found = jax.device_get(found)
+        for path, state in states.items():
+            state.see(_Found(*map(float, found[path])), tolerance)
+        if progress is not None:
+            distances = [abs(each.variance - 1) for each in found.values()]
+            progress(number + 1, float(np.max(distances, initial=0.0)))
+        if all(each.factor == 1 for each in found.values()):
+            break
+        for state in states.values():
+            state.scale_once()
+        biases = centered
+    rows = [state.row(tolerance) for state in states.values()]
     rows += [_unseen(kernel) for path, kernel in kernels.items() if path not in called]
-    converged = not any(row.note for row in rows)
-    return laid_out(changed, params), LsuvReport(tuple(rows), converged)
+    report = LsuvReport(tuple(rows), not any(row.note for row in rows))
+    return laid_out(_changed(params, _scales(states), biases), params), report
 
 
 @dataclass(frozen=True)
@@ -131,8 +152,8 @@ class LsuvLayer:
 
     Attributes:
       path: The path of its kernel.
-      before: The variance of its output before its kernel was scaled for the first
-        time, with the layers before it scaled; None for a layer that was not seen.
+      before: The variance of its output in the first pass, with the layers before it
+        scaled; None for a layer that was not seen.
       after: The variance in the last forward pass, of the parameters that are returned.
       scale: What its kernel was multiplied by.
       tries: The number of passes that scaled it.
@@ -157,9 +178,7 @@ class LsuvLayer:
 
 @dataclass(frozen=True, repr=False)
 class LsuvReport:
-    """What became of each layer: what `jinit.lsuv` returns with the parameters.
-
-    It prints as a table with a row for each layer.
+    """What became of each layer, as a table: what `jinit.lsuv` returns with params.
 
     Attributes:
       layers: A `LsuvLayer` for each kernel, in the order of the calls; those that were
@@ -169,9 +188,8 @@ class LsuvReport:
     Example:
       >>> import flax.linen as nn, jax, jinit
       >>> model, x = nn.Dense(64), jax.random.normal(jax.random.key(0), (64, 32))
-      >>> params, report = jinit.lsuv(model, model.init(jax.random.key(1), x), x)
-      >>> report.converged, len(report.layers)
-      (True, 1)
+      >>> jinit.lsuv(model, model.init(jax.random.key(1), x), x)[1].converged
+      True
     """
 
     layers: tuple[LsuvLayer, ...]
@@ -183,10 +201,7 @@ class LsuvReport:
         return aligned(rows)
 
     def to_json(self) -> str:
-        """Returns the rows and whether all converged as JSON.
-
-        Numbers that JSON does not have are the strings "inf", "-inf" and "nan".
-        """
+        """Returns the rows and whether all converged as JSON; "nan" is a string."""
         layers = [asdict(row) for row in self.layers]
         return to_json("lsuv", converged=self.converged, layers=layers)
 
@@ -207,42 +222,33 @@ class _Found(NamedTuple):
 class _State:
     """What is known of a layer from pass to pass."""
 
-    seen: list[_Found] = field(default_factory=list)
+    kernel: str
+    before: float | None = None
+    last: Any = None
     scale: float = 1.0
     tries: int = 0
-    limit: float = 0.0
-    """The error up to which it is left as it is: in the first pass none."""
+    held: bool = False
+    """Whether it is left as it was: its output does not follow its kernel."""
 
     def see(self, found: _Found, tolerance: float) -> None:
-        if not self.held:
-            self.limit = tolerance
-            if self.tries and found.error >= tolerance and self._unmoved(found):
-                self.limit, self.scale = math.inf, 1.0
-        self.seen.append(found)
-
-    @property
-    def held(self) -> bool:
-        return self.limit == math.inf
-
-    def _unmoved(self, found: _Found) -> bool:
-        """Whether the output has the variance that it had before it was scaled."""
-        before, after = self.seen[-1].variance, found.variance
-        if not (0 < before < math.inf and 0 < after < math.inf):
-            return False
-        return abs(math.log(after / before)) < _UNMOVED * abs(math.log(before))
+        if self.last is None:
+            self.before = found.variance
+        elif self.tries and not self.held and found.error >= tolerance:
+            self.held = _unmoved(self.last.variance, found.variance)
+            self.scale = 1.0 if self.held else self.scale
+        self.last = found
 
     def scale_once(self) -> None:
-        if not self.held and self.seen[-1].factor != 1:
-            self.scale *= self.seen[-1].factor
+        if not self.held and self.last.factor != 1:
+            self.scale *= self.last.factor
             self.tries += 1
 
-    def row(self, path: str, tolerance: float) -> LsuvLayer:
-        before, after = self.seen[0].variance, self.seen[-1].variance
-        note = self._note(tolerance)
-        return LsuvLayer(path, before, after, self.scale, self.tries, note)
+    def row(self, tolerance: float) -> LsuvLayer:
+        after, note = self.last.variance, self._note(tolerance)
+        return LsuvLayer(self.kernel, self.before, after, self.scale, self.tries, note)
 
     def _note(self, tolerance: float) -> str:
-        last = self.seen[-1]
+        last = self.last
         if last.error < tolerance:
             return ""
         if not math.isfinite(last.variance):
@@ -254,6 +260,13 @@ class _State:
         if math.isnan(last.root):
             return "its biases alone vary too much"
         return f"not within {tolerance:g} after {self.tries} tries"
+
+
+def _unmoved(before: float, after: float) -> bool:
+    """Whether scaling has left a variance as it was, rather than near 1."""
+    if not (0 < before < math.inf and 0 < after < math.inf):
+        return False
+    return abs(math.log(after / before)) < _UNMOVED * abs(math.log(before))
 
 
 def _unseen(kernel: str) -> LsuvLayer:
@@ -273,42 +286,8 @@ def _checked(tolerance: Any, max_tries: Any, progress: Any) -> tuple[float, int]
     return tolerance, _checks.count("max_tries", max_tries)
 
 
-def _tried(
-    measure: Callable[..., Any],
-    called: Mapping[str, str],
-    states: Mapping[str, _State],
-    biases: Any,
-    tolerance: float,
-    max_tries: int,
-    progress: Any,
-) -> Any:
-    """Runs passes until one finds nothing to scale; the last one only measures."""
-    for number in range(max_tries + 1):
-        last = number == max_tries
-        limits = {path: math.inf if last else s.limit for path, s in states.items()}
-        found, centered = measure(_scales(called, states), biases, limits)
-        found = jax.device_get(found)
-        for path, state in states.items():
-            state.see(_Found(*map(float, found[path])), tolerance)
-        if progress is not None:
-            progress(number + 1, _worst(found.values()))
-        if all(each.factor == 1 for each in found.values()):
-            break
-        for state in states.values():
-            state.scale_once()
-        biases = centered
-    return biases
-
-
-def _scales(
-    called: Mapping[str, str], states: Mapping[str, _State]
-) -> dict[str, float]:
-    return {called[path]: state.scale for path, state in states.items()}
-
-
-def _worst(found: Iterable[_Found]) -> float:
-    """The largest distance from variance 1, NaN if there is one; 0 of no layers."""
-    return float(np.max([abs(each.variance - 1) for each in found], initial=0.0))
+def _scales(states: Mapping[str, _State]) -> dict[str, float]:
+    return {state.kernel: state.scale for state in states.values()}
 
 
 def _chosen(params: Any, patterns: Any) -> dict[str, str]:
@@ -317,7 +296,7 @@ def _chosen(params: Any, patterns: Any) -> dict[str, str]:
     kernels = [
         path
         for path, leaf in leaves
-        if path.split("/")[-1] == "kernel" and jnp.issubdtype(leaf.dtype, jnp.floating)
+        if is_kernel(path) and jnp.issubdtype(leaf.dtype, jnp.floating)
     ]
     if not kernels:
         raise ValueError(
@@ -326,7 +305,12 @@ def _chosen(params: Any, patterns: Any) -> dict[str, str]:
         )
     if patterns is not None:
         matches = {text: matcher(text) for text in _several(patterns)}
-        _refuse_unmatched(matches, kernels)
+        unmatched = [p for p, match in matches.items() if not any(map(match, kernels))]
+        if unmatched or not matches:
+            raise ValueError(
+                f"layers must match kernels, but {some(unmatched) or 'no pattern'} "
+                f"matches none of {some(kernels)}; correct it, or leave it out."
+            )
         kernels = [k for k in kernels if any(match(k) for match in matches.values())]
     return {owner(path): path for path in kernels}
 
@@ -341,19 +325,6 @@ def _several(patterns: Any) -> list[Any]:
             "layers must be a glob over the paths of kernels, a regular expression, or "
             f"several of them, got {patterns!r}."
         ) from None
-
-
-def _refuse_unmatched(
-    matches: Mapping[Any, Callable[[str], bool]], kernels: Sequence[str]
-) -> None:
-    unmatched = [
-        text for text, match in matches.items() if not any(map(match, kernels))
-    ]
-    if unmatched or not matches:
-        raise ValueError(
-            f"layers must match kernels, but {some(unmatched) or 'no pattern'} matches "
-            f"none of {some(kernels)}; correct it, or leave it out."
-        )
 
 
 def _own_biases(
@@ -376,7 +347,8 @@ def _measure(
     batch: Any,
     scales: Mapping[str, Any],
     biases: Mapping[str, Any],
-    limits: Mapping[str, Any],
+    free: Mapping[str, Any],
+    limit: Any,
 ) -> tuple[dict[str, _Found], dict[str, Any]]:
     """One forward pass: what it finds of each layer, and the biases that center it."""
     changed = _changed(params, scales, biases)
@@ -389,7 +361,7 @@ def _measure(
         bias = sibling(called[path], "bias")
         center = bias in biases
         found[path], moved, output = _rescaled(
-            output, leaves.get(bias), center, limits[path]
+            output, leaves.get(bias), center, free[path], limit
         )
         if center:
             centered[bias] = moved
@@ -400,7 +372,7 @@ def _measure(
 
 
 def _rescaled(
-    output: jax.Array, bias: Any, center: bool, limit: Any
+    output: jax.Array, bias: Any, center: bool, free: Any, limit: Any
 ) -> tuple[_Found, Any, jax.Array]:
     """What a layer's output is, and the bias and the output that it gets."""
     y = output.astype(wide(output.dtype))
@@ -415,7 +387,7 @@ def _rescaled(
         u = u - jnp.broadcast_to(mean, y.shape)
         error = jnp.maximum(error, abs(y.mean(axes)).max())
     root = _root(u, b)
-    free = (root > 0) & ~(error <= limit)
+    free = free & (root > 0) & ~(error <= limit)
     factor = jnp.where(free, root, 1)
     result = jnp.where(free, (factor * u + b).astype(output.dtype), output)
     if center:
@@ -438,19 +410,13 @@ def _root(u: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _changed(params: Any, scales: Mapping[str, Any], biases: Mapping[str, Any]) -> Any:
-    """The parameters, their kernels scaled and their biases replaced."""
-    leaves, treedef = named_leaves(params)
-    return treedef.unflatten(
-        [
-            _times(leaf, scales[path]) if path in scales else biases.get(path, leaf)
-            for path, leaf in leaves
-        ]
-    )
-
-
-def _times(kernel: Any, scale: Any) -> Any:
-    """A kernel scaled, rounded once."""
-    return (kernel.astype(wide(kernel.dtype)) * scale).astype(kernel.dtype)
+    """The parameters, kernels scaled (and rounded once) and biases replaced."""
+    old = dict(named_leaves(params)[0])
+    scaled = {
+        path: (old[path].astype(wide(old[path].dtype)) * scale).astype(old[path].dtype)
+        for path, scale in scales.items()
+    }
+    return replaced(params, scaled | dict(biases))
 
 
 def _cell(value: Any) -> str:

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit._checks import check_keys
 from jinit._text import aligned, quartiles, to_json
 from jinit.gains._mean_field import variance_map
 from jinit.gains._moments import Infinite
 from jinit.gains._names import Activation
 from jinit.model._paths import Pattern, named_leaves
 from jinit.signal._watch import (
+    Model,
     apply_watched,
     check_arrays,
+    check_several_keys,
+    is_kernel,
     layer_name,
     layer_shapes,
-    matching,
+    owner,
     refusing_batch,
+    selected,
 )
 
-Layers = dict[str, jax.ShapeDtypeStruct]
-"""The outputs of the layers by path, in the order of their calls."""
+if TYPE_CHECKING:
+    import chex
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Propagation:
     """Signals and gradients by layer: what `jinit.diagnostics.propagation` returns.
 
-    It prints as a table with a row for each layer; of several members as the median,
-    and the quartiles in brackets. The arrays have a row for each member and a column
-    for each layer; infinities and NaNs in them are what the model computed.
+    It prints as a table of the layers; of several members as the median, and the
+    quartiles in brackets. The arrays have a row for each member and a column for each
+    layer; infinities and NaNs in them are what the model computed.
 
     Attributes:
       layers: The paths of the layers, in the order in which they were called; the
@@ -81,53 +84,30 @@ class Propagation:
         """Returns what is known of some of the layers.
 
         Args:
-          pattern: A glob over their paths, or a compiled regular expression, as
-            `jinit.plan` takes it.
-
-        Returns:
-          A `Propagation` of the layers that match.
+          pattern: What their paths must match, as `jinit.plan` takes it.
 
         Raises:
-          TypeError: The pattern is none.
-          ValueError: It is malformed, or matches no layer.
+          ValueError: `pattern` matches no layer.
         """
-        chosen = matching(self.layers, pattern)
-        predicted = None if self.predicted is None else self.predicted[chosen]
-        return Propagation(
-            tuple(self.layers[number] for number in chosen),
-            self.second_moment[:, chosen],
-            self.mean[:, chosen],
-            self.dead[:, chosen],
-            self.gradient[:, chosen],
-            predicted,
-        )
+        return selected(self, pattern)
 
     def to_json(self) -> str:
-        """Returns the layers and the arrays as JSON.
+        """Returns the layers and the arrays as JSON, with "inf" and "nan" as strings.
 
-        Numbers that JSON does not have are the strings "inf", "-inf" and "nan"; a layer
-        without a prediction has null.
+        A layer without a prediction has null.
         """
-        predicted = self.predicted
-        config = {
-            "layers": self.layers,
-            "second_moment": self.second_moment,
-            "mean": self.mean,
-            "dead": self.dead,
-            "gradient": self.gradient,
-            "predicted": None
-            if predicted is None
-            else [None if np.isnan(q) else q for q in predicted],
-        }
-        return to_json("propagation", **config)
+        predicted: Any = self.predicted
+        if predicted is not None:
+            predicted = [None if np.isnan(q) else q for q in predicted]
+        return to_json("propagation", **{**vars(self), "predicted": predicted})
 
 
 def propagation(
-    model: Any,
-    params: Any,
-    batch: Any,
+    model: Model,
+    params: chex.ArrayTree | Callable[[jax.Array], chex.ArrayTree],
+    batch: chex.ArrayTree,
     *,
-    keys: Any = None,
+    keys: chex.PRNGKey | None = None,
     activation: Activation | variance_map | None = None,
 ) -> Propagation:
     """Measures what becomes of signals and gradients in each layer of a model.
@@ -135,11 +115,10 @@ def propagation(
         second moment = mean of y²,    gradient = mean of (∂(v · output) / ∂y)²
 
     Here y is the output of a layer for the batch, and v a projection of what the model
-    returns, drawn from N(0, 1) with a fixed key. So gradients have a scale that is not
-    that of a loss; how they change from layer to layer is what they show. A layer that
-    is called twice is measured the first time; one within `remat`, `scan` or `vmap` is
-    not, but the module around it is. Outputs and gradients of all layers of one member
-    are in memory at once.
+    returns, drawn from N(0, 1) with a fixed key: what shows is how gradients change
+    from layer to layer, not their scale. A layer that is called twice is measured the
+    first time; one within `remat`, `scan` or `vmap` is not, but the module around it
+    is. All outputs and gradients of one member are in memory at once.
 
     Args:
       model: A linen module; an nnx module; or a function of `params` and `batch` that
@@ -150,30 +129,27 @@ def propagation(
       batch: The inputs, given to the model as its one argument.
       keys: An array of keys: the model is measured with the parameters of each.
       activation: The activation between layers that own a kernel, as `jinit.gain` takes
-        it, for a prediction of their second moments. The first is as measured, and each
-        one after follows by `jinit.variance_map(activation)`: for layers in a row, with
-        kernels of the activation's own gain and zero biases. For others give a
+        it, for a prediction of their second moments: the first as measured, each one
+        after by `jinit.variance_map(activation)`. That is for layers in a row, with
+        kernels of the activation's own gain and zero biases; for others give a
         `jinit.variance_map`.
 
     Returns:
       A `Propagation`, to print and to draw: `jinit.diagnostics.plots.signal`.
 
     Raises:
-      TypeError: An argument is not of its type, or is traced.
       ValueError: Parameters or inputs are not finite; the model fails on them, returns
         something other than one array of floats, or has no layers; keys that do not
         go with the parameters; or an activation that has no prediction.
 
     Example:
-      >>> import jax, jinit
-      >>> import flax.linen as nn
-      >>> from jinit.diagnostics import propagation
+      >>> import flax.linen as nn, jax, jinit
       >>> def dense():
       ...     return nn.Dense(512, kernel_init=jinit.he_normal())
       >>> model = nn.Sequential([dense(), nn.relu, dense(), nn.relu, dense()])
       >>> x = jax.random.normal(jax.random.key(0), (16, 512))
       >>> keys = jax.random.split(jax.random.key(1), 4)
-      >>> found = propagation(
+      >>> found = jinit.diagnostics.propagation(
       ...     model, lambda key: model.init(key, x), x, keys=keys, activation="relu"
       ... )
       >>> found.layers
@@ -185,13 +161,15 @@ def propagation(
       Glorot and Bengio (2010), section 4.2, for such a study; Schoenholz et al. (2017),
       arXiv:1611.01232, for signals and gradients in the limit of wide layers.
     """
-    step = _map(activation)
+    step = activation
+    if not isinstance(step, variance_map | None):
+        step = variance_map(step)
     check_arrays("batch", batch)
     trees = _members(params, keys)
     first = next(trees)
     layers, returned = layer_shapes(model, first, batch)
     _check_returned(returned)
-    owning = _kernel_owners(first)
+    owning = {owner(path) for path, _ in named_leaves(first)[0] if is_kernel(path)}
     owners = [path in owning for path in layers]
     if step is not None and not any(owners):
         raise ValueError(
@@ -222,12 +200,6 @@ def _cells(values: np.ndarray) -> list[str]:
     return cells
 
 
-def _map(activation: Any) -> variance_map | None:
-    if activation is None or isinstance(activation, variance_map):
-        return activation
-    return variance_map(activation)
-
-
 def _members(params: Any, keys: Any) -> Iterator[Any]:
     """The trees of parameters, each checked when it is its turn."""
     kinds = None
@@ -256,13 +228,7 @@ def _trees(params: Any, keys: Any) -> Iterable[Any]:
             f"keys must be given where params is a function, got {params!r}; give "
             "such as jax.random.split(jax.random.key(0), 8)."
         )
-    checked = check_keys(keys)
-    if checked.ndim != 1 or not checked.size:
-        raise ValueError(
-            f"keys must be an array of one axis, got keys of shape {checked.shape}; "
-            "make them with jax.random.split."
-        )
-    return map(params, checked)
+    return map(params, check_several_keys(keys))
 
 
 def _check_returned(returned: Any) -> None:
@@ -275,16 +241,7 @@ def _check_returned(returned: Any) -> None:
         )
 
 
-def _kernel_owners(params: Any) -> set[str]:
-    """The paths of the layers that own a kernel."""
-    paths = [f"/{path}" for path, _ in named_leaves(params)[0]]
-    owners = [
-        path.removesuffix("/kernel") for path in paths if path.endswith("/kernel")
-    ]
-    return {path.removeprefix("/params").removeprefix("/") for path in owners}
-
-
-def _compiled(model: Any, layers: Layers, params: Any, batch: Any) -> Any:
+def _compiled(model: Any, layers: dict[str, Any], params: Any, batch: Any) -> Any:
     """The program from parameters, batch and the number of a member to arrays."""
 
     def run(params: Any, batch: Any, member: jax.Array) -> tuple[Any, Any]:
@@ -328,14 +285,8 @@ def _predicted(
     q = float(second_moment[:, at[0]].mean())
     for layer in at:
         predicted[layer] = q
-        q = _next(step, q)
+        try:
+            q = step(q) if math.isfinite(q) else q
+        except Infinite:
+            q = math.inf
     return predicted
-
-
-def _next(step: variance_map, q: float) -> float:
-    if not math.isfinite(q):
-        return q
-    try:
-        return step(q)
-    except Infinite:
-        return math.inf

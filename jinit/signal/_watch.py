@@ -6,15 +6,17 @@ and of an nnx model a copy is run whose modules tell it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit._checks import is_traced
+from jinit._checks import check_keys, is_traced
 from jinit._text import some
 from jinit.model._paths import Pattern, matcher, named_leaves
 
@@ -22,6 +24,11 @@ try:
     from jax.extend.core import get_opaque_trace_state
 except ImportError:  # before jax 0.11
     from jax.core import get_opaque_trace_state
+
+Report = TypeVar("Report", bound=Any)
+
+Model = Callable[..., Any]
+"""A module of linen or nnx, or a function of params and batch that applies linen's."""
 
 Visit = Callable[[str, jax.Array], jax.Array]
 """Takes the path and the output of a layer, and returns what takes its place."""
@@ -32,12 +39,11 @@ def apply_watched(model: Any, params: Any, batch: Any, visit: Visit) -> Any:
 
     A layer is a module that is called and returns an array of floats. One that is
     called more than once is shown the first time. Layers within `remat`, `scan` or
-    `vmap` are not shown, as what is computed there cannot be had outside; the module
-    around them is.
+    `vmap` are not shown, as what is computed there cannot be had outside.
     """
     shown = _shown_once(visit)
-    nnx_module = _nnx_module()
-    if nnx_module is not None and isinstance(model, nnx_module):
+    nnx = sys.modules.get("flax.nnx")  # imported where there is such a model
+    if nnx is not None and isinstance(model, nnx.Module):
         return _watched_copy(model, params, shown)(batch)
     return _apply_linen(model, params, batch, shown)
 
@@ -52,16 +58,10 @@ def layer_shapes(
         shapes[path] = jax.ShapeDtypeStruct(output.shape, output.dtype)
         return output
 
-    if not callable(model):
-        raise TypeError(
-            "model must be a module of linen or nnx, or a function of params and batch "
-            f"that applies modules of linen, got {model!r}."
-        )
+    check_model("model", model)
     with refusing_batch(batch):
         returned = jax.eval_shape(
-            lambda params, batch: apply_watched(model, params, batch, visit),
-            params,
-            batch,
+            lambda *of: apply_watched(model, of[0], of[1], visit), params, batch
         )
     if not shapes:
         raise ValueError(
@@ -98,19 +98,39 @@ def check_arrays(name: str, tree: Any) -> None:
             raise TypeError(f"{where} must be an array, got {leaf!r}.")
         if not leaf.size:
             raise ValueError(f"{where} must have elements, got shape {leaf.shape}.")
-        if jnp.issubdtype(leaf.dtype, np.inexact):
-            _refuse_nonfinite(where, np.asarray(leaf))
+        array = np.asarray(leaf) if jnp.issubdtype(leaf.dtype, np.inexact) else 0
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"{where} must be finite, but has {np.isnan(array).sum()} NaN and "
+                f"{np.isinf(array).sum()} infinite of {np.size(array)}."
+            )
 
 
-def check_model(name: str, apply: Any) -> None:
-    """Refuses what is no model, and the use of one within jit."""
-    if not callable(apply):
+def check_model(name: str, model: Any) -> None:
+    if not callable(model):
         raise TypeError(
-            "apply must be a module of linen or nnx, or a function of params and batch "
-            f"that applies modules of linen, got {apply!r}."
+            f"{name} must be a module of linen or nnx, or a function of params and "
+            f"batch that applies modules of linen, got {model!r}."
         )
+
+
+def check_inputs(caller: str, apply: Any, params: Any, batch: Any) -> None:
+    """Refuses what a function that changes params by a batch cannot work with."""
+    check_model("apply", apply)
     if is_traced(jnp.zeros(())):
-        raise TypeError(f"{name} must see numbers; call it outside of jit.")
+        raise TypeError(f"{caller} must see numbers; call it outside of jit.")
+    check_arrays("params", params)
+    check_arrays("batch", batch)
+
+
+def check_several_keys(keys: Any) -> jax.Array:
+    keys = check_keys(keys)
+    if keys.ndim != 1 or not keys.size:
+        raise ValueError(
+            f"keys must be an array of one axis, got keys of shape {keys.shape}; make "
+            "them with jax.random.split."
+        )
+    return keys
 
 
 def layer_name(path: str) -> str:
@@ -118,16 +138,28 @@ def layer_name(path: str) -> str:
     return path or "(model)"
 
 
-def matching(layers: Sequence[str], pattern: Pattern) -> list[int]:
-    """The numbers of the layers whose paths match a pattern."""
-    matches = matcher(pattern)
+def selected(
+    report: Report, pattern: Pattern, named: Sequence[str] = ("layers",)
+) -> Report:
+    """What a report says of some layers: of arrays their columns, of names theirs."""
+    layers, matches = report.layers, matcher(pattern)
     chosen = [number for number, path in enumerate(layers) if matches(path)]
     if not chosen:
         raise ValueError(
             f"pattern must match a layer, got {pattern!r}; there are "
             f"{some(layers, 20)}."
         )
-    return chosen
+    parts: dict[str, Any] = {}
+    for name, value in vars(report).items():
+        if isinstance(value, np.ndarray):
+            parts[name] = value[..., chosen]
+        elif name in named:
+            parts[name] = tuple(value[number] for number in chosen)
+    return replace(report, **parts)
+
+
+def is_kernel(path: str) -> bool:
+    return path.split("/")[-1] == "kernel"
 
 
 def owner(path: str) -> str:
@@ -155,25 +187,22 @@ def wide(dtype: Any) -> Any:
     return np.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
+def replaced(tree: Any, leaves: Mapping[str, Any]) -> Any:
+    """The tree with other leaves at some paths."""
+    old, treedef = named_leaves(tree)
+    return treedef.unflatten([leaves.get(path, leaf) for path, leaf in old])
+
+
 def laid_out(tree: Any, like: Any) -> Any:
     """Puts arrays where the old ones lie; those of NumPy stay NumPy's."""
-    return jax.tree.map(_beside, tree, like)
 
+    def beside(leaf: Any, old: Any) -> Any:
+        if not isinstance(old, jax.Array):
+            return np.asarray(leaf, old.dtype)
+        kept = leaf.sharding == old.sharding
+        return leaf if kept else jax.device_put(leaf, old.sharding)
 
-def _beside(leaf: Any, old: Any) -> Any:
-    if not isinstance(old, jax.Array):
-        return np.asarray(leaf, old.dtype)
-    if leaf.sharding == old.sharding:
-        return leaf
-    return jax.device_put(leaf, old.sharding)
-
-
-def _refuse_nonfinite(where: str, array: np.ndarray) -> None:
-    if not np.isfinite(array).all():
-        raise ValueError(
-            f"{where} must be finite, but has {np.isnan(array).sum()} NaN and "
-            f"{np.isinf(array).sum()} infinite of {array.size}."
-        )
+    return jax.tree.map(beside, tree, like)
 
 
 def _shown_once(visit: Visit) -> Visit:
@@ -204,14 +233,6 @@ def _apply_linen(model: Any, params: Any, batch: Any, visit: Visit) -> Any:
     apply = model.apply if isinstance(model, nn.Module) else model
     with nn.intercept_methods(interceptor):
         return apply(params, batch)
-
-
-def _nnx_module() -> Any:
-    try:
-        from flax import nnx
-    except ImportError:
-        return None
-    return nnx.Module
 
 
 def _watched_copy(model: Any, params: Any, visit: Visit) -> Any:

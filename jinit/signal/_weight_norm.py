@@ -5,77 +5,77 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import GetAttrKey
 
 from jinit._text import some
-from jinit.model._paths import named_leaves, path_of
+from jinit.model._paths import named_leaves, path_of, unboxed
 from jinit.signal._watch import (
+    Model,
     apply_watched,
-    check_arrays,
-    check_model,
+    check_inputs,
+    is_kernel,
     laid_out,
     layer_shapes,
     leading_axes,
     owner,
+    replaced,
     sibling,
     trails,
     wide,
 )
 
+if TYPE_CHECKING:
+    import chex
+
 _STANDARD = 0.1
 """How far from mean 0 and variance 1 a normalized feature may be found."""
 
 
-def weight_norm_init(apply: Any, params: Any, batch: Any) -> Any:
+def weight_norm_init(
+    apply: Model, params: chex.ArrayTree, batch: chex.ArrayTree
+) -> chex.ArrayTree:
     """Weight normalization's initialization from data, for `WeightNorm` layers of Flax.
 
         scale -> scale / std,    bias -> (bias - mean) / std
 
     Mean and standard deviation are those of each feature of a layer's output over the
-    batch. So features have mean 0 and variance 1 for it, in each layer after those
-    before it. A layer without a bias keeps its means, and gets the variances.
+    batch, for which features so have mean 0 and variance 1, layer by layer. A layer
+    without a bias keeps its means, and gets the variances.
 
     Args:
-      apply: A linen module; an nnx module; or a function of `params` and `batch` that
-        applies linen modules, which can give them what else they need.
-      params: Linen's variables; of an nnx model the whole `nnx.state(model)`, as its
-        scales are no `nnx.Param` in each version of Flax. They are not changed.
+      apply: The model, as `jinit.diagnostics.propagation` takes it.
+      params: Linen's variables; of an nnx model the whole `nnx.state(model)`, as not
+        every version of Flax has scales as `nnx.Param`. They are not changed.
       batch: The inputs, given to the model as its one argument.
 
     Returns:
       A tree like `params`, in the same dtypes and shardings.
 
     Raises:
-      TypeError: An argument is not of its type, or is traced.
+      TypeError: An argument is traced.
       ValueError: Parameters or inputs are not finite; there is no normalized layer with
-        a scale, or one that is not called or whose biases are normalized too; a scale
-        is that of no kernel, or of other axes than the last; features that do not vary
-        over the batch; or the model fails on it.
+        a scale, or one is not called, or has normalized biases; a scale belongs to no
+        kernel, or to other axes than the last; features do not vary over the batch; or
+        the model fails on it.
 
     Example:
       >>> import jax, jinit
       >>> import flax.linen as nn
-      >>> model = nn.Sequential(
-      ...     [nn.WeightNorm(nn.Dense(64)), nn.relu, nn.WeightNorm(nn.Dense(8))]
-      ... )
+      >>> layers = [nn.WeightNorm(nn.Dense(64)), nn.relu, nn.WeightNorm(nn.Dense(8))]
+      >>> model = nn.Sequential(layers)
       >>> x = jax.random.normal(jax.random.key(0), (256, 32))
       >>> before = model.init(jax.random.key(1), x)
       >>> after = jinit.weight_norm_init(model, before, x)
-      >>> print(f"{model.apply(before, x).var(axis=0).mean():.3f}")
-      0.323
-      >>> print(f"{model.apply(after, x).var(axis=0).mean():.3f}")
-      1.000
+      >>> print(*(f"{model.apply(p, x).var(0).mean():.3f}" for p in (before, after)))
+      0.323 1.000
 
     References:
       Salimans and Kingma (2016), arXiv:1602.07868, equation 6.
     """
-    check_model("weight_norm_init", apply)
-    check_arrays("params", params)
-    check_arrays("batch", batch)
+    check_inputs("weight_norm_init", apply, params, batch)
     layers = _normalized(params)
     shapes, _ = layer_shapes(apply, params, batch)
     _check_normalized(layers, params, shapes)
@@ -86,7 +86,7 @@ def weight_norm_init(apply: Any, params: Any, batch: Any) -> Any:
         "return finite features that vary over the batch",
         "give more inputs, that differ",
     )
-    standardized = laid_out(_replaced(params, leaves), params)
+    standardized = laid_out(replaced(params, leaves), params)
     found, _ = run(standardized, batch)
     _refuse_layers(
         [path for path in layers if not found[path].error < _STANDARD],
@@ -112,33 +112,19 @@ class _Features(NamedTuple):
     error: Any
 
 
-def _unboxed(keypath: Sequence[Any]) -> Sequence[Any]:
-    """Without the attribute of the box that a value may come in, as `path_of` does."""
-    return keypath[:-1] if keypath and keypath[-1] == GetAttrKey("value") else keypath
-
-
-def _last_key(keypath: Sequence[Any]) -> Any:
-    return getattr(keypath[-1], "key", None) if keypath else None
-
-
 def _joined(*segments: Any) -> str:
     return "/".join(str(segment) for segment in segments if segment != "")
 
 
-def _replaced(params: Any, leaves: Mapping[str, Any]) -> Any:
-    old, treedef = named_leaves(params)
-    return treedef.unflatten([leaves.get(path, leaf) for path, leaf in old])
-
-
 def _normalized(params: Any) -> dict[str, _Normalized]:
     """The layers whose kernel has a scale."""
-    keypaths = [_unboxed(path) for path, _ in jax.tree.leaves_with_path(params)]
+    keypaths = [unboxed(path) for path, _ in jax.tree.leaves_with_path(params)]
     paths = set(map(path_of, keypaths))
     scales = {_scaled_by(keypath, paths): path_of(keypath) for keypath in keypaths}
     layers = {
         owner(path): _Normalized(path, scale, sibling(path, "bias"))
         for path, scale in scales.items()
-        if path is not None and path.split("/")[-1] == "kernel"
+        if path is not None and is_kernel(path)
     }
     if not layers:
         raise ValueError(
@@ -164,7 +150,7 @@ def _scaled_by(keypath: Sequence[Any], paths: Iterable[str]) -> str | None:
     has these in the names of the scales; what is wrapped lies in the module that made
     it, which may be the wrapper or one around it.
     """
-    last = _last_key(keypath)
+    last = getattr(keypath[-1], "key", None) if keypath else None
     if isinstance(last, tuple):
         wrapper = path_of(keypath[:-2])
         return _joined(wrapper, "layer_instance", *last)
@@ -242,13 +228,12 @@ def _standard(
     centered = y - jnp.broadcast_to(mean, y.shape)
     std = jnp.sqrt((centered**2).mean(axes))
     constant = ~(std > 10 * jnp.finfo(y.dtype).eps * abs(y).max(axes)).all()
-    error = abs(std**2 - 1).max()
+    taken = jnp.zeros_like(mean) if bias is None else mean  # the means stay, or go
+    error = jnp.maximum(abs(std**2 - 1).max(), abs(taken).max())
     new_scale = (scale.astype(y.dtype) / std).astype(scale.dtype)
-    if bias is None:
-        result = y / jnp.broadcast_to(std, y.shape)
-        return _Features(constant, error), new_scale, None, result.astype(output.dtype)
-    error = jnp.maximum(error, abs(mean).max())
-    shift = bias.astype(y.dtype) - mean
-    new_bias = (shift / jnp.broadcast_to(std, shift.shape)).astype(bias.dtype)
-    result = (centered / jnp.broadcast_to(std, y.shape)).astype(output.dtype)
-    return _Features(constant, error), new_scale, new_bias, result
+    new_bias = bias
+    if bias is not None:
+        shift = bias.astype(y.dtype) - mean
+        new_bias = (shift / jnp.broadcast_to(std, shift.shape)).astype(bias.dtype)
+    result = (y - jnp.broadcast_to(taken, y.shape)) / jnp.broadcast_to(std, y.shape)
+    return _Features(constant, error), new_scale, new_bias, result.astype(output.dtype)
