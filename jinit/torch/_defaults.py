@@ -26,7 +26,7 @@ from jinit.laws import Law, Mixture, Point, Triangular
 from jinit.torch import _sizes
 
 Inits = dict[str, Any]
-"""Initializers by the names of arguments: of any type, for checkers that see `**`."""
+"""Initializers by the layer's arguments. Any, or `**` would not fit its other ones."""
 
 
 def linear(in_features: int) -> Inits:
@@ -41,8 +41,7 @@ def linear(in_features: int) -> Inits:
       "kernel_init" and "bias_init".
 
     Raises:
-      TypeError: The size is not an integer.
-      ValueError: It is less than 1.
+      ValueError: `in_features` is less than 1.
 
     Example:
       >>> import jax, jinit
@@ -53,9 +52,8 @@ def linear(in_features: int) -> Inits:
       0.0357
 
     References:
-      `torch.nn.Linear`, whose bound is that of `kaiming_uniform_` with `a=sqrt(5)`. The
-      default of Flax's kernel is `lecun_normal`, with sqrt(3) times the deviation, and
-      of its bias zero.
+      `torch.nn.Linear`, whose bound is that of `kaiming_uniform_` with `a=sqrt(5)`.
+      Flax's defaults are `lecun_normal`, with sqrt(3) times the deviation, and zeros.
     """
     return _uniform(_checks.count("in_features", in_features))
 
@@ -78,12 +76,10 @@ def conv(
       "kernel_init" and "bias_init".
 
     Raises:
-      TypeError: A number is not an integer.
-      ValueError: A number is less than 1, there is no spatial axis, or the groups do
-        not divide the channels.
+      ValueError: `kernel_size` is empty, or `groups` does not divide `in_features`.
 
     Example:
-      >>> import jax, jinit
+      >>> import jinit
       >>> from flax import nnx
       >>> inits = jinit.torch.conv(in_features=3, kernel_size=(5, 5))
       >>> layer = nnx.Conv(3, 64, (5, 5), **inits, rngs=nnx.Rngs(0))
@@ -103,10 +99,9 @@ def conv_transpose(out_features: int, kernel_size: int | Sequence[int]) -> Inits
         kernel, bias ~ U[-bound, bound],    bound = 1 / sqrt(fan)
         fan = out_features · prod(kernel_size)
 
-    torch counts the second axis of its tensor as the inputs. Here that is (in, out,
-    *kernel_size), so that the outputs are counted, which is not what the formula means:
-    each output sums over the inputs. The variance is in_features / out_features of the
-    one meant, too large where the layer narrows and too small where it widens.
+    torch takes the second axis of its tensor for the inputs. Here that tensor is (in,
+    out, *kernel_size), so torch counts the outputs, though each output sums over the
+    inputs: the variance is in_features / out_features times the one meant.
 
     Args:
       out_features: The channels of the outputs; in torch of one group.
@@ -116,11 +111,10 @@ def conv_transpose(out_features: int, kernel_size: int | Sequence[int]) -> Inits
       "kernel_init" and "bias_init", for `transpose_kernel` of either value.
 
     Raises:
-      TypeError: A number is not an integer.
-      ValueError: A number is less than 1, or there is no spatial axis.
+      ValueError: `kernel_size` is empty, or a size is less than 1.
 
     Example:
-      >>> import jax, jinit
+      >>> import jinit
       >>> from flax import nnx
       >>> inits = jinit.torch.conv_transpose(out_features=8, kernel_size=(2, 2))
       >>> layer = nnx.ConvTranspose(64, 8, (2, 2), **inits, rngs=nnx.Rngs(0))
@@ -142,17 +136,16 @@ def embedding(*, padding_idx: int | None = None) -> Inits:
     torch keeps the gradient of that row zero as well; Flax's layer trains it.
 
     Args:
-      padding_idx: The row that is zero, if one is; from the end where negative.
+      padding_idx: The row that is zero, if any; a negative one counts from the end.
 
     Returns:
       "embedding_init".
 
     Raises:
-      TypeError: The row is not an integer.
       ValueError: At the call: the table has no such row.
 
     Example:
-      >>> import jax, jinit
+      >>> import jinit
       >>> from flax import nnx
       >>> inits = jinit.torch.embedding(padding_idx=0)
       >>> embed = nnx.Embed(1000, 64, **inits, rngs=nnx.Rngs(0))
@@ -173,8 +166,8 @@ def bilinear(in1_features: int) -> Inits:
 
         kernel, bias ~ U[-bound, bound],    bound = 1 / sqrt(in1_features)
 
-    The second inputs are not counted: the deviation of the outputs grows with the root
-    of their number.
+    torch does not count the second inputs: the deviation of the outputs grows with the
+    root of their number.
 
     Args:
       in1_features: The size of the first inputs.
@@ -183,8 +176,7 @@ def bilinear(in1_features: int) -> Inits:
       "kernel_init", for any layout, and "bias_init".
 
     Raises:
-      TypeError: The size is not an integer.
-      ValueError: It is less than 1.
+      ValueError: `in1_features` is less than 1.
 
     Example:
       >>> import jax, jinit
@@ -208,14 +200,13 @@ def rnn(hidden_features: int) -> Inits:
     torch adds two biases, and Flax has one, which is drawn as their sum.
 
     Args:
-      hidden_features: The size of the state; the inputs do not count.
+      hidden_features: The size of the state; that of the inputs does not count.
 
     Returns:
       "kernel_init", "recurrent_kernel_init" and "bias_init".
 
     Raises:
-      TypeError: The size is not an integer.
-      ValueError: It is less than 1.
+      ValueError: `hidden_features` is less than 1.
 
     Example:
       >>> import jinit
@@ -226,10 +217,15 @@ def rnn(hidden_features: int) -> Inits:
       0.100
 
     References:
-      `torch.nn.RNN`. Flax's default is `lecun_normal` and an orthogonal matrix for the
-      state, without a bias.
+      `torch.nn.RNN`. Flax's default is `lecun_normal`, an orthogonal matrix for the
+      state, and no bias.
     """
-    return _recurrent(hidden_features)
+    hidden = _checks.count("hidden_features", hidden_features)
+    return {
+        "kernel_init": _inverse_root(hidden),
+        "recurrent_kernel_init": _inverse_root(hidden),
+        "bias_init": triangular(2 / math.sqrt(hidden)),
+    }
 
 
 def lstm(hidden_features: int) -> Inits:
@@ -238,19 +234,16 @@ def lstm(hidden_features: int) -> Inits:
         kernels ~ U[-bound, bound],         bound = 1 / sqrt(hidden_features)
         biases ~ the sum of two of those:   Triangular[-2 bound, 2 bound]
 
-    torch adds two biases in every gate, and Flax has one, that of the state's layer,
-    which is drawn as their sum. So it is in `OptimizedLSTMCell`, whose layers of the
-    inputs have no bias either.
+    Every gate has two biases in torch and one in Flax, as `rnn` has it.
 
     Args:
-      hidden_features: The size of the state; the inputs do not count.
+      hidden_features: The size of the state, without torch's `proj_size`.
 
     Returns:
       "kernel_init", "recurrent_kernel_init" and "bias_init".
 
     Raises:
-      TypeError: The size is not an integer.
-      ValueError: It is less than 1.
+      ValueError: `hidden_features` is less than 1.
 
     Example:
       >>> import jinit
@@ -261,9 +254,9 @@ def lstm(hidden_features: int) -> Inits:
       0.0577
 
     References:
-      `torch.nn.LSTM`; `proj_size` changes nothing.
+      `torch.nn.LSTM`.
     """
-    return _recurrent(hidden_features)
+    return rnn(hidden_features)
 
 
 def gru(hidden_features: int) -> Inits:
@@ -272,47 +265,33 @@ def gru(hidden_features: int) -> Inits:
         kernels ~ U[-bound, bound],         bound = 1 / sqrt(hidden_features)
         biases ~ the sum of two of those:   Triangular[-2 bound, 2 bound]
 
-    Exact for all kernels and for the biases of the gates r and z, where torch adds two
-    and Flax has their sum. The biases of the candidate n are not torch's: Flax gives
-    all biases one initializer, and torch adds the two of n with the reset gate between
-    them, each U[-bound, bound]. In linen these are "in" and "hn", which have sqrt(2)
-    times torch's deviation here; `jinit.plan` can draw them otherwise, by their paths,
-    with "kernel_init" of this function. `nnx.GRUCell` has no bias "hn", and its one of
-    n is the last third of "dense_i", what torch's two come to where r is 1.
+    This is torch's but for the biases of the candidate n, which torch adds with the
+    reset gate between them, each U[-bound, bound]. Flax's cell has one initializer for
+    all biases, so "in" and "hn" of linen get sqrt(2) times torch's deviation here, and
+    torch's own from `jinit.torch.default_rules`. The cell of nnx has one bias of n, the
+    last third of "dense_i": what torch's two come to where r is 1.
 
     Args:
-      hidden_features: The size of the state; the inputs do not count.
+      hidden_features: The size of the state; that of the inputs does not count.
 
     Returns:
       "kernel_init", "recurrent_kernel_init" and "bias_init".
 
     Raises:
-      TypeError: The size is not an integer.
-      ValueError: It is less than 1.
+      ValueError: `hidden_features` is less than 1.
 
     Example:
-      >>> import jax, jax.numpy as jnp, jinit
-      >>> import flax.linen as nn
+      >>> import jinit
+      >>> from flax import nnx
       >>> inits = jinit.torch.gru(hidden_features=100)
-      >>> cell = nn.GRUCell(100, **inits)
-      >>> shape = jax.eval_shape(
-      ...     cell.init, jax.random.key(0), jnp.ones((1, 100)), jnp.ones((1, 30))
-      ... )
-      >>> uniform, triangular = inits["kernel_init"], inits["bias_init"]
-      >>> rules = {
-      ...     "**/in/bias": uniform,
-      ...     "**/hn/bias": uniform,
-      ...     "**/bias": triangular,
-      ...     "**": uniform,
-      ... }
-      >>> params = jinit.plan(shape, rules).init(jax.random.key(0))["params"]
-      >>> print(f"{abs(params['hn']['bias']).max():.2f}")  # 1 / sqrt(100)
-      0.10
+      >>> cell = nnx.GRUCell(30, 100, **inits, rngs=nnx.Rngs(0))
+      >>> print(f"{cell.dense_i.bias[...].std():.2f}")  # sqrt(2) / sqrt(3 · 100)
+      0.08
 
     References:
       `torch.nn.GRU`. `jinit.torch.Stream.gru_cell` draws every bias as torch does.
     """
-    return _recurrent(hidden_features)
+    return rnn(hidden_features)
 
 
 def multihead_attention(features: int, *, packed: bool = True) -> Inits:
@@ -323,9 +302,8 @@ def multihead_attention(features: int, *, packed: bool = True) -> Inits:
         separate     fan_in = the size of theirs,   fan_out = E
         out ~ U[±1 / sqrt(E)],    all biases 0,     E = features
 
-    torch holds the three projections in one matrix if their inputs are of one size, and
-    counts the outputs of all three. The deviation is then sqrt(1/2) of what Xavier's
-    formula gives each.
+    If the inputs of all three have one size, torch holds them in one matrix and counts
+    the outputs of all three: sqrt(1/2) of the deviation of Xavier's formula for each.
 
     Args:
       features: `embed_dim`, the size of the inputs and of the outputs.
@@ -333,14 +311,11 @@ def multihead_attention(features: int, *, packed: bool = True) -> Inits:
         they are unless torch is given `kdim` or `vdim`.
 
     Returns:
-      "kernel_init", "out_kernel_init", "bias_init" and "out_bias_init", for
-      `nn.MultiHeadDotProductAttention` and `nnx.MultiHeadAttention`. Kernels are drawn
-      as matrices, as these layers do, with the axes of the heads and their features in
-      one.
+      "kernel_init", "out_kernel_init", "bias_init" and "out_bias_init". These layers
+      ask for kernels as matrices, with the heads and their features in one axis.
 
     Raises:
-      TypeError: An option is not of its type.
-      ValueError: The size is less than 1.
+      ValueError: `features` is less than 1.
 
     Example:
       >>> import jax, jinit
@@ -353,8 +328,8 @@ def multihead_attention(features: int, *, packed: bool = True) -> Inits:
       0.125
 
     References:
-      `torch.nn.MultiheadAttention` and pytorch#166378 on the packed matrix. The biases
-      of `add_bias_kv` have no counterpart in Flax.
+      `torch.nn.MultiheadAttention` and pytorch#166378 on the packed matrix. Flax has
+      no counterpart to the biases of `add_bias_kv`.
     """
     features = _checks.count("features", features)
     if _checks.flag("packed", packed):
@@ -370,12 +345,11 @@ def multihead_attention(features: int, *, packed: bool = True) -> Inits:
 
 
 def batch_norm() -> Inits:
-    """Describes `torch.nn.BatchNorm1d`, `2d` and `3d`, for `BatchNorm`.
-
-        scale = 1,    bias = 0
+    """Describes `torch.nn.BatchNorm1d`, `2d` and `3d`: a scale of 1, a bias of 0.
 
     Returns:
-      "scale_init" and "bias_init", the defaults of Flax too.
+      "scale_init" and "bias_init", the defaults of Flax too. Not so the `momentum`:
+      Flax's 0.99 is 0.01 in torch's terms, where the default is 0.1.
 
     Example:
       >>> import jinit
@@ -383,48 +357,43 @@ def batch_norm() -> Inits:
       {'scale_init': ones(), 'bias_init': zeros()}
 
     References:
-      `torch.nn.BatchNorm2d`; Flax's `epsilon` is the same, its `momentum` of 0.99 is
-      0.01 in torch's terms, where the default is 0.1.
+      `torch.nn.BatchNorm2d`.
     """
     return {"scale_init": ones(), "bias_init": zeros()}
 
 
 def layer_norm() -> Inits:
-    """Describes `torch.nn.LayerNorm`, for `LayerNorm`.
-
-        scale = 1,    bias = 0
+    """Describes `torch.nn.LayerNorm`: a scale of 1, a bias of 0.
 
     Returns:
-      "scale_init" and "bias_init", the defaults of Flax too.
+      As of `batch_norm`. torch's `eps` is 1e-5; Flax's `epsilon` is 1e-6.
 
     Example:
       >>> import jinit
-      >>> jinit.torch.layer_norm()
-      {'scale_init': ones(), 'bias_init': zeros()}
+      >>> jinit.torch.layer_norm() == jinit.torch.batch_norm()
+      True
 
     References:
-      `torch.nn.LayerNorm`, whose `eps` is 1e-5; Flax's `epsilon` is 1e-6.
+      `torch.nn.LayerNorm`.
     """
-    return {"scale_init": ones(), "bias_init": zeros()}
+    return batch_norm()
 
 
 def group_norm() -> Inits:
-    """Describes `torch.nn.GroupNorm`, for `GroupNorm`.
-
-        scale = 1,    bias = 0
+    """Describes `torch.nn.GroupNorm`: a scale of 1, a bias of 0.
 
     Returns:
-      "scale_init" and "bias_init", the defaults of Flax too.
+      As of `layer_norm`, with the same `eps`.
 
     Example:
       >>> import jinit
-      >>> jinit.torch.group_norm()
-      {'scale_init': ones(), 'bias_init': zeros()}
+      >>> jinit.torch.group_norm() == jinit.torch.layer_norm()
+      True
 
     References:
-      `torch.nn.GroupNorm`, whose `eps` is 1e-5; Flax's `epsilon` is 1e-6.
+      `torch.nn.GroupNorm`.
     """
-    return {"scale_init": ones(), "bias_init": zeros()}
+    return batch_norm()
 
 
 def transformer_encoder_layer(
@@ -444,21 +413,18 @@ def transformer_encoder_layer(
       The initializers of each layer, by torch's name of it.
 
     Raises:
-      TypeError: A size is not an integer.
-      ValueError: It is less than 1.
+      ValueError: A size is less than 1.
 
     Example:
       >>> import jinit
       >>> inits = jinit.torch.transformer_encoder_layer(512)
-      >>> sorted(inits)
-      ['linear1', 'linear2', 'norm1', 'norm2', 'self_attn']
       >>> inits["linear2"] == jinit.torch.linear(2048)
       True
 
     References:
-      `torch.nn.TransformerEncoderLayer`. `torch.nn.TransformerEncoder` copies one,
-      so that all layers start with the same weights, which no initializer does;
-      `torch.nn.Transformer` draws every matrix anew, by `xavier_uniform_`.
+      `torch.nn.TransformerEncoder` copies one layer, so all start with the same
+      weights, which no initializer does; `torch.nn.Transformer` draws every matrix
+      anew, by `xavier_uniform_`.
     """
     return _transformer(("self_attn",), features, mlp_features)
 
@@ -468,29 +434,23 @@ def transformer_decoder_layer(
 ) -> dict[str, Inits]:
     """Describes `torch.nn.TransformerDecoderLayer`, for layers of the same names.
 
-        self_attn, multihead_attn   as of `multihead_attention(features)`
-        linear1, linear2            as of `linear(features)`, `linear(mlp_features)`
-        norm1, norm2, norm3         as of `layer_norm()`
-
     Args:
       features: `d_model`.
       mlp_features: `dim_feedforward`.
 
     Returns:
-      The initializers of each layer, by torch's name of it.
+      As of that layer, with "multihead_attn" and "norm3".
 
     Raises:
-      TypeError: A size is not an integer.
-      ValueError: It is less than 1.
+      ValueError: A size is less than 1.
 
     Example:
       >>> import jinit
-      >>> inits = jinit.torch.transformer_decoder_layer(512)
-      >>> sorted(inits)[2:]
+      >>> sorted(jinit.torch.transformer_decoder_layer(512))[2:]
       ['multihead_attn', 'norm1', 'norm2', 'norm3', 'self_attn']
 
     References:
-      `torch.nn.TransformerDecoderLayer`; see `transformer_encoder_layer`.
+      `torch.nn.TransformerDecoderLayer`.
     """
     return _transformer(("self_attn", "multihead_attn"), features, mlp_features)
 
@@ -501,14 +461,10 @@ class triangular(Initializer):
         W = U + V,    U, V ~ U[-bound / 2, bound / 2],    Var W = bound² / 6
         p(w) = (1 - |w| / bound) / bound
 
-    It is that of the one bias of a layer that has two in torch, each uniform.
+    A bias of Flax that is the sum of two in torch, each uniform, has this distribution.
 
     Args:
       bound: The largest absolute value.
-
-    Raises:
-      TypeError: The bound is not a real number.
-      ValueError: It is not finite, or negative.
 
     Example:
       >>> import jax, jinit
@@ -517,8 +473,8 @@ class triangular(Initializer):
       0.0408 0.10
 
     References:
-      `torch.nn.RNN`, whose `bias_ih` and `bias_hh` are added.
-      `jax.random.triangular` takes both bounds and the mode.
+      `bias_ih` and `bias_hh` of `torch.nn.RNN`. `jax.random.triangular` takes both
+      bounds and the mode.
     """
 
     bound: Number = option(at_least_zero, kw_only=False)
@@ -534,10 +490,9 @@ class zero_row(Combinator):
 
     Args:
       init: The initializer of the whole table.
-      index: The row, along the first axis; from the end where negative.
+      index: The row, along the first axis; a negative one counts from the end.
 
     Raises:
-      TypeError: `init` is not an initializer, or `index` is not an integer.
       ValueError: At the call: the shape has no such row, or `init` refuses it.
 
     Example:
@@ -555,12 +510,7 @@ class zero_row(Combinator):
     index: int = option(_sizes.row, kw_only=False)
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        rows = shape[0] if shape else 0
-        if not -rows <= self.index < rows:
-            raise ValueError(
-                f"index must be one of the {rows} rows of shape {shape}, got "
-                f"{self.index}; count from 0, or from the end with -1."
-            )
+        _sizes.row("index", self.index, shape[0] if shape else 0)
         self._check_within(shape, dtype)
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law | None:
@@ -591,15 +541,6 @@ def _inverse_root(fan_in: int) -> Initializer:
 def _uniform(fan_in: int) -> Inits:
     """Kernel and bias of torch's linear and convolutional layers."""
     return {"kernel_init": _inverse_root(fan_in), "bias_init": _inverse_root(fan_in)}
-
-
-def _recurrent(hidden_features: int) -> Inits:
-    hidden = _checks.count("hidden_features", hidden_features)
-    return {
-        "kernel_init": _inverse_root(hidden),
-        "recurrent_kernel_init": _inverse_root(hidden),
-        "bias_init": triangular(2 / math.sqrt(hidden)),
-    }
 
 
 def _transformer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -12,10 +12,15 @@ from jinit._text import some
 from jinit.model._paths import named_leaves
 from jinit.torch._stream import Stream
 
+if TYPE_CHECKING:
+    import chex
+
 Layer = tuple[str | None, Callable[[Stream], Any]]
 
 
-def like(tree: Any, layers: Iterable[Layer], seed: int | Stream) -> Any:
+def like(
+    tree: chex.ArrayTree, layers: Iterable[Layer], seed: int | Stream
+) -> chex.ArrayTree:
     """Fills the parameters of a Flax model with those that torch would draw.
 
     Args:
@@ -31,8 +36,7 @@ def like(tree: Any, layers: Iterable[Layer], seed: int | Stream) -> Any:
       A tree like the one given.
 
     Raises:
-      TypeError: `layers` is no list, a layer is not such a pair, its function returns
-        nothing, or the seed is none.
+      TypeError: The function of a layer returns no array.
       ValueError: A layer that is not in the tree, an array of another shape or dtype,
         or leaves that no layer gives.
 

@@ -1,4 +1,4 @@
-"""Sizes of torch's layers: what each may be, and the error that says so."""
+"""Sizes of torch's layers and tensors: what each may be, and the error that says so."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def counts(**sizes: Any) -> tuple[int, ...]:
 
 def divided(name: str, size: Any, parts_name: str, parts: Any) -> int:
     """A size over the number of parts that share it, which must divide it."""
-    size, parts = _checks.count(name, size), _checks.count(parts_name, parts)
+    size, parts = counts(**{name: size, parts_name: parts})
     if size % parts:
         raise ValueError(
             f"{name} must be a multiple of {parts_name}, got {name}={size} and "
@@ -42,18 +42,24 @@ def kernel(kernel_size: Any) -> tuple[int, ...]:
 
 
 def row(name: str, value: Any, rows: int | None = None) -> int:
-    """The index of a row, from the front where it is known how many there are."""
+    """The index of a row, which is one of them where it is known how many there are."""
+    remedy = "count rows from 0, or from the end with -1."
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(
-            f"{name} must be an integer, got {value!r}; count rows from 0, or from the "
-            "end with -1."
-        )
+        raise TypeError(f"{name} must be an integer, got {value!r}; {remedy}")
     index = int(value)
-    if rows is None:
-        return index
-    if not -rows <= index < rows:
+    if rows is not None and not -rows <= index < rows:
         raise ValueError(
-            f"{name} must be one of the {rows} rows, got {index}; count from 0, or "
-            "from the end with -1."
+            f"{name} must be one of the {rows} rows, got {index}; {remedy}"
         )
-    return index % rows
+    return index
+
+
+def of_matrix(shape: Any) -> _checks.Shape:
+    """The shape of a tensor that has a fan, in torch's layout."""
+    shape = _checks.check_shape(shape)
+    if len(shape) < 2:
+        raise ValueError(
+            f"shape must have two axes or more, (out, in, *spatial), got {shape}; "
+            "torch refuses fewer too."
+        )
+    return shape

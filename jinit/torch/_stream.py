@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,11 @@ from jinit import _checks
 from jinit.torch import _sizes
 from jinit.torch._tensors import Tensors
 
+if TYPE_CHECKING:
+    import chex
+
 Parameters = dict[str, Any]
+"""Arrays by Flax's names, or those of each layer by its name, as Flax nests them."""
 
 _LINEAR_SLOPE = math.sqrt(5)  # torch's `a`: the bound is then 1 / sqrt(fan_in)
 
@@ -30,8 +34,7 @@ def manual_seed(seed: int) -> Stream:
       A `Stream`, which draws what torch would draw on the CPU after the same seed.
 
     Raises:
-      TypeError: The seed is not an integer.
-      ValueError: It is out of range.
+      ValueError: `seed` is out of that range.
 
     Example:
       >>> import jinit
@@ -52,6 +55,11 @@ class Stream(Tensors):
     others are named after the modules of `torch.nn`. They return the parameters that
     building the module draws, in the same order, in the layout of the Flax layer.
 
+    Their arguments are named as in Flax: the sizes of inputs, outputs and state;
+    `kernel_size`, one for each spatial axis; `groups`, which is `feature_group_count`;
+    `bias`, whether there is one; and the `dtype` of the parameters. Without `bias` that
+    of a recurrent cell is zero.
+
     Example:
       >>> import jax, jinit
       >>> import flax.linen as nn
@@ -67,15 +75,9 @@ class Stream(Tensors):
         out_features: int,
         *,
         bias: bool = True,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> Parameters:
         """Draws `torch.nn.Linear`, for `nn.Dense` or `nnx.Linear`.
-
-        Args:
-          in_features: The size of the inputs.
-          out_features: The size of the outputs.
-          bias: Whether there is one.
-          dtype: Of the parameters.
 
         Returns:
           "kernel" of shape (in, out) and "bias" of shape (out,).
@@ -97,17 +99,9 @@ class Stream(Tensors):
         *,
         groups: int = 1,
         bias: bool = True,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> Parameters:
         """Draws `torch.nn.Conv1d`, `Conv2d` or `Conv3d`, for `nn.Conv` or `nnx.Conv`.
-
-        Args:
-          in_features: The channels of the inputs.
-          out_features: The channels of the outputs.
-          kernel_size: One size for each spatial axis.
-          groups: `feature_group_count` of Flax.
-          bias: Whether there is one.
-          dtype: Of the parameters.
 
         Returns:
           "kernel" of shape (*kernel_size, in / groups, out) and "bias" of shape (out,).
@@ -130,19 +124,12 @@ class Stream(Tensors):
         kernel_size: int | Sequence[int],
         *,
         bias: bool = True,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> Parameters:
         """Draws `torch.nn.ConvTranspose1d`, `2d` or `3d`, for `nn.ConvTranspose`.
 
         Flax applies the kernel the other way round, so it is flipped. torch's padding p
         is Flax's kernel_size - 1 - p on either side.
-
-        Args:
-          in_features: The channels of the inputs.
-          out_features: The channels of the outputs.
-          kernel_size: One size for each spatial axis.
-          bias: Whether there is one.
-          dtype: Of the parameters.
 
         Returns:
           "kernel" of shape (*kernel_size, in, out) and "bias" of shape (out,).
@@ -167,18 +154,12 @@ class Stream(Tensors):
         features: int,
         *,
         padding_idx: int | None = None,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> Parameters:
         """Draws `torch.nn.Embedding`, for `nn.Embed` or `nnx.Embed`.
 
-        Args:
-          num_embeddings: The number of rows.
-          features: The size of one.
-          padding_idx: The row that is zero, if one is.
-          dtype: Of the parameters.
-
         Returns:
-          "embedding" of shape (num_embeddings, features).
+          "embedding" of shape (num_embeddings, features); row `padding_idx` is zero.
 
         Example:
           >>> import jinit
@@ -199,16 +180,9 @@ class Stream(Tensors):
         out_features: int,
         *,
         bias: bool = True,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> Parameters:
         """Draws `torch.nn.Bilinear`.
-
-        Args:
-          in1_features: The size of the first inputs.
-          in2_features: The size of the second inputs.
-          out_features: The size of the outputs.
-          bias: Whether there is one.
-          dtype: Of the parameters.
 
         Returns:
           "kernel" of shape (in1, in2, out), for `einsum("...i,...j,ijo->...o")`, and
@@ -238,18 +212,12 @@ class Stream(Tensors):
         hidden_features: int,
         *,
         bias: bool = True,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> Parameters:
         """Draws `torch.nn.RNNCell`, for `SimpleCell` of flax.linen.
 
         torch adds two biases, and Flax has one, which is their sum. In flax.nnx the
         layers "i" and "h" are called "dense_i" and "dense_h".
-
-        Args:
-          in_features: The size of the inputs.
-          hidden_features: The size of the state.
-          bias: Whether there are biases; without, that of Flax is zero.
-          dtype: Of the parameters.
 
         Returns:
           "i" with the kernel and the bias of the inputs, and "h" with the recurrent
@@ -272,19 +240,13 @@ class Stream(Tensors):
         hidden_features: int,
         *,
         bias: bool = True,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> Parameters:
         """Draws `torch.nn.LSTMCell`, for `nn.LSTMCell` and `nn.OptimizedLSTMCell`.
 
         torch adds two biases, and Flax has one, which is their sum. In flax.nnx the
         layer "if" is called "if_", and `nnx.OptimizedLSTMCell` has the gates "ifgo"
         side by side, in "dense_i" and "dense_h".
-
-        Args:
-          in_features: The size of the inputs.
-          hidden_features: The size of the state.
-          bias: Whether there are biases; without, those of Flax are zero.
-          dtype: Of the parameters.
 
         Returns:
           "ii", "if", "ig", "io" with the kernels of the inputs; "hi", "hf", "hg", "ho"
@@ -308,18 +270,12 @@ class Stream(Tensors):
         hidden_features: int,
         *,
         bias: bool = True,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> Parameters:
         """Draws `torch.nn.GRUCell`, for `GRUCell` of flax.linen.
 
         Where torch adds two biases, in the gates r and z, Flax has their sum. The cell
         of flax.nnx has no bias "hn", and so not all that torch's has.
-
-        Args:
-          in_features: The size of the inputs.
-          hidden_features: The size of the state.
-          bias: Whether there are biases; without, those of Flax are zero.
-          dtype: Of the parameters.
 
         Returns:
           "ir", "iz", "in" with the kernels and the biases of the inputs; "hr", "hz" and
@@ -347,7 +303,7 @@ class Stream(Tensors):
         num_layers: int = 1,
         bidirectional: bool = False,
         bias: bool = True,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> list[Parameters]:
         """Draws `torch.nn.RNN`: as `lstm` does, of cells of `rnn_cell`."""
         sizes = in_features, hidden_features
@@ -363,17 +319,12 @@ class Stream(Tensors):
         num_layers: int = 1,
         bidirectional: bool = False,
         bias: bool = True,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> list[Parameters]:
         """Draws `torch.nn.LSTM`.
 
-        Args:
-          in_features: The size of the inputs.
-          hidden_features: The size of the state.
-          num_layers: Those above the first take the states of both directions.
-          bidirectional: Whether there is a second direction.
-          bias: Whether there are biases; without, those of Flax are zero.
-          dtype: Of the parameters.
+        If it is `bidirectional` the layers above the first take the states of both
+        directions.
 
         Returns:
           The cells, as `lstm_cell` returns them: of each layer that forward in time,
@@ -399,7 +350,7 @@ class Stream(Tensors):
         num_layers: int = 1,
         bidirectional: bool = False,
         bias: bool = True,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> list[Parameters]:
         """Draws `torch.nn.GRU`: as `lstm` does, of cells of `gru_cell`."""
         sizes = in_features, hidden_features
@@ -415,7 +366,7 @@ class Stream(Tensors):
         kdim: int | None = None,
         vdim: int | None = None,
         bias: bool = True,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> Parameters:
         """Draws `torch.nn.MultiheadAttention`.
 
@@ -466,14 +417,12 @@ class Stream(Tensors):
             out["bias"] = self.zeros_((features,), dtype)
         return params | {"out": out}
 
-    def layer_norm(self, features: int, *, dtype: Any = None) -> Parameters:
+    def layer_norm(
+        self, features: int, *, dtype: chex.ArrayDType | None = None
+    ) -> Parameters:
         """Returns `torch.nn.LayerNorm`, `GroupNorm` or `BatchNorm`: ones and zeros.
 
         The running statistics of a `BatchNorm` are those of `batch_stats`.
-
-        Args:
-          features: The size.
-          dtype: Of the parameters.
 
         Returns:
           "scale" and "bias" of shape (features,).
@@ -483,21 +432,16 @@ class Stream(Tensors):
           >>> print(jinit.torch.manual_seed(0).layer_norm(2)["scale"])
           [1. 1.]
         """
-        (size,) = _sizes.counts(features=features)
-        return {
-            "scale": self.ones_((size,), dtype),
-            "bias": self.zeros_((size,), dtype),
-        }
+        shape = _sizes.counts(features=features)
+        return {"scale": self.ones_(shape, dtype), "bias": self.zeros_(shape, dtype)}
 
-    def batch_stats(self, features: int, *, dtype: Any = None) -> Parameters:
+    def batch_stats(
+        self, features: int, *, dtype: chex.ArrayDType | None = None
+    ) -> Parameters:
         """Returns the buffers of `torch.nn.BatchNorm`: zeros and ones.
 
         In linen they are a collection of their own, "batch_stats"; `nnx.BatchNorm`
         holds them beside "scale" and "bias".
-
-        Args:
-          features: The size.
-          dtype: Of the statistics.
 
         Returns:
           "mean" and "var" of shape (features,).
@@ -507,11 +451,8 @@ class Stream(Tensors):
           >>> print(jinit.torch.manual_seed(0).batch_stats(2)["var"])
           [1. 1.]
         """
-        (size,) = _sizes.counts(features=features)
-        return {
-            "mean": self.zeros_((size,), dtype),
-            "var": self.ones_((size,), dtype),
-        }
+        shape = _sizes.counts(features=features)
+        return {"mean": self.zeros_(shape, dtype), "var": self.ones_(shape, dtype)}
 
     def transformer_encoder_layer(
         self,
@@ -519,17 +460,11 @@ class Stream(Tensors):
         num_heads: int,
         mlp_features: int = 2048,
         *,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> Parameters:
         """Draws `torch.nn.TransformerEncoderLayer`.
 
         `torch.nn.TransformerEncoder` copies it, so all its layers start alike.
-
-        Args:
-          features: `d_model`.
-          num_heads: `nhead`.
-          mlp_features: `dim_feedforward`.
-          dtype: Of the parameters.
 
         Returns:
           The parameters of "self_attn", "linear1", "linear2", "norm1" and "norm2".
@@ -549,15 +484,9 @@ class Stream(Tensors):
         num_heads: int,
         mlp_features: int = 2048,
         *,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> Parameters:
         """Draws `torch.nn.TransformerDecoderLayer`: as that of the encoder.
-
-        Args:
-          features: `d_model`.
-          num_heads: `nhead`.
-          mlp_features: `dim_feedforward`.
-          dtype: Of the parameters.
 
         Returns:
           As of the encoder's layer, with "multihead_attn" and "norm3".
@@ -580,8 +509,7 @@ class Stream(Tensors):
         weight = self.kaiming_uniform_(shape, a=_LINEAR_SLOPE, dtype=dtype)
         params = {"kernel": jnp.moveaxis(weight, (0, 1), (-1, -2))}
         if bias:
-            fan_in = math.prod(shape[1:])
-            bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+            bound = 1 / math.sqrt(math.prod(shape[1:]))
             params["bias"] = self.uniform_((out,), -bound, bound, dtype)
         return params
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,12 @@ import numpy as np
 from jinit import _basic, _checks, _identity
 from jinit._checks import check_shape, is_traced
 from jinit.gains._gain import calculate_gain
-from jinit.torch import functional
+from jinit.torch import _sizes, functional
 from jinit.torch._state_bytes import from_bytes, to_bytes
+
+if TYPE_CHECKING:
+    import chex
+    from numpy.typing import ArrayLike
 
 _NO_KEY: Any = None  # for initializers that are not random
 
@@ -53,7 +57,7 @@ class Tensors:
         """
         return to_bytes(self._seed, self._state)
 
-    def set_state(self, state: Any) -> Self:
+    def set_state(self, state: ArrayLike | bytes) -> Self:
         """Goes on from a state, of `get_state` or of `torch.get_rng_state`.
 
         Args:
@@ -63,8 +67,7 @@ class Tensors:
           The stream itself.
 
         Raises:
-          TypeError: It is not bytes.
-          ValueError: It is not the state of a CPU generator.
+          ValueError: The bytes are not the state of a CPU generator.
 
         Example:
           >>> import jinit
@@ -87,50 +90,58 @@ class Tensors:
         return w
 
     def uniform_(
-        self, shape: Any, a: float = 0.0, b: float = 1.0, dtype: Any = None
+        self,
+        shape: chex.Shape,
+        a: float = 0.0,
+        b: float = 1.0,
+        dtype: chex.ArrayDType | None = None,
     ) -> jax.Array:
         """Draws from U[a, b): see `functional.uniform`, which this is, bit for bit."""
         return self._next(functional.uniform(self._state, shape, a, b, dtype))
 
     def normal_(
-        self, shape: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = None
+        self,
+        shape: chex.Shape,
+        mean: float = 0.0,
+        std: float = 1.0,
+        dtype: chex.ArrayDType | None = None,
     ) -> jax.Array:
         """Draws from N(mean, std²): see `functional.normal`."""
         return self._next(functional.normal(self._state, shape, mean, std, dtype))
 
     def trunc_normal_(
         self,
-        shape: Any,
+        shape: chex.Shape,
         mean: float = 0.0,
         std: float = 1.0,
         a: float = -2.0,
         b: float = 2.0,
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> jax.Array:
         """Draws from N(mean, std²) within [a, b]: see `functional.trunc_normal`."""
         drawn = functional.trunc_normal(self._state, shape, mean, std, a, b, dtype)
         return self._next(drawn)
 
     def xavier_uniform_(
-        self, shape: Any, gain: float = 1.0, dtype: Any = None
+        self, shape: chex.Shape, gain: float = 1.0, dtype: chex.ArrayDType | None = None
     ) -> jax.Array:
         """Draws from U[±bound], bound = gain · sqrt(6 / (fan_in + fan_out))."""
         bound = math.sqrt(3) * _xavier_std(shape, gain)
         return self.uniform_(shape, -bound, bound, dtype)
 
     def xavier_normal_(
-        self, shape: Any, gain: float = 1.0, dtype: Any = None
+        self, shape: chex.Shape, gain: float = 1.0, dtype: chex.ArrayDType | None = None
     ) -> jax.Array:
         """Draws from N(0, std²), std = gain · sqrt(2 / (fan_in + fan_out))."""
         return self.normal_(shape, 0.0, _xavier_std(shape, gain), dtype)
 
     def kaiming_uniform_(
         self,
-        shape: Any,
+        shape: chex.Shape,
         a: float = 0.0,
         mode: str = "fan_in",
         nonlinearity: str = "leaky_relu",
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> jax.Array:
         """Draws from U[±bound], bound = gain · sqrt(3 / fan)."""
         bound = math.sqrt(3) * _kaiming_std(shape, a, mode, nonlinearity)
@@ -138,46 +149,60 @@ class Tensors:
 
     def kaiming_normal_(
         self,
-        shape: Any,
+        shape: chex.Shape,
         a: float = 0.0,
         mode: str = "fan_in",
         nonlinearity: str = "leaky_relu",
-        dtype: Any = None,
+        dtype: chex.ArrayDType | None = None,
     ) -> jax.Array:
         """Draws from N(0, std²), std = gain / sqrt(fan)."""
         std = _kaiming_std(shape, a, mode, nonlinearity)
         return self.normal_(shape, 0.0, std, dtype)
 
     def orthogonal_(
-        self, shape: Any, gain: float = 1.0, dtype: Any = None
+        self, shape: chex.Shape, gain: float = 1.0, dtype: chex.ArrayDType | None = None
     ) -> jax.Array:
         """Draws a (semi-)orthogonal matrix: see `functional.orthogonal`."""
         return self._next(functional.orthogonal(self._state, shape, gain, dtype))
 
     def sparse_(
-        self, shape: Any, sparsity: float, std: float = 0.01, dtype: Any = None
+        self,
+        shape: chex.Shape,
+        sparsity: float,
+        std: float = 0.01,
+        dtype: chex.ArrayDType | None = None,
     ) -> jax.Array:
         """Draws columns of which a fraction is zero: see `functional.sparse`."""
         drawn = functional.sparse(self._state, shape, sparsity, std, dtype)
         return self._next(drawn)
 
-    def constant_(self, shape: Any, val: float, dtype: Any = None) -> jax.Array:
+    def constant_(
+        self, shape: chex.Shape, val: float, dtype: chex.ArrayDType | None = None
+    ) -> jax.Array:
         """Fills with a value, and draws nothing."""
         return _basic.constant(val)(_NO_KEY, shape, dtype)
 
-    def ones_(self, shape: Any, dtype: Any = None) -> jax.Array:
+    def ones_(
+        self, shape: chex.Shape, dtype: chex.ArrayDType | None = None
+    ) -> jax.Array:
         """Fills with one, and draws nothing."""
         return _basic.ones()(_NO_KEY, shape, dtype)
 
-    def zeros_(self, shape: Any, dtype: Any = None) -> jax.Array:
+    def zeros_(
+        self, shape: chex.Shape, dtype: chex.ArrayDType | None = None
+    ) -> jax.Array:
         """Fills with zero, and draws nothing."""
         return _basic.zeros()(_NO_KEY, shape, dtype)
 
-    def eye_(self, shape: Any, dtype: Any = None) -> jax.Array:
+    def eye_(
+        self, shape: chex.Shape, dtype: chex.ArrayDType | None = None
+    ) -> jax.Array:
         """Returns the identity matrix, of two axes, and draws nothing."""
         return _identity.eye()(_NO_KEY, shape, dtype)
 
-    def dirac_(self, shape: Any, groups: int = 1, dtype: Any = None) -> jax.Array:
+    def dirac_(
+        self, shape: chex.Shape, groups: int = 1, dtype: chex.ArrayDType | None = None
+    ) -> jax.Array:
         """Returns the kernel that preserves its input, and draws nothing."""
         shape = check_shape(shape)
         if not 3 <= len(shape) <= 5:
@@ -188,12 +213,7 @@ class Tensors:
 
 
 def _fans(shape: Any) -> tuple[int, int]:
-    shape = check_shape(shape)
-    if len(shape) < 2:
-        raise ValueError(
-            f"shape must have two axes or more, (out, in, *spatial), got {shape}; of "
-            "fewer torch counts no fans either."
-        )
+    shape = _sizes.of_matrix(shape)
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
 

@@ -1,8 +1,9 @@
 """What torch's CPU generator draws, as functions of its state.
 
-Each takes a `State` and a shape, and returns an array in torch's layout and the state
-after it. They can be jitted, mapped and scanned; shapes, dtypes and options are static.
-`jinit.torch.manual_seed` returns a stream that keeps the state.
+Each takes a `State` and a shape in torch's layout, (out, in, *spatial), and returns an
+array and the state after it. The dtype is float32, float64 (with `jax_enable_x64`),
+bfloat16 or float16. They can be jitted, mapped and scanned; shapes, dtypes and options
+are static. `jinit.torch.manual_seed` returns a stream that keeps the state.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Any
+from inspect import getfullargspec
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ from jax import lax
 
 from jinit import _checks
 from jinit._checks import Shape, check_dtype, check_range, check_shape
+from jinit.torch import _sizes
 from jinit.torch._mt19937 import (
     State,
     advanced,
@@ -28,7 +31,11 @@ from jinit.torch._mt19937 import (
     words_at,
 )
 
+if TYPE_CHECKING:
+    import chex
+
 Drawn = tuple[jax.Array, State]
+"""What was drawn, and the state after it."""
 
 _DTYPES = ("float32", "float64", "bfloat16", "float16")
 
@@ -43,8 +50,7 @@ def seed(number: int) -> State:
       A state, to give to the functions here.
 
     Raises:
-      TypeError: It is not an integer.
-      ValueError: It is out of range.
+      ValueError: `number` is out of that range.
 
     Example:
       >>> from jinit.torch import functional
@@ -62,7 +68,11 @@ def seed(number: int) -> State:
 
 
 def uniform(
-    state: State, shape: Any, a: float = 0.0, b: float = 1.0, dtype: Any = None
+    state: State,
+    shape: chex.Shape,
+    a: float = 0.0,
+    b: float = 1.0,
+    dtype: chex.ArrayDType | None = None,
 ) -> Drawn:
     """Draws what `torch.Tensor.uniform_` draws, bit for bit.
 
@@ -73,16 +83,15 @@ def uniform(
 
     Args:
       state: The state of the generator.
-      shape: The shape, in torch's layout.
+      shape: In torch's layout.
       a: The lower bound.
       b: The upper bound.
-      dtype: float32, float64 (with `jax_enable_x64`), bfloat16 or float16.
+      dtype: Of the array.
 
     Returns:
       The array and the state after it.
 
     Raises:
-      TypeError: A bound is not a number, or another dtype.
       ValueError: b < a, or a span that is not finite in the dtype.
 
     Example:
@@ -106,7 +115,11 @@ def uniform(
 
 
 def normal(
-    state: State, shape: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = None
+    state: State,
+    shape: chex.Shape,
+    mean: float = 0.0,
+    std: float = 1.0,
+    dtype: chex.ArrayDType | None = None,
 ) -> Drawn:
     """Draws what `torch.Tensor.normal_` draws, to a few units in the last place.
 
@@ -116,17 +129,16 @@ def normal(
 
     Args:
       state: The state of the generator.
-      shape: The shape, in torch's layout.
+      shape: In torch's layout.
       mean: The mean.
       std: The standard deviation.
-      dtype: float32, float64 (with `jax_enable_x64`), bfloat16 or float16.
+      dtype: Of the array.
 
     Returns:
       The array and the state after it.
 
     Raises:
-      TypeError: An option is not a number, or another dtype.
-      ValueError: std < 0.
+      ValueError: std < 0, or an option that is not finite in the dtype.
 
     Example:
       >>> from jinit.torch import functional
@@ -138,26 +150,25 @@ def normal(
     mean, std = _number("mean", mean), _number("std", std, at_least=0)
     for name, value in (("mean", mean), ("std", std)):
         check_range(name, value, dtype)
-    size = math.prod(shape)
+    size, real = math.prod(shape), _real(dtype)
     if size < 16:
         blocks = blocks_after(state, 4 * -(-size // 2))
         options = np.float64(mean), np.float64(std)
         return _few_normals(state, blocks, *options, shape=shape, dtype=dtype)
     count = _tail_start(size, dtype) + (16 * _words(dtype) if size % 16 else 0)
-    blocks, real = blocks_after(state, count), _real(dtype)
-    options = real(mean), real(std)
-    w = _normal(blocks, state.used, *options, shape=shape, dtype=dtype)
+    blocks = blocks_after(state, count)
+    w = _normal(blocks, state.used, real(mean), real(std), shape=shape, dtype=dtype)
     return w, advanced(state, blocks, count)
 
 
 def trunc_normal(
     state: State,
-    shape: Any,
+    shape: chex.Shape,
     mean: float = 0.0,
     std: float = 1.0,
     a: float = -2.0,
     b: float = 2.0,
-    dtype: Any = None,
+    dtype: chex.ArrayDType | None = None,
 ) -> Drawn:
     """Draws what `torch.nn.init.trunc_normal_` draws since torch 2.13, by rejection.
 
@@ -168,19 +179,18 @@ def trunc_normal(
 
     Args:
       state: The state of the generator.
-      shape: The shape, in torch's layout.
+      shape: In torch's layout.
       mean: That of the normal distribution before truncation.
       std: Its standard deviation.
       a: The lower bound, absolute.
       b: The upper bound, absolute.
-      dtype: float32, float64 (with `jax_enable_x64`), bfloat16 or float16.
+      dtype: Of the array.
 
     Returns:
       The array and the state after it.
 
     Raises:
-      TypeError: An option is not a number, or another dtype.
-      ValueError: std <= 0, or bounds that are not in order.
+      ValueError: std <= 0, or a > b.
 
     Example:
       >>> from jinit.torch import functional
@@ -197,31 +207,35 @@ def trunc_normal(
     return draw(check_state(state), shape, mean, std, a, b, dtype)
 
 
-def orthogonal(state: State, shape: Any, gain: float = 1.0, dtype: Any = None) -> Drawn:
+def orthogonal(
+    state: State,
+    shape: chex.Shape,
+    gain: float = 1.0,
+    dtype: chex.ArrayDType | None = None,
+) -> Drawn:
     """Draws what `torch.nn.init.orthogonal_` draws, up to the rounding of a QR.
 
     Args:
       state: The state of the generator.
-      shape: The shape, in torch's layout: (rows, ...), the rest of it the columns.
+      shape: In torch's layout.
       gain: Factor of the singular values.
-      dtype: float32, or float64 (with `jax_enable_x64`).
+      dtype: float32 or float64.
 
     Returns:
       The array and the state after it.
 
     Raises:
-      TypeError: `gain` is not a number, or another dtype.
+      TypeError: A dtype of 16 bits, of which there is no QR.
       ValueError: A shape of fewer than two axes.
 
     Example:
       >>> from jinit.torch import functional
-      >>> w, state = functional.orthogonal(functional.seed(0), (3, 5))
+      >>> w, state = functional.orthogonal(functional.seed(0), (2, 5))
       >>> print(abs(w @ w.T).round(3))
-      [[1. 0. 0.]
-       [0. 1. 0.]
-       [0. 0. 1.]]
+      [[1. 0.]
+       [0. 1.]]
     """
-    shape, dtype = _at_least_2d(shape), _check_real(dtype)
+    shape, dtype = _sizes.of_matrix(shape), _check_real(dtype)
     gain = _number("gain", gain)
     if dtype not in (np.float32, np.float64):
         raise TypeError(
@@ -239,7 +253,11 @@ def orthogonal(state: State, shape: Any, gain: float = 1.0, dtype: Any = None) -
 
 
 def sparse(
-    state: State, shape: Any, sparsity: float, std: float = 0.01, dtype: Any = None
+    state: State,
+    shape: chex.Shape,
+    sparsity: float,
+    std: float = 0.01,
+    dtype: chex.ArrayDType | None = None,
 ) -> Drawn:
     """Draws what `torch.nn.init.sparse_` draws from the default generator.
 
@@ -248,14 +266,13 @@ def sparse(
       shape: (rows, columns).
       sparsity: The fraction of each column that is zero, rounded up.
       std: Standard deviation of the others.
-      dtype: float32, float64 (with `jax_enable_x64`), bfloat16 or float16.
+      dtype: Of the array.
 
     Returns:
       The array and the state after it.
 
     Raises:
-      TypeError: An option is not a number, or another dtype.
-      ValueError: A shape of other than two axes, or an option out of its range.
+      ValueError: A shape of other than two axes, `sparsity` not in [0, 1], or std < 0.
 
     Example:
       >>> from jinit.torch import functional
@@ -274,10 +291,11 @@ def sparse(
     w, state = normal(state, shape, std=std, dtype=dtype)
     if 0 in shape:
         return w, state
-    blocks = blocks_after(state, columns * (rows - 1))
+    count = columns * (rows - 1)
+    blocks = blocks_after(state, count)
     order = _permutations(blocks, state.used, count=columns, size=rows)
     w = w.at[order[:, :zeros], np.arange(columns)[:, None]].set(0)
-    return w, advanced(state, blocks, columns * (rows - 1))
+    return w, advanced(state, blocks, count)
 
 
 def _check_real(dtype: Any) -> np.dtype:
@@ -295,16 +313,6 @@ def _number(name: str, value: Any, **rule: Any) -> float:
             "Python number."
         )
     return _checks.number(name, value, **rule)
-
-
-def _at_least_2d(shape: Any) -> Shape:
-    shape = check_shape(shape)
-    if len(shape) < 2:
-        raise ValueError(
-            f"shape must have two axes or more, (out, in, ...), got {shape}; torch "
-            "refuses vectors too."
-        )
-    return shape
 
 
 def _real(dtype: np.dtype) -> type[np.floating]:
@@ -330,18 +338,16 @@ def _normal_cdf(x: float) -> float:
 # Compiled, in double precision where torch has it.
 
 
-def _compiled(*static: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        jitted = jax.jit(function, static_argnames=static)
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Jits a function; what it takes by keyword alone is static."""
+    jitted = jax.jit(function, static_argnames=getfullargspec(function).kwonlyargs)
 
-        @wraps(function)
-        def call(*args: Any, **options: Any) -> Any:
-            with jax.enable_x64(True):
-                return jitted(*args, **options)
+    @wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        with jax.enable_x64(True):
+            return jitted(*args, **options)
 
-        return call
-
-    return decorate
+    return call
 
 
 def _unit(words: jax.Array, dtype: Any) -> jax.Array:
@@ -354,7 +360,7 @@ def _unit(words: jax.Array, dtype: Any) -> jax.Array:
     return bits.astype(np.float32) * np.float32(2.0**-24)
 
 
-@_compiled("shape", "dtype")
+@_compiled
 def _uniform(
     blocks: jax.Array, start: Any, a: Any, b: Any, *, shape: Shape, dtype: np.dtype
 ) -> jax.Array:
@@ -367,7 +373,7 @@ def _uniform(
     return jnp.where(w >= b.astype(dtype), a.astype(dtype), w).reshape(shape)
 
 
-@_compiled("shape", "dtype")
+@_compiled
 def _normal(
     blocks: jax.Array, start: Any, mean: Any, std: Any, *, shape: Shape, dtype: np.dtype
 ) -> jax.Array:
@@ -437,7 +443,7 @@ def _sin_cos(angle: jax.Array) -> tuple[jax.Array, jax.Array]:
     )
 
 
-@_compiled("shape", "dtype")
+@_compiled
 def _few_normals(
     state: State, blocks: jax.Array, mean: Any, std: Any, *, shape: Shape, dtype: Any
 ) -> Drawn:
@@ -509,7 +515,7 @@ def _accepted(
     return w, state
 
 
-@_compiled()
+@_compiled
 def _rejected(w: jax.Array, u: jax.Array, mean: Any, std: Any, peak: Any) -> jax.Array:
     """In the dtype of the tensor, to which torch rounds after each step."""
     kind = jnp.finfo(w.dtype)
@@ -524,7 +530,7 @@ def _rejected(w: jax.Array, u: jax.Array, mean: Any, std: Any, peak: Any) -> jax
     return rounded(jnp.log(u.astype(mean.dtype))) > x
 
 
-@_compiled("count", "size")
+@_compiled
 def _permutations(blocks: jax.Array, start: Any, *, count: int, size: int) -> jax.Array:
     """Several `torch.randperm(size)`, one after another: (count, size)."""
     if size == 1:  # nothing is drawn
