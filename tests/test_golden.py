@@ -59,32 +59,39 @@ def test_calculate_gain_is_the_gain_of_torch(case):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("case", cases("fans"))
-def test_fans_are_those_torch_counts(case, layout):
-    shape, axes = to_layout(layout, case["shape"])
-    assert jinit.fans(shape, **axes) == tuple(case["fans"])
+def test_fans_are_those_torch_counts(layout):
+    for case in GOLDEN["fans"]:
+        shape, axes = to_layout(layout, case["shape"])
+        assert jinit.fans(shape, **axes) == tuple(case["fans"]), case
 
 
 UNITS = {"uniform": jinit.uniform(a=-1.0, b=1.0), "normal": jinit.normal()}
 
 
+def check_scales(layout, dtype, within):
+    for case in GOLDEN["scales"]:
+        shape, axes = to_layout(layout, case["shape"])
+        init = getattr(jinit, case["name"])(**case["options"], **axes)
+        ours = scale_of(init, UNITS[case["name"].split("_")[1]], shape, dtype)
+        assert ours == pytest.approx(case["scale"], rel=within), case
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("case", cases("scales"))
-def test_scale_is_what_torch_asks_of_its_generator(case, layout):
-    shape, axes = to_layout(layout, case["shape"])
-    init = getattr(jinit, case["name"])(**case["options"], **axes)
-    unit = UNITS[case["name"].split("_")[1]]
-    ours = scale_of(init, unit, shape, "float32")
-    assert ours == pytest.approx(case["scale"], rel=1e-6)
+def test_scales_are_what_torch_asks_of_its_generator(layout):
+    check_scales(layout, "float32", 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("case", cases("scales"))
-def test_scale_in_float64_is_that_of_torch_to_the_last_digits(case):
-    init = getattr(jinit, case["name"])(**case["options"], **IN_TORCH)
-    unit = UNITS[case["name"].split("_")[1]]
-    ours = scale_of(init, unit, tuple(case["shape"]), "float64")
-    assert ours == pytest.approx(case["scale"], rel=1e-14)
+def test_scales_in_float64_are_those_of_torch_to_the_last_digits():
+    check_scales("torch", "float64", 1e-14)
+
+
+def test_a_scale_off_by_little_is_refused(monkeypatch):
+    off = [case | {"scale": case["scale"] * (1 + 3e-6)} for case in GOLDEN["scales"]]
+    monkeypatch.setitem(GOLDEN, "scales", off[:1])
+    with pytest.raises(AssertionError):
+        check_scales("torch", "float32", 1e-6)
 
 
 @pytest.mark.parametrize("case", cases("eye"))
@@ -103,13 +110,13 @@ def test_dirac_has_its_ones_where_torch_has_them(case, layout, key):
     np.testing.assert_array_equal(to_torch(layout, ours), expected)
 
 
-@pytest.mark.parametrize("case", cases("fills"))
-def test_fill_stores_the_number_that_torch_stores(case, key):
-    with jax.enable_x64(case["dtype"] == "float64"):
-        init = getattr(jinit, case["name"])(*case["value"])
-        ours = init(key, (2,), case["dtype"])
-    assert ours.dtype == case["dtype"]
-    np.testing.assert_array_equal(as_double(ours), np.full(2, case["stored"]))
+def test_fills_store_the_numbers_that_torch_stores(key):
+    for case in GOLDEN["fills"]:
+        with jax.enable_x64(case["dtype"] == "float64"):
+            init = getattr(jinit, case["name"])(*case["value"])
+            ours = init(key, (2,), case["dtype"])
+        assert ours.dtype == case["dtype"], case
+        assert as_double(ours).tolist() == [case["stored"]] * 2, case
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -75,32 +75,48 @@ def test_each_name_is_exported_once():
     assert max(collections.Counter(map(id, values)).values()) == 1
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_each_name_is_documented_with_an_example(name):
-    value = PUBLIC[name]
-    documentation = inspect.getdoc(value)
-    assert documentation
-    if name in DROP_IN:
-        return
-    assert doctest.DocTestFinder(recurse=False).find(value, name)[0].examples
-    if inspect.isfunction(value):
-        sections = ["Returns:"]
-        sections += ["Args:", "Raises:"] if inspect.signature(value).parameters else []
-        assert [s for s in sections if s not in documentation] == []
+def sections_missing(name, value):
+    """What the docstring of a public name lacks."""
+    documentation = inspect.getdoc(value) or ""
+    if not documentation or name in DROP_IN:
+        return [] if documentation else ["a docstring"]
+    sections = ["Returns:"] if inspect.isfunction(value) else []
+    if sections and inspect.signature(value).parameters:
+        sections += ["Args:", "Raises:"]
+    missing = [section for section in sections if section not in documentation]
+    found = doctest.DocTestFinder(recurse=False).find(value, name)
+    return missing if found[0].examples else [*missing, "an example"]
 
 
-@pytest.mark.parametrize("name", CALLABLES)
-def test_each_parameter_and_result_is_typed(name):
-    signature = inspect.signature(CALLABLES[name])
-    missing = inspect.Parameter.empty
+def untyped(function):
+    """The parameters, and perhaps the result, that have no type."""
+    signature, missing = inspect.signature(function), inspect.Parameter.empty
     parameters = [p for p in signature.parameters.values() if p.name != "self"]
-    assert [p.name for p in parameters if p.annotation is missing] == []
-    assert signature.return_annotation is not missing
+    names = [p.name for p in parameters if p.annotation is missing]
+    return names + ["return"] * (signature.return_annotation is missing)
 
 
-@pytest.mark.parametrize("name", CALLABLES)
-def test_each_method_is_documented(name):
-    assert inspect.getdoc(CALLABLES[name])
+def test_each_name_is_documented_with_an_example():
+    missing = {name: sections_missing(name, value) for name, value in PUBLIC.items()}
+    assert {name: lacks for name, lacks in missing.items() if lacks} == {}
+
+
+def test_each_parameter_and_result_is_typed():
+    missing = {name: untyped(function) for name, function in CALLABLES.items()}
+    assert {name: lacks for name, lacks in missing.items() if lacks} == {}
+
+
+def test_each_method_is_documented():
+    assert [name for name, each in CALLABLES.items() if not inspect.getdoc(each)] == []
+
+
+def test_what_is_neither_documented_nor_typed_is_noticed():
+    def bare(a, b: int): ...
+
+    assert sections_missing("bare", bare) == ["a docstring"]
+    bare.__doc__ = "Does nothing.\n\nReturns:\n  None."
+    assert sections_missing("bare", bare) == ["Args:", "Raises:", "an example"]
+    assert untyped(bare) == ["a", "return"]
 
 
 # An initializer of each name, and an object of every other class.
