@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -126,8 +126,7 @@ def truncated_normal(
     They lie `low` and `high` standard deviations from the mean. Their absolute values,
     if given as `bounds`, are kept to where scaling would round beyond them.
     """
-    ends = [_erf_end(bound, real_dtype(dtype)) for bound in (low, high)]
-    args = (key, mean, std, (low, high), ends, bounds)
+    args = (key, mean, std, (low, high), bounds)
     central, tail = (
         partial(_truncated, shape=shape, dtype=dtype, standard=standard)
         for standard in (_central_normal, _tail_normal)
@@ -147,7 +146,6 @@ def _truncated(
     mean: Number,
     std: Number,
     limits: tuple[Number, Number],
-    ends: list[Any],
     bounds: tuple[Number, Number] | None,
     *,
     shape: Shape,
@@ -155,14 +153,14 @@ def _truncated(
     standard: Callable[..., jax.Array],
 ) -> jax.Array:
     """Draws from the standard normal in one of two ways, scales and adds the mean."""
-    mean, std, low, high, *ends = _scalars(dtype, mean, std, *limits, *ends)
+    mean, std, low, high = _scalars(dtype, mean, std, *limits)
     # Farther out all bounds are alike, and squares still finite.
     low, high = (jnp.clip(bound, -1e18, 1e18) for bound in (low, high))
 
     inner, outer = lax.stop_gradient((low, high))
     inside = jnp.nextafter(inner, outer), jnp.nextafter(outer, inner)
     parts = [
-        jnp.clip(standard(u, low, high, ends), *inside)
+        jnp.clip(standard(u, low, high), *inside)
         for u in units(key, shape, dtype)
     ]
     if jnp.issubdtype(dtype, np.complexfloating):
@@ -184,36 +182,25 @@ def _normal(u: jax.Array, std: Any = 1) -> jax.Array:
     return (root * std) * lax.erf_inv(u)
 
 
-def _erf_end(bound: Number, dtype: np.dtype) -> Any:
+def _erf_end(bound: jax.Array) -> jax.Array:
     """The error function of a bound in standard deviations, kept within ±1.
 
     Wide bounds round to erf = ±1, whose inverse is infinite: hence the ends are kept
-    within the numbers next to ±1, as those of `_normal` are. Of a known bound it is
-    computed ahead: of a constant XLA would compute it with another last bit.
+    within the numbers next to ±1, as those of `_normal` are.
     """
-    return (_erf if is_traced(bound) else _known_erf)(bound, dtype)
-
-
-@partial(jax.jit, static_argnums=1)
-def _erf(bound: Number, dtype: np.dtype) -> jax.Array:
-    outermost = -_above_minus_one(dtype)
-    erf = lax.erf(jnp.asarray(bound, dtype) / np.array(math.sqrt(2), dtype))
+    outermost = -_above_minus_one(bound.dtype)
+    erf = lax.erf(bound / np.array(math.sqrt(2), bound.dtype))
     return jnp.clip(erf, -outermost, outermost)
 
 
-@lru_cache
-def _known_erf(bound: float, dtype: np.dtype) -> np.ndarray:
-    with jax.ensure_compile_time_eval():
-        return np.asarray(_erf(bound, dtype))[()]
-
-
-def _central_normal(u: jax.Array, low: Any, high: Any, ends: list[Any]) -> jax.Array:
+def _central_normal(u: jax.Array, low: Any, high: Any) -> jax.Array:
     """Inverts the error function, as `jax.random.truncated_normal` does."""
-    start, end = ends
+    # Opaque, like the options: XLA would compute what is linear in u in another order.
+    start, end = lax.optimization_barrier((_erf_end(low), _erf_end(high)))
     return lax.erf_inv(_between(start, end, u)) * np.array(math.sqrt(2), u.dtype)
 
 
-def _tail_normal(u: jax.Array, low: Any, high: Any, ends: list[Any]) -> jax.Array:
+def _tail_normal(u: jax.Array, low: Any, high: Any) -> jax.Array:
     """Inverts the logarithm of the survival function S, in the distance from the bound.
 
     With `log S(near + d) / S(near)` drawn, Newton's method finds d. It starts from the
