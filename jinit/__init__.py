@@ -50,7 +50,12 @@ from jinit._orthogonal import (
 )
 
 # Several kernels in one array; fans and gains; to JSON and back.
-from jinit._combine import blocks as blocks, stack as stack, with_dtype as with_dtype
+from jinit._combine import (
+    blocks as blocks,
+    haiku as haiku,
+    stack as stack,
+    with_dtype as with_dtype,
+)
 from jinit._fans import Fans as Fans, einsum_axes as einsum_axes, fans as fans
 from jinit.gains._gain import gain as gain
 from jinit._config import deserialize as deserialize, serialize as serialize

@@ -13,14 +13,15 @@ import numpy as np
 from jinit import _bits, _checks, _draws
 from jinit._checks import Number, Shape, at_least_zero, check_range, number
 from jinit._initializer import Initializer, Uncalled, option
-from jinit.laws import Law, Mixture, Normal, Point, Truncated, Uniform
+from jinit._value import FrozenArray
+from jinit.laws import Law, Mixture, Moments, Normal, Point, Truncated, Uniform
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-def _nested_tuples(name: str, value: Any) -> Any:
-    """Numbers in any nesting as tuples of Python numbers, refusing everything else."""
+def _numbers(name: str, value: Any) -> Any:
+    """A Python number, or an array of numbers as a value."""
     if _checks.is_traced(value):
         return value
     try:
@@ -31,21 +32,17 @@ def _nested_tuples(name: str, value: Any) -> Any:
         raise TypeError(
             f"{name} must be a number or an array of numbers, got {value!r}."
         )
-    if not np.isfinite(array.astype(np.complex128)).all():
+    if jnp.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {value!r}.")
-
-    def freeze(item: Any) -> Any:
-        return tuple(map(freeze, item)) if isinstance(item, list) else item
-
-    return freeze(array.tolist())
+    return FrozenArray(array) if array.shape else array.item()
 
 
 class constant(Initializer):
     """Fills with one value, or with values that broadcast to the shape.
 
     Args:
-      value: A finite number, or nested sequences or an array of them, meant to be
-        small: they are kept as nested tuples, so that the initializer stays a value.
+      value: A finite number, or nested sequences or an array of them, which are
+        copied: a table of pretrained embeddings may be a constant.
 
     Returns:
       An initializer, of integer, bool and complex dtypes too. Narrow floating dtypes
@@ -67,7 +64,7 @@ class constant(Initializer):
       `torch.nn.init.constant_` and `jax.nn.initializers.constant`, which rejects lists.
     """
 
-    value: ArrayLike = option(_nested_tuples, kw_only=False)
+    value: ArrayLike = option(_numbers, kw_only=False)
     _random = False
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
@@ -85,15 +82,24 @@ class constant(Initializer):
             check_range("value", largest, dtype)
         _checks.check_exact("value", self.value, dtype)
 
+    def _values(self) -> tuple[Any, ...]:
+        known = isinstance(self.value, int | float | complex)
+        return (self.value, str(complex(self.value)) if known else "")  # 0.0 and -0.0
+
     def _law(self, shape: Shape, dtype: np.dtype) -> Law:
-        values, counts = np.unique(np.array(self.value), return_counts=True)
+        values, counts = np.unique(np.asarray(self.value), return_counts=True)
         if len(values) == 1:
             return Point(values.item())
+        if len(values) > 100:
+            w = np.asarray(self.value, dtype)
+            return Moments(w.mean().item(), w.std().item())
         shares, points = (counts / counts.sum()).tolist(), map(Point, values.tolist())
         return Mixture(tuple(zip(shares, points, strict=True)))
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        return jnp.broadcast_to(_draws.cast(self.value, dtype), shape)
+        known = not _checks.is_traced(self.value)
+        value = np.asarray(self.value) if known else self.value
+        return jnp.broadcast_to(_draws.cast(value, dtype), shape)
 
 
 class zeros(Uncalled):

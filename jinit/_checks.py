@@ -225,12 +225,20 @@ def resolve_axes(
 def check_shape(shape: Any) -> Shape:
     """Returns a shape as a tuple of ints."""
     try:
-        if isinstance(shape, str | bytes | Set | Mapping):
+        if isinstance(shape, str | bytes | bool | Set | Mapping):
             raise TypeError
-        sizes = tuple(operator.index(size) for size in shape)
+        each = (shape,) if hasattr(shape, "__index__") and not np.ndim(shape) else shape
+        sizes = tuple(operator.index(size) for size in each)
     except TypeError:
+        remedy = "."
+        if isinstance(shape, np.dtype | type):
+            remedy = (
+                ": called as Haiku calls it, with (shape, dtype); give it "
+                "w_init=jinit.haiku(init)."
+            )
         raise TypeError(
-            f"shape must be a sequence of integers, such as (784, 256), got {shape!r}."
+            "shape must be a sequence of integers, such as (784, 256), got "
+            f"{shape!r}{remedy}"
         ) from None
     if any(size < 0 for size in sizes):
         raise ValueError(f"shape must not have negative sizes, got {shape!r}.")
@@ -288,11 +296,21 @@ def check_keys(key: Any) -> jax.Array:
         if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.wrap_key_data(key)
     except (TypeError, ValueError):
-        raise TypeError(
-            f"key must be a JAX random key, got {key!r}; make one with "
-            "jax.random.key(0)."
-        ) from None
+        raise TypeError(_not_a_key(key)) from None
     return key
+
+
+def _not_a_key(key: Any) -> str:
+    """What is said of a key that is none, with what is likely meant."""
+    kind = type(key)
+    if kind.__module__.startswith("flax.nnx"):
+        got, remedy = kind.__name__, "call the stream of keys: rngs.params()"
+    elif getattr(key, "dtype", None) == np.uint32 and key.shape[-1:] == (4,):
+        got = f"{key!r}, whose four words are a key of another generator"
+        remedy = "say which: jax.random.wrap_key_data(key, impl='rbg')"
+    else:
+        got, remedy = repr(key), "make one with jax.random.key(0)"
+    return f"key must be a JAX random key, got {got}; {remedy}."
 
 
 def check_key(key: Any) -> jax.Array:

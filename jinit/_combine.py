@@ -7,6 +7,7 @@ kernels are independent, they are what it draws from `jax.random.split(key, n)`.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -109,6 +110,39 @@ class Combinator(Initializer):
         known = isinstance(self.init, Hashable) and not self._is_traced()
         program = _compiled if known else _independent
         return program(key, self.init, n, within, dtype, axis, shape)
+
+
+def haiku(init: Init) -> Callable[..., jax.Array]:
+    """Makes an initializer one of Haiku, which calls it with `(shape, dtype)`.
+
+    Args:
+      init: An initializer.
+
+    Returns:
+      A function `(shape, dtype)`. What is drawn has Haiku's next key, as the weights of
+      Haiku's own initializers have; what is not takes none.
+
+    Raises:
+      TypeError: `init` is not an initializer.
+
+    Example:
+      >>> import jinit
+      >>> w_init = jinit.haiku(jinit.he_normal())  # hk.Linear(256, w_init=w_init)
+      >>> print(jinit.haiku(jinit.zeros)((3,), "float32"))
+      [0. 0. 0.]
+
+    References:
+      `hk.initializers`, all of which `docs/coming-from-jax.md` lists beside jinit's.
+    """
+    return partial(_drawn_in_haiku, check_init("init", init, "jinit.haiku({})"))
+
+
+def _drawn_in_haiku(init: Init, shape: Shape, dtype: Any) -> jax.Array:
+    if not getattr(init, "_random", True):
+        return init(None, shape, dtype)
+    import haiku  # which calls this, and so is there
+
+    return init(haiku.next_rng_key(), shape, dtype)
 
 
 class stack(Combinator):

@@ -13,6 +13,7 @@ import jax
 from jinit._checks import is_traced, nearest, number
 from jinit._initializer import Initializer
 from jinit._text import VERSION
+from jinit._value import FrozenArray
 
 
 def serialize(init: Callable[..., jax.Array]) -> dict[str, Any]:
@@ -137,7 +138,9 @@ def to_plain(name: str, value: Any) -> Any:
             f"{name} must be a number or a name to be serialized, got {value!r}; give "
             f"the number: jinit.gain({name})."
         )
-    if isinstance(value, tuple):
+    if isinstance(value, FrozenArray):
+        return to_plain(name, value.tolist())
+    if isinstance(value, tuple | list):
         return [to_plain(name, item) for item in value]
     if isinstance(value, complex):
         return {"real": value.real, "imag": value.imag}

@@ -160,8 +160,7 @@ def _truncated(
     inner, outer = lax.stop_gradient((low, high))
     inside = jnp.nextafter(inner, outer), jnp.nextafter(outer, inner)
     parts = [
-        jnp.clip(standard(u, low, high), *inside)
-        for u in units(key, shape, dtype)
+        jnp.clip(standard(u, low, high), *inside) for u in units(key, shape, dtype)
     ]
     if jnp.issubdtype(dtype, np.complexfloating):
         return mean.astype(dtype) + std.astype(dtype) * _complex(parts, dtype)

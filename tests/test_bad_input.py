@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jinit
@@ -74,7 +75,7 @@ FACTORY = [
     ('calculate_gain("relu", 0.1)', ValueError, "leave it out"),
     ('calculate_gain("leaky_relu", "a")', TypeError, "param must be"),
     ("fans((3,))", ValueError, r"shape \(3,\) has no axis -2"),
-    ("fans(3)", TypeError, "shape must be a sequence"),
+    ("fans(3.0)", TypeError, "shape must be a sequence"),
     ("fans((4, 4), groups=3)", ValueError, "groups must divide"),
     ("fans((4, 4), transposed=1)", TypeError, "transposed must be True or False"),
     ("he_normal(transposed=None)", TypeError, "transposed must be True or False"),
@@ -257,12 +258,15 @@ CALL = [
     (jinit.constant(1e39), ((3,), "bfloat16"), ValueError, "value must be at most"),
     (jinit.uniform(a=-3e38, b=3e38), ((3,),), ValueError, "b - a must be at most"),
     (jinit.constant([1, 2, 3]), ((2,),), ValueError, "does not broadcast"),
+    (jinit.lecun_normal(), (jnp.float32,), TypeError, r"w_init=jinit.haiku\(init\)"),
+    (jinit.lecun_normal(), (np.dtype("f4"),), TypeError, r"jinit.haiku\(init\)"),
+    (jinit.zeros(), (True,), TypeError, "shape must be a sequence of integers"),
     (jinit.constant([[1, 2]]), ((2,),), ValueError, "does not broadcast"),
     (jinit.constant(0.5), ((2,), int), ValueError, "value must be exact"),
     (jinit.constant(300), ((2,), "int8"), ValueError, "exact in dtype int8, got 300"),
     (jinit.constant(2), ((2,), bool), ValueError, "exact in dtype bool"),
     (jinit.constant(1j), ((2,), "float32"), ValueError, "complex dtype"),
-    (jinit.normal(), (3,), TypeError, "shape must be a sequence .*got 3"),
+    (jinit.normal(), (3.0,), TypeError, "shape must be a sequence .*got 3.0"),
     (jinit.normal(), ((3.0,),), TypeError, "shape must be a sequence of integers"),
     (jinit.normal(), ("ab",), TypeError, "shape must be a sequence of integers"),
     (jinit.normal(), (None,), TypeError, "shape must be a sequence of integers"),
@@ -284,6 +288,10 @@ KEYS = [
     (np.ones(2), "jax.random.key(0)"),
     (jnp.ones(3, jnp.uint32), "jax.random.key(0)"),
     (jax.ShapeDtypeStruct((2,), jnp.uint32), "jax.random.key(0)"),
+    (jnp.zeros(4, jnp.uint32), "jax.random.wrap_key_data(key, impl='rbg')"),
+    (nnx.Rngs(0), "rngs.params()"),
+    (nnx.Rngs(0).params, "rngs.params()"),
+    (nnx.Rngs(0).params.key, "rngs.params()"),
     (jax.random.split(KEY), "jax.vmap"),
     (jax.random.split(jax.random.PRNGKey(0)), "jax.vmap"),
 ]
@@ -318,7 +326,11 @@ def test_a_traced_value_of_a_kind_that_the_dtype_cannot_hold_is_refused(value, d
         jax.eval_shape(lambda v: jinit.constant(v)(KEY, (2,), dtype), value)
 
 
-@pytest.mark.parametrize(("not_a_key", "remedy"), KEYS, ids=[str(k) for k, _ in KEYS])
+@pytest.mark.parametrize(
+    ("not_a_key", "remedy"),
+    KEYS,
+    ids=[f"{type(k).__name__}{i}" for i, (k, _) in enumerate(KEYS)],
+)
 def test_a_key_that_is_not_one_key_is_refused(not_a_key, remedy):
     with pytest.raises((TypeError, ValueError), match=re.escape(remedy)):
         jinit.normal()(not_a_key, (3,))

@@ -251,7 +251,7 @@ BAD = [
         "std must be known",
     ),
     (lambda: stream().uniform_((-1,)), ValueError, "negative sizes"),
-    (lambda: stream().uniform_(3), TypeError, "shape must be"),
+    (lambda: stream().uniform_(3.0), TypeError, "shape must be"),
     (lambda: stream().uniform_((3,), dtype="int32"), TypeError, "got int32"),
     (lambda: stream().normal_((3,), dtype="complex64"), TypeError, "got complex64"),
     (lambda: stream().normal_((3,), dtype="float8_e4m3fn"), TypeError, "float8"),
@@ -320,3 +320,13 @@ def test_the_row_of_the_padding_is_zero_and_drawn(row):
 def test_double_precision_without_it_is_refused_or_warned_of_as_by_jax():
     with pytest.raises((TypeError, ValueError, UserWarning)):
         stream().normal_((3,), dtype="float64")
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_stream_is_of_float32_whatever_x64_says():
+    stream = jinit.torch.manual_seed(42)
+    drawn = stream.uniform_((3,))  # torch.manual_seed(42); torch.rand(3)
+    np.testing.assert_allclose(drawn, [0.88226926, 0.91500396, 0.38286376], rtol=1e-7)
+    filled = stream.zeros_((2,)), stream.eye_((2, 2)), stream.constant_((2,), 0.5)
+    layer = jax.tree.leaves(stream.lstm_cell(3, 4))
+    assert {w.dtype.name for w in (drawn, *filled, *layer)} == {"float32"}

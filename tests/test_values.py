@@ -7,6 +7,7 @@ import math
 import pickle
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -158,3 +159,31 @@ def test_axes_that_are_typed_are_taken_as_typed(key):
         jinit.fans((3, 5), in_axis=-2, out_axis=0)
     assert jinit.fans((3, 5), out_axis=0) == (5, 3)
     assert jinit.fans((2, 3, 5), out_axis=-2) == (10, 6)
+
+
+@pytest.mark.parametrize("size", [3, np.int32(3), np.array(3), jnp.array(3), [3], (3,)])
+def test_an_integer_is_a_shape_of_one_axis_as_for_jax(size, key):
+    assert jinit.normal()(key, size).shape == (3,)
+    assert jinit.jaxnn.zeros(key, size).shape == (3,)
+    assert jinit.normal().law(size) is not None
+
+
+def test_a_large_array_is_a_constant_and_a_value(key):
+    table = np.random.default_rng(0).normal(size=(5000, 30)).astype("float32")
+    init, again = jinit.constant(table), jinit.constant(table.copy())
+    assert init == again
+    assert hash(init) == hash(again)
+    assert len(repr(init)) < 100
+    np.testing.assert_array_equal(init(key, table.shape), table)
+    table[0, 0] += 1  # which is the caller's
+    assert jinit.constant(table) != init
+    assert init.law(table.shape).std == pytest.approx(1, abs=0.02)
+
+
+def test_minus_zero_is_another_constant_than_zero(key):
+    for zero in (0.0, [0.0]):
+        assert jinit.constant(np.negative(zero)) != jinit.constant(zero)
+    tree = {"w": jax.ShapeDtypeStruct((1,), "float32")}
+    for value in (0.0, -0.0):
+        drawn = jinit.plan(tree, {"w": jinit.constant(value)}).init(key)["w"]
+        assert np.signbit(drawn) == np.signbit(value)

@@ -5,6 +5,7 @@ This imports nothing of jinit, so that what is computed needs no check of option
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -103,6 +104,12 @@ def derivative(function: Function) -> Curve:
         return pullback(jnp.ones_like(x))[0]
 
     return _batched(jax.jit(slopes), "derivative")
+
+
+def in_single(f: Curve) -> bool:
+    """Whether f computes in float32, or less, whatever it is given."""
+    y = f(np.linspace(-math.pi, math.pi, _BATCH))
+    return bool((y == y.astype(np.float32)).all())
 
 
 def _batched(program: Function, what: str) -> Curve:

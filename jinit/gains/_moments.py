@@ -15,7 +15,14 @@ import jax
 import numpy as np
 
 from jinit.gains import _curve
-from jinit.gains._curve import GATES, Activation, Refused, resolve_activation
+from jinit.gains._curve import (
+    GATES,
+    Activation,
+    Curve,
+    Refused,
+    in_single,
+    resolve_activation,
+)
 from jinit.gains._quadrature import normal_average
 
 
@@ -56,7 +63,7 @@ def mean_and_square(activation: Activation, q: float = 1.0) -> tuple[float, floa
     if activation in GATES:  # x · g(y)
         return 0.0, q * square(GATES[activation], q)
     f = _curve.value(resolve_activation(activation))
-    mean, second = _averages("E f²", q, lambda z, x: _powers(f(x)))
+    mean, second = _averages("E f²", q, lambda z, x: _powers(f(x)), f)
     return mean, second
 
 
@@ -72,7 +79,7 @@ def variance(activation: Activation) -> float:
     if mean == 0:
         return second
     f = _curve.value(resolve_activation(activation))
-    return _averages("E f²", 1.0, lambda z, x: _powers(f(x) - mean))[1]
+    return _averages("E f²", 1.0, lambda z, x: _powers(f(x) - mean), f)[1]
 
 
 @_alone
@@ -84,7 +91,7 @@ def gradient(activation: Activation, q: float = 1.0) -> float:
     function = resolve_activation(activation)
     f, slope = _curve.value(function), _curve.derivative(function)
     # f shows where it is steep, which points beside the step do not see in f'.
-    return _averages("E f'²", q, lambda z, x: (slope(x) ** 2, f(x)))[0]
+    return _averages("E f'²", q, lambda z, x: (slope(x) ** 2, f(x)), f)[0]
 
 
 @_alone
@@ -103,7 +110,7 @@ def growth(activation: Activation, q: float = 1.0) -> float:
     def functions(z: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, ...]:
         return (f(x) ** 2 - start) * (z**2 - 1) / (2 * q), f(x)
 
-    return _averages("E f²", q, functions)[0]
+    return _averages("E f²", q, functions, f)[0]
 
 
 def _powers(f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,17 +120,26 @@ def _powers(f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 Functions = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]
 
 
-def _averages(what: str, q: float, functions: Functions) -> tuple[float, ...]:
-    """E of each of functions(z, sqrt(q) z); where q is 0, its limit."""
+def _averages(what: str, q: float, functions: Functions, f: Curve) -> tuple[float, ...]:
+    """E of each of functions(z, sqrt(q) z) of f; where q is 0, its limit."""
     scale = math.sqrt(q)
     if scale == 0:  # from both sides, for the activation may bend at 0, or jump
         sides = np.array([-1e-30, 1e-30])
         limits = [float(values.mean()) for values in functions(sides, sides)]
-        sizes = _averages(what, 1.0, functions)
+        sizes = _averages(what, 1.0, functions, f)
         pairs = zip(limits, sizes, strict=True)
         return tuple(at if abs(at) > 1e-20 * abs(size) else 0.0 for at, size in pairs)
+
+    def function(z: np.ndarray) -> np.ndarray:
+        return np.stack(functions(z, scale * z))
+
     try:
-        f = normal_average(lambda z: np.stack(functions(z, scale * z)), 1 / scale)
+        try:
+            averages = normal_average(function, 1 / scale)
+        except ArithmeticError:  # its rounding is all that could not be settled
+            if not in_single(f):
+                raise
+            averages = normal_average(function, 1 / scale, accepted=1e-6)
     except OverflowError:
         rule = f"must have a finite {what} for inputs of variance {q:g}"
         remedy = ", for which it is infinite, or too large to compute"
@@ -135,4 +151,4 @@ def _averages(what: str, q: float, functions: Functions) -> tuple[float, ...]:
             "input; choose the gain as a number"
         )
         raise Refused(ValueError, rule, remedy) from None
-    return tuple(map(float, f))
+    return tuple(map(float, averages))

@@ -19,8 +19,7 @@ Rule = tuple[np.ndarray, np.ndarray]
 Function = Callable[[np.ndarray], np.ndarray]
 
 _REACH = 37.0  # deviations; the normal density is 5e-298 there
-# Of the two rules' differences, relative to the whole.
-_WANTED, _ACCEPTED = 1e-13, 1e-10
+_WANTED = 1e-13  # of the two rules' differences, relative to the whole
 _ROUNDS = 64  # a panel is then as narrow as rounding
 _MANY = 1 << 15  # panels; what has not come closer in halving by then, will not
 
@@ -43,8 +42,10 @@ def _rules() -> tuple[Rule, Rule]:
     return np.polynomial.legendre.leggauss(15), _lobatto(16)
 
 
-def normal_average(function: Function, unit: float = 1.0) -> np.ndarray:
-    """E function(z) for z ~ N(0, 1), to twelve digits."""
+def normal_average(
+    function: Function, unit: float = 1.0, accepted: float = 1e-10
+) -> np.ndarray:
+    """E function(z) for z ~ N(0, 1), to twelve digits or what is accepted."""
     # |z - 0.3|, for example: the first round settles 315 of the 316 panels, all but
     # [0.25, 0.3125], where the kink is. The second looks at its halves, settles
     # [0.25, 0.28125] and leaves the other. So it goes on, two panels a round, until
@@ -73,7 +74,7 @@ def normal_average(function: Function, unit: float = 1.0) -> np.ndarray:
         settled_error += error[done].sum()
         left, middle, right = left[~done], ((left + right) / 2)[~done], right[~done]
         left, right = np.concatenate([[left, middle], [middle, right]], axis=-1)
-    if not total <= _ACCEPTED:
+    if not total <= accepted:
         raise ArithmeticError
     return (settled + gauss.sum(axis=1, keepdims=True))[:, 0]
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import chex
     from numpy.typing import ArrayLike
 
-_NO_KEY: Any = None  # for initializers that are not random
-
 
 class Tensors:
     """torch's CPU generator, and the functions of `torch.nn.init` that draw from it.
@@ -180,25 +178,25 @@ class Tensors:
         self, shape: chex.Shape, val: float, dtype: chex.ArrayDType | None = None
     ) -> jax.Array:
         """Fills with a value, and draws nothing."""
-        return _basic.constant(val)(_NO_KEY, shape, dtype)
+        return _filled(_basic.constant(val), shape, dtype)
 
     def ones_(
         self, shape: chex.Shape, dtype: chex.ArrayDType | None = None
     ) -> jax.Array:
         """Fills with one, and draws nothing."""
-        return _basic.ones()(_NO_KEY, shape, dtype)
+        return _filled(_basic.ones(), shape, dtype)
 
     def zeros_(
         self, shape: chex.Shape, dtype: chex.ArrayDType | None = None
     ) -> jax.Array:
         """Fills with zero, and draws nothing."""
-        return _basic.zeros()(_NO_KEY, shape, dtype)
+        return _filled(_basic.zeros(), shape, dtype)
 
     def eye_(
         self, shape: chex.Shape, dtype: chex.ArrayDType | None = None
     ) -> jax.Array:
         """Returns the identity matrix, of two axes, and draws nothing."""
-        return _identity.eye()(_NO_KEY, shape, dtype)
+        return _filled(_identity.eye(), shape, dtype)
 
     def dirac_(
         self, shape: chex.Shape, groups: int = 1, dtype: chex.ArrayDType | None = None
@@ -208,8 +206,12 @@ class Tensors:
         if not 3 <= len(shape) <= 5:
             raise ValueError(f"shape must have three to five axes, got {shape}.")
         flax_shape = *shape[2:], shape[1], shape[0]
-        kernel = _identity.dirac(groups=groups)(_NO_KEY, flax_shape, dtype)
+        kernel = _filled(_identity.dirac(groups=groups), flax_shape, dtype)
         return jnp.moveaxis(kernel, (-1, -2), (0, 1))
+
+
+def _filled(init: Any, shape: Any, dtype: Any) -> jax.Array:
+    return init(None, shape, np.float32 if dtype is None else dtype)
 
 
 def _fans(shape: Any) -> tuple[int, int]:

@@ -300,7 +300,7 @@ def sparse(
 
 def _check_real(dtype: Any) -> np.dtype:
     """The dtype of a draw, one of the four that torch's and ours have in common."""
-    dtype = check_dtype(dtype)
+    dtype = check_dtype(np.float32 if dtype is None else dtype)  # whatever x64 says
     if dtype.name not in _DTYPES:
         raise TypeError(f"dtype must be among {', '.join(_DTYPES)}, got {dtype.name}.")
     return dtype

@@ -272,3 +272,17 @@ def test_a_model_of_haiku_is_initialized_as_by_jit():
     ours = jinit.jit_init(init)(jax.random.PRNGKey(0), x)
     theirs = jax.jit(init)(jax.random.PRNGKey(0), x)
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_haiku_takes_an_initializer_and_gives_it_the_key_of_its_own():
+    def model(w_init, b_init):
+        def call(x):
+            x = haiku.Linear(8, w_init=w_init, b_init=b_init)(x)
+            return haiku.Linear(4, w_init=w_init, b_init=b_init)(x)
+
+        return haiku.transform(call).init(jax.random.key(0), np.ones((1, 16), "f4"))
+
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        ours = model(jinit.haiku(jinit.normal(std=0.5)), jinit.haiku(jinit.zeros))
+        theirs = model(hk.RandomNormal(0.5), hk.Constant(0.0))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
