@@ -14,7 +14,13 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax.experimental import io_callback
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.experimental.layout import Format, Layout
+from jax.sharding import (
+    AxisType,
+    NamedSharding,
+    PartitionSpec,
+    SingleDeviceSharding,
+)
 
 import jinit
 from jinit.model import _jit_init
@@ -653,3 +659,70 @@ def test_what_was_compiled_long_ago_is_compiled_again(monkeypatch, key):
         kernel = init(key, jnp.ones((1, width)))["params"]["kernel"]
         expected = jax.jit(nn.Dense(3).init)(key, jnp.ones((1, width)))
         np.testing.assert_array_equal(kernel, expected["params"]["kernel"])
+
+
+def weak(tree):
+    return jax.tree.map(lambda leaf: leaf.weak_type, tree)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_weak_types_are_kept(depth, key):
+    def fn(key, x=2.0):
+        drawn = jinit.normal()(key, (2,))
+        return {"t": jnp.asarray(1.0), "x": x, "twice": 2 * x, "i": 3, "w": drawn}
+
+    for _ in range(depth):
+        fn = jax.jit(fn)
+    made = jinit.jit_init(lambda key: fn(key))(key)
+    assert weak(made) == weak(jax.jit(lambda key: fn(key))(key))
+    assert weak(made)["t"]
+
+
+def mesh_of(kind):
+    return jax.make_mesh((8,), ("x",), axis_types=(kind,))
+
+
+def constrained(mesh):
+    over = NamedSharding(mesh, PartitionSpec("x"))
+    return lambda w: jax.lax.with_sharding_constraint(w, over)
+
+
+def shard_mapped(mesh):
+    part = PartitionSpec("x")
+    return jax.shard_map(lambda w: w, mesh=mesh, in_specs=part, out_specs=part)
+
+
+@pytest.mark.parametrize("layout", [constrained, shard_mapped])
+def test_a_mesh_within_the_function_is_that_of_all_results(layout, key):
+    mesh = mesh_of(AxisType.Auto)
+
+    def fn(key):
+        w = layout(mesh)(jinit.normal()(key, (8, 8)))
+        alone = jinit.orthogonal()(key, (8, 8))
+        return {"w": w, "twice": 2 * w, "alone": alone, "b": jnp.zeros(8), "key": key}
+
+    wanted, made = jax.jit(fn)(key), jinit.jit_init(fn)(key)
+    for name, leaf in wanted.items():
+        assert made[name].sharding.is_equivalent_to(leaf.sharding, leaf.ndim)
+        assert made[name].committed == leaf.committed
+
+
+def test_the_metadata_of_one_kernel_place_the_whole_model(key):
+    mesh = mesh_of(AxisType.Auto)
+
+    def fn(key):
+        init = nnx.with_partitioning(jinit.normal(), (None, "x"), mesh=mesh)
+        layer = nnx.Linear(8, 16, kernel_init=init, rngs=nnx.Rngs(key))
+        return nnx.to_pure_dict(nnx.state(layer, nnx.Param))
+
+    wanted, made = jax.jit(fn)(key), jinit.jit_init(fn)(key)
+    assert {n: w.sharding for n, w in made.items()} == {
+        n: w.sharding for n, w in wanted.items()
+    }
+
+
+def test_a_layout_is_a_sharding_too(key):
+    layout = Format(Layout((1, 0)), SingleDeviceSharding(jax.devices()[1]))
+    made = jinit.jit_init(lambda key: jnp.ones((2, 3)), out_shardings=layout)(key)
+    assert made.format.layout.major_to_minor == (1, 0)
+    assert made.sharding == layout.sharding

@@ -25,7 +25,7 @@ class Entry:
     Attributes:
       path: Its path in the tree, such as "params/dense/kernel".
       shape: Its shape.
-      dtype: Its dtype.
+      dtype: Its dtype; object of a leaf that is no array, which is left as it is.
       rule: The pattern that decided; None where the default did.
       init: The initializer that draws it; None where it is left as it is.
 
@@ -141,7 +141,8 @@ def from_json(text: str) -> tuple[Entry, ...]:
         )
     if not isinstance(leaves, list):
         raise ValueError(f"leaves of the plan must be a list, got {leaves!r}.")
-    entries = tuple(map(_entry, leaves))
+    known: dict[str, Any] = {}  # one initializer for all leaves that have its options
+    entries = tuple(_entry(leaf, known) for leaf in leaves)
     counts = Counter(entry.path for entry in entries)
     repeated = [path for path, count in counts.items() if count > 1]
     if repeated:
@@ -151,7 +152,7 @@ def from_json(text: str) -> tuple[Entry, ...]:
     return entries
 
 
-def _entry(leaf: Any) -> Entry:
+def _entry(leaf: Any, known: dict[str, Any]) -> Entry:
     names = ("path", "shape", "dtype", "rule", "init")
     if not isinstance(leaf, dict) or set(leaf) != set(names):
         raise ValueError(
@@ -163,7 +164,10 @@ def _entry(leaf: Any) -> Entry:
             f"path must be a string, and rule one or null, got {path!r} and {rule!r}."
         )
     try:
-        init = None if init is None else _config.deserialize(init)
+        written = json.dumps(init)
+        if init is not None and written not in known:
+            known[written] = _config.deserialize(init)
+        init = known.get(written)
         return Entry(path, check_shape(shape), _dtype(dtype), rule, init)
     except (TypeError, ValueError) as error:
         raise ValueError(f"leaf {path!r}: {error}") from None

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, Sharding
 
 from jinit._checks import is_traced
 from jinit.model import _trace
@@ -170,6 +171,7 @@ class _Program:
     outputs: Sequence[Any]  # variables, or the places of results
     key: Hashable  # equal for programs that compute alike
     shardings: Any = None  # of the outputs
+    placed: bool = False  # over a mesh of its own
 
     def start(self, inputs: Sequence[Any], build: _Build) -> Hashable:
         """Starts to compile it for arrays, or kinds of arrays; returns its key."""
@@ -177,7 +179,7 @@ class _Program:
         key = self.key, build.anchor, device, *map(_placement, inputs)
         if key not in build.compiled:
             shardings = self.shardings
-            if shardings and not any(map(_placement, inputs)):
+            if shardings and not self.placed and not any(map(_placement, inputs)):
                 shardings = [at or build.anchor for at in shardings]
             program = jax.jit(self.function, out_shardings=shardings).lower(*inputs)
             build.compiled[key] = build.threads.submit(program.compile)
@@ -221,7 +223,12 @@ class _Recipe:
         self.tree = jax.tree.structure(trace.out_info)
         self.given = [*jaxpr.constvars, *jaxpr.invars]
         shardings = spread(out_shardings, trace.out_info)
-        self.anchor = next(filter(None, map(_everywhere, shardings)), None)
+        # One mesh, of a result or within the function, is that of all results.
+        placed = [
+            *shardings,
+            *(NamedSharding(m, jax.P()) for m in _trace.meshes(jaxpr)),
+        ]
+        self.anchor = next(filter(None, map(_everywhere, placed)), None)
         seeds, others = _trace.split_seeds(jaxpr)
         self.size = len(jaxpr.outvars)
         self.draws = [
@@ -274,14 +281,15 @@ def _draw(
         return replace(alone, outputs=places, key=(alone.key, *at), shardings=at)
     inputs = _trace.free_variables(eqns, wanted)
     program = _trace.program(jaxpr, eqns, inputs, wanted)
-    key = _trace.identity(program), *at
-    return _Program(_trace.function_of(program), inputs, places, key, at)
+    key, placed = (_trace.identity(program), *at), any(_trace.meshes(program))
+    return _Program(_trace.function_of(program), inputs, places, key, at, placed)
 
 
 def _equation(jaxpr: Any, eqn: Any) -> _Program:
     """One equation, of which the numbers are read like variables."""
     program, key = _trace.single(jaxpr, eqn)
-    return _Program(_trace.function_of(program), eqn.invars, eqn.outvars, key)
+    function, placed = _trace.function_of(program), any(_trace.meshes(program))
+    return _Program(function, eqn.invars, eqn.outvars, key, placed=placed)
 
 
 def _placement(value: Any) -> Any:
@@ -291,9 +299,9 @@ def _placement(value: Any) -> Any:
 
 def _everywhere(sharding: Any) -> Any:
     """All that an array of this sharding may lie on, for one that has none."""
-    if isinstance(sharding, jax.sharding.NamedSharding):
-        return jax.sharding.NamedSharding(sharding.mesh, jax.P())
-    return sharding if isinstance(sharding, jax.sharding.Sharding) else None
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, jax.P())
+    return sharding if isinstance(sharding, Sharding) else None
 
 
 def _static(

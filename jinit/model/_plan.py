@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import (
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+)
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -76,7 +84,7 @@ def plan(
       `flax.linen` makes the keys of its parameters from their paths too. `nnx.Rngs` and
       Haiku count draws, so that a layer that is added changes those after it.
     """
-    leaves, treedef = _array_leaves(tree)
+    leaves, treedef = _leaves(tree)
     checked, last = _rules(rules), []
     if default is not None:
         last = [_Rule(None, lambda path: True, check_init("default", default))]
@@ -85,7 +93,9 @@ def plan(
         for path, _ in leaves
     }
     _check_used(checked, first, allow_unused)
-    shapes = MappingProxyType({path: tuple(leaf.shape) for path, leaf in leaves})
+    shapes = MappingProxyType(
+        {path: tuple(leaf.shape) for path, leaf in leaves if isinstance(leaf, _ARRAYS)}
+    )
     entries = tuple(_entry(first[path], path, leaf, shapes) for path, leaf in leaves)
     check_fit(entries)
     return Plan(entries, _tree(leaves, treedef, entries))
@@ -131,8 +141,8 @@ def reinit(
     """
     decided = plan(params, rules, default, allow_unused=allow_unused)
     if not donate:
-        return decided.init(key)
-    keep = {id(key), *map(id, decided._tree.arrays.values())}
+        return decided._init(key)
+    keep = {id(key), *map(id, decided._tree.kept.values())}
     given_up = {
         id(leaf): leaf  # tied parameters are one array, which is given up once
         for leaf in jax.tree.leaves(params)
@@ -146,8 +156,10 @@ class Plan:
     """Which initializer draws each leaf of a tree: what `jinit.plan` returns.
 
     It prints as a table of its entries, with the fans that initializers scale by and
-    the standard deviation that they give. Plans are equal if all of their entries are.
-    `len(plan)` counts these, and a loop over it runs through them.
+    the standard deviation that they give. Plans are equal if their results are: if
+    their entries are, the kind of tree, where its leaves lie, and what is left as it
+    is, which is compared by identity. `len(plan)` counts the entries, and a loop over
+    the plan runs through them.
 
     Attributes:
       entries: One `Entry` for each leaf, in the order of the tree.
@@ -161,7 +173,7 @@ class Plan:
     """
 
     entries: tuple[Entry, ...]
-    _tree: _Tree = field(compare=False)
+    _tree: _Tree
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -207,16 +219,22 @@ class Plan:
           >>> decided.init(jax.random.split(jax.random.key(0), 3))["w"].shape
           (3, 8, 4)
         """
-        return self._init(key, out_shardings)
+        drawn = self._init(key, out_shardings)
+        # A copy of what is kept, for results may be written to, or given up.
+        kept = {id(w) for w in self._tree.kept.values() if isinstance(w, _COPIED)}
+        return jax.tree.map(lambda w: w.copy() if id(w) in kept else w, drawn)
 
-    def _init(self, key: Any, out_shardings: Any, given_up: Any = ()) -> Any:
+    def _init(self, key: Any, out_shardings: Any = None, given_up: Any = ()) -> Any:
         """Draws the tree, into the memory of the arrays that are given up."""
         key = check_keys(key)
         if key.ndim > 1 or (key.ndim and given_up):
             allowed = "one key" if given_up else "one key, or an array of one axis"
             raise ValueError(f"key must be {allowed}, got keys of shape {key.shape}.")
         kinds = {
-            entry.path: jax.ShapeDtypeStruct((*key.shape, *entry.shape), entry.dtype)
+            entry.path: jax.ShapeDtypeStruct(
+                (*key.shape, *entry.shape),
+                bool if entry.dtype == object else entry.dtype,
+            )
             for entry in self.entries
         }
         asked = spread(out_shardings, self._tree.filled(kinds))
@@ -230,28 +248,31 @@ class Plan:
         if drawn:
             own = {e.path: self._own(e.path, key.ndim) for e in drawn}
             layout = tuple(own[p] if at[p] is None else at[p] for p in own)
-            arrays = _run(drawn, layout, key, given_up)
-            leaves |= zip(own, arrays, strict=True)
+            for group in _groups(drawn, layout, self._tree.free):
+                arrays = _run(*zip(*group, strict=True), key, given_up)
+                leaves |= zip((entry.path for entry, _ in group), arrays, strict=True)
         return self._tree.filled(leaves)
 
-    def _own(self, path: str, stacked: int) -> NamedSharding | None:
+    def _own(self, path: str, stacked: int) -> jax.sharding.Sharding | None:
         """The sharding that a leaf had, for a stack of them if there are several."""
         own = self._tree.shardings.get(path)
-        if own is None or not stacked:
+        if not stacked or not isinstance(own, NamedSharding):
             return own
         return NamedSharding(own.mesh, PartitionSpec(None, *own.spec))
 
     def _kept(self, entry: Entry, stack: Shape, sharding: Any) -> Any:
         """The array of a leaf that is left as it is."""
-        if entry.path not in self._tree.arrays:
+        if entry.path not in self._tree.kept:
             raise ValueError(
                 f"rule {entry.rule!r} leaves {entry.path!r} as it is, but the plan was "
                 "made of shapes; make it of arrays, or give an initializer."
             )
-        array = self._tree.arrays[entry.path]
+        leaf = self._tree.kept[entry.path]
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            return leaf
         if stack:
-            array = jnp.broadcast_to(array, (*stack, *entry.shape))
-        return array if sharding is None else jax.device_put(array, sharding)
+            leaf = jnp.broadcast_to(leaf, (*stack, *entry.shape))
+        return leaf if sharding is None else jax.device_put(leaf, sharding)
 
     def to_json(self) -> str:
         """Writes the plan down, but for the arrays that are left as they are.
@@ -283,7 +304,8 @@ class Plan:
             it the plan initializes nested dicts, with a key for each segment of a path.
 
         Returns:
-          A plan equal to the one that was written down.
+          A plan of the entries that were written down; equal to the plan that was, if
+          it is of the same tree.
 
         Raises:
           TypeError: `text` is not a string.
@@ -303,20 +325,33 @@ class Plan:
         check_fit(entries)
         if tree is None:
             paths, treedef = jax.tree.flatten(_nested(entry.path for entry in entries))
-            return cls(entries, _Tree(treedef, paths, {}, {}))
-        leaves, treedef = _array_leaves(tree)
+            return cls(entries, _Tree(treedef, tuple(paths), {}, {}))
+        leaves, treedef = _leaves(tree)
         _check_same(entries, leaves)
         return cls(entries, _tree(leaves, treedef, entries))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Tree:
     """What the leaves are put into, and what is known of those it had."""
 
     treedef: Any
-    paths: Sequence[str]
-    arrays: Mapping[str, Any]  # that are left as they are
-    shardings: Mapping[str, NamedSharding]
+    paths: tuple[str, ...]
+    kept: Mapping[str, Any]  # leaves that are left as they are
+    shardings: Mapping[str, jax.sharding.Sharding]
+    free: frozenset[str] = frozenset()  # arrays on a device that JAX chose
+
+    def _identity(self) -> Hashable:
+        # Of leaves that are kept: which, for to compare what is in them may take long.
+        kept = tuple((path, id(leaf)) for path, leaf in self.kept.items())
+        placed = tuple(self.shardings.items()), self.free
+        return self.treedef, self.paths, kept, placed
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Tree) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
 
     def filled(self, leaves: Mapping[str, Any]) -> Any:
         return self.treedef.unflatten([leaves[path] for path in self.paths])
@@ -391,6 +426,14 @@ def _check_used(
 def _entry(rule: Any, path: str, leaf: Any, shapes: Mapping[str, Shape]) -> Entry:
     """What a rule makes of a leaf."""
     init = rule.gives
+    if path not in shapes:
+        if init is not None:
+            raise TypeError(
+                f"leaves of tree must be arrays or jax.ShapeDtypeStructs, got {leaf!r} "
+                f"at {path!r}; make it an array, or leave it as it is: a rule before "
+                "others that gives None."
+            )
+        return Entry(path, (), np.dtype(object), rule.text, None)
     if rule.text is not None and _takes_path(init):
         others = {"shapes": shapes} if "shapes" in _parameters(init) else {}
         try:
@@ -406,16 +449,14 @@ def _entry(rule: Any, path: str, leaf: Any, shapes: Mapping[str, Shape]) -> Entr
     return Entry(path, tuple(leaf.shape), leaf.dtype, rule.text, init)
 
 
-def _array_leaves(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
-    """The leaves with their paths, each of them an array or the shape of one."""
+_COPIED = jax.Array | np.ndarray
+_ARRAYS = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
+
+
+def _leaves(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
+    """The leaves with their paths; what is no array, a rule may leave as it is."""
     leaves, treedef = named_leaves(tree)
-    kinds = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
     for path, leaf in leaves:
-        if not isinstance(leaf, kinds):
-            raise TypeError(
-                f"leaves of tree must be arrays or jax.ShapeDtypeStructs, got {leaf!r} "
-                f"at {path!r}; make it an array, or leave it out of the tree."
-            )
         if isinstance(leaf, jax.Array) and not is_traced(leaf) and leaf.is_deleted():
             raise ValueError(
                 f"leaves of tree must be arrays that are there, but that at {path!r} "
@@ -429,19 +470,53 @@ def _tree(
 ) -> _Tree:
     leaves = dict(named)
     kept = {entry.path: leaves[entry.path] for entry in entries if entry.init is None}
-    arrays = {
+    known = {
         path: leaf
         for path, leaf in kept.items()
         if not isinstance(leaf, jax.ShapeDtypeStruct)
     }
-    placed = {path: getattr(leaf, "sharding", None) for path, leaf in leaves.items()}
-    shardings = {
-        path: at
-        for path, at in placed.items()
+    placed = {path: _own_sharding(leaf) for path, leaf in leaves.items()}
+    shardings = {path: at for path, at in placed.items() if at is not None}
+    free = {path for path, leaf in leaves.items() if _is_free(leaf)}
+    return _Tree(treedef, tuple(leaves), known, shardings, frozenset(free))
+
+
+def _is_free(leaf: Any) -> bool:
+    """Whether it is an array that JAX may put where it likes."""
+    shape = isinstance(leaf, jax.ShapeDtypeStruct) or is_traced(leaf)
+    return not shape and not getattr(leaf, "committed", False)
+
+
+def _own_sharding(leaf: Any) -> jax.sharding.Sharding | None:
+    """Where a leaf was put, or is to be put; None where JAX chooses."""
+    at = getattr(leaf, "sharding", None)
+    if isinstance(at, NamedSharding):
         # The shapes of what is only traced have a mesh without devices.
-        if isinstance(at, NamedSharding) and isinstance(at.mesh, Mesh)
-    }
-    return _Tree(treedef, list(leaves), arrays, shardings)
+        return at if isinstance(at.mesh, Mesh) else None
+    return None if is_traced(leaf) or _is_free(leaf) else at
+
+
+def _groups(
+    entries: Sequence[Entry], layout: Sequence[Any], free: Set[str]
+) -> Iterable[list[tuple[Entry, Any]]]:
+    """What one program can draw: the leaves that lie on the same devices.
+
+    A leaf that is not told where to lie lies where the first that is does, but for an
+    array that was not told either.
+    """
+    places = [None if at is None else _devices(at) for at in layout]
+    first = next((place for place in places if place is not None), None)
+    groups: dict[Any, list[tuple[Entry, Any]]] = {}
+    for entry, at, place in zip(entries, layout, places, strict=True):
+        if place is None and entry.path not in free:
+            place = first
+        groups.setdefault(place, []).append((entry, at))
+    return groups.values()
+
+
+def _devices(at: Any) -> Any:
+    at = getattr(at, "sharding", at)  # of a layout
+    return frozenset(at.device_set) if isinstance(at, jax.sharding.Sharding) else "mesh"
 
 
 @lru_cache(maxsize=32)
@@ -473,8 +548,20 @@ def _run(
     except TypeError:  # a traced option has none, nor have some functions of others
         make, jit = _program.__wrapped__, jax.jit
     mesh = jax.sharding.get_abstract_mesh()
+    devices = next((_devices(at) for at in layout if at is not None), None)
+    given_up = [
+        w for w in given_up if (_devices(w) if w.committed else None) == devices
+    ]
+    if isinstance(devices, frozenset) and not is_traced(key) and key.committed:
+        key = jax.device_put(key, _everywhere(next(filter(None, layout))))
     program = make(entries, layout, bool(key.ndim), bool(given_up), jit, mesh)
     return program(key, given_up) if given_up else program(key)
+
+
+def _everywhere(at: Any) -> Any:
+    """On all devices of a sharding, whole."""
+    named = isinstance(at, NamedSharding)
+    return NamedSharding(at.mesh, PartitionSpec()) if named else at
 
 
 def _draw(entries: Iterable[Any], key: jax.Array) -> list[jax.Array]:
@@ -508,7 +595,12 @@ def _nested(paths: Iterable[str]) -> dict[str, Any]:
 def _check_same(entries: Iterable[Entry], leaves: Iterable[tuple[str, Any]]) -> None:
     """Refuses a tree whose leaves are not those of the plan."""
     planned = {entry.path: (entry.shape, entry.dtype.name) for entry in entries}
-    found = {path: (tuple(leaf.shape), leaf.dtype.name) for path, leaf in leaves}
+    found = {
+        path: (tuple(leaf.shape), leaf.dtype.name)
+        if isinstance(leaf, _ARRAYS)
+        else ((), "object")
+        for path, leaf in leaves
+    }
     different = {
         path: f"{planned.get(path)} planned, {found.get(path)} found"
         for path in planned | found

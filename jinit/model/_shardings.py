@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+from jax.experimental.layout import Format
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from jinit._checks import Shape, check_sharding
@@ -57,7 +58,9 @@ def _check(keypath: Any, sharding: Any, shape: Shape) -> None:
             check_sharding(sharding, shape)
     except ValueError as error:
         raise ValueError(f"out_shardings does not fit {where}: {error}") from None
-    if not (sharding is None or isinstance(sharding, Sharding | PartitionSpec)):
+    if not (
+        sharding is None or isinstance(sharding, Sharding | PartitionSpec | Format)
+    ):
         raise TypeError(
             "out_shardings must give jax.sharding.Shardings, PartitionSpecs or None, "
             f"got {sharding!r} for {where}."

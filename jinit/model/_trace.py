@@ -37,6 +37,12 @@ def _number(literal: Any) -> np.ndarray:
     return np.asarray(literal.val, kind(literal.aval).dtype)
 
 
+def _as_written(literal: Any) -> Any:
+    """A number as JAX traces it again with the same type, which may be a weak one."""
+    number = _number(literal)
+    return number.item() if literal.aval.weak_type and not number.shape else number
+
+
 def kind(aval: Any) -> jax.ShapeDtypeStruct:
     weak = getattr(aval, "weak_type", False)
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=weak)
@@ -176,6 +182,23 @@ def free_variables(eqns: Sequence[Any], wanted: Sequence[Any] = ()) -> list[Any]
     return [var for var in dict.fromkeys(read) if var not in made]
 
 
+def meshes(part: Any) -> Iterator[jax.sharding.Mesh]:
+    """The meshes that equations, or the functions within them, lay arrays out over."""
+    if isinstance(part, jax.sharding.NamedSharding):
+        part = part.mesh
+    if isinstance(part, jax.sharding.Mesh) and not part.empty:
+        yield part
+    if isinstance(part, core.ClosedJaxpr):
+        part = part.jaxpr
+    if isinstance(part, core.Jaxpr):
+        part = part.eqns
+    if isinstance(part, core.JaxprEqn):
+        part = tuple(part.params.values())
+    if isinstance(part, tuple | list):
+        for each in part:
+            yield from meshes(each)
+
+
 # Equations as programs of their own.
 
 
@@ -280,11 +303,15 @@ def _run(
     jaxpr = closed.jaxpr
     given = [*jaxpr.constvars, *jaxpr.invars]
     values = dict(zip(given, [*closed.consts, *inputs], strict=True))
+
+    def read_all(atoms: Iterable[Any]) -> list[Any]:
+        return [values[a] if is_variable(a) else _as_written(a) for a in atoms]
+
     for eqn in jaxpr.eqns:
         if opens(eqn) and is_call(eqn):
-            outputs = _run(eqn.params["jaxpr"], values_of(eqn.invars, values), opens)
+            outputs = _run(eqn.params["jaxpr"], read_all(eqn.invars), opens)
         elif opens(eqn):
-            (key,), dtype = values_of(eqn.invars, values), eqn.outvars[0].aval.dtype
+            (key,), dtype = read_all(eqn.invars), eqn.outvars[0].aval.dtype
             with eqn.ctx.manager:  # it has the settings of the generator
                 outputs = [_bits.bits(key, eqn.params["shape"], dtype)]
         else:
@@ -292,4 +319,4 @@ def _run(
             alone = core.jaxpr_as_fun(program(jaxpr, [eqn], read, eqn.outvars))
             outputs = alone(*(values[var] for var in read))
         values.update(zip(eqn.outvars, outputs, strict=True))
-    return values_of(jaxpr.outvars, values)
+    return read_all(jaxpr.outvars)
