@@ -104,10 +104,16 @@ def _parser() -> argparse.ArgumentParser:
         _audit,
         help="check the parameters in a checkpoint against what they should be",
         description="Check the parameters in a checkpoint: an Orbax directory, or a "
-        "file of safetensors, .npz or flax.serialization. Nothing is unpickled.",
+        "file of safetensors (torch's state_dict too), .npz or flax.serialization. "
+        "Nothing is unpickled.",
         epilog="Exit status: 0 where nothing is found, 1 where something is.",
     )
     audit.add_argument("checkpoint", type=Path, help="the file or directory")
+    audit.add_argument(
+        "--subtree",
+        metavar="PATTERN",
+        help="the part of it to check, such as params or 'agent/*/actor'",
+    )
     meant = audit.add_mutually_exclusive_group()
     meant.add_argument(
         "--plan", type=Path, metavar="PLAN.json", help="what Plan.to_json wrote"
@@ -172,7 +178,7 @@ def _audit(options: argparse.Namespace) -> int:
     with _patience(f"reading {options.checkpoint} ..."):
         params = read_checkpoint(options.checkpoint)
     with _patience("measuring ..."):
-        report = audit(params, plan=plan)
+        report = audit(params, plan, subtree=options.subtree)
     _print(report.to_json() if options.json else str(report))
     return report.exit_status
 

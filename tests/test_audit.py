@@ -319,11 +319,11 @@ def test_stacked_matrices_are_not_held_to_the_spectrum_of_one():
     assert audit({"w": w}, plan).findings == ()
 
 
-def test_packed_gates_have_no_default_that_is_known():
+def test_packed_gates_are_orthogonal_together():
     state = nnx.state(nnx.GRUCell(8, 16, rngs=nnx.Rngs(0)), nnx.Param)
     report = audit(state, "flax")
     inits = {leaf.path: leaf.init for leaf in report.leaves}
-    assert inits["dense_h/kernel"] is None
+    assert inits["dense_h/kernel"] == "orthogonal()"
     assert report.findings == ()
 
 
@@ -341,15 +341,18 @@ def test_params_are_not_changed():
     np.testing.assert_array_equal(params["kernel"], before)
 
 
+TREE = {"a": {"kernel": np.ones((3, 3))}, "b": {"kernel": np.ones((3, 3))}}
 BAD = [
     (lambda: audit({}), ValueError, "params must hold arrays"),
-    (lambda: audit({"a": 1.0}), TypeError, "params must hold arrays, got 1.0 at 'a'"),
-    (lambda: audit({"a": "b"}), TypeError, "params must hold arrays"),
+    (lambda: audit({"a": 1.0}), ValueError, "params must hold arrays, got {'a': 1.0}"),
+    (lambda: audit({"a": "b"}), ValueError, "params must hold arrays"),
+    (lambda: audit(TREE, subtree="c"), ValueError, "'c' must match .*'a', 'b' at its"),
+    (lambda: audit(TREE, subtree="*"), ValueError, "several have 'kernel'"),
+    (lambda: audit(TREE, subtree=3), TypeError, "a pattern must be a string"),
     (lambda: audit({"a": np.array([None])}), TypeError, "got objects at 'a'"),
     (lambda: audit({"a": np.ones(3)}, "keras"), ValueError, "'flax', 'torch'; got"),
     (lambda: audit({"a": np.ones(3)}, 3), TypeError, "rules must be"),
     (lambda: audit({"a": np.ones(3)}, {"a": 3}), TypeError, "must be an initializer"),
-    (lambda: audit({"a": np.ones(3)}, {"b": NORMAL}), ValueError, "none matches 'a'"),
     (
         lambda: jax.jit(lambda w: audit({"a": w}))(np.ones(3, np.float32)),
         TypeError,

@@ -169,8 +169,8 @@ def test_audit_hands_the_arrays_and_the_plan_on(checkpoint, monkeypatch, capsys)
         def __str__(self):
             return "the table"
 
-    def audit(params, plan=None):
-        given.append((jax.tree.map(np.shape, params), plan))
+    def audit(params, plan=None, *, subtree=None):
+        given.append((jax.tree.map(np.shape, params), plan, subtree))
         return Report()
 
     monkeypatch.setattr("jinit.audit._audit.audit", audit)
@@ -179,10 +179,12 @@ def test_audit_hands_the_arrays_and_the_plan_on(checkpoint, monkeypatch, capsys)
     assert run(capsys, "audit", path, status=1) == "the table\n"
     run(capsys, "audit", path, "--rules", "torch", status=1)
     run(capsys, "audit", path, "--plan", str(plan), status=1)
+    run(capsys, "audit", path, "--subtree", "params", status=1)
 
     shapes = {"bias": (128,), "kernel": (256, 128)}
     read = jinit.Plan.from_json(plan.read_text())
-    assert given == [(shapes, None), (shapes, "torch"), (shapes, read)]
+    plans = [(None, None), ("torch", None), (read, None), (None, "params")]
+    assert given == [(shapes, *each) for each in plans]
 
 
 @pytest.mark.parametrize(

@@ -165,10 +165,13 @@ ATTENTION = ("query", "key", "value", "out")
     [
         ({"gamma": (3,)}, "not known.*"),
         ({"a": {"bias": (3,)}}, "'a/bias'"),
-        ({"a": {"kernel": (3, 4, 5)}}, "which axes.*rule before it"),
-        ({"a": {"kernel": (3, 4, 5), "bias": (3, 5)}}, "which axes"),
-        ({"ConvTranspose_0": {"kernel": (3, 3, 4, 8), "bias": (4,)}}, "which axes"),
-        ({n: {"kernel": (6, 8, 2, 4)} for n in ATTENTION}, "which axes"),
+        ({"a": {"kernel": (3, 4, 5)}}, "rule before for each.*which axes"),
+        ({"a": {"kernel": (3, 3, 5), "bias": (3, 5)}}, "which axes"),
+        ({"a": {"kernel": (8, 4), "bias": (8,)}}, "which axes"),
+        ({"ConvTranspose_0": {"kernel": (3, 3, 4, 8)}}, "without a bias"),
+        ({"ConvTranspose_0": {"kernel": (3, 3, 4, 8), "bias": (5,)}}, "does not fit"),
+        ({"a": {"kernel": (3, 4), "kernel/scale": (4,)}}, "weight_norm_init"),
+        ({"cls": (1, 8), "pos": (9, 8)}, "do not know 2 of them.*'cls'.*'pos'"),
     ],
 )
 def test_what_is_not_recognised_is_refused(tree, message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _checks
+from jinit._text import some
 from jinit.audit._copies import copies
 from jinit.audit._leaf import judge
 from jinit.audit._report import Finding, Report
 from jinit.audit._statistics import Statistics, measure
-from jinit.model._entries import Entry
-from jinit.model._paths import Pattern, named_leaves
-from jinit.model._plan import Plan, plan
+from jinit.audit._stored import in_layout_of_flax, is_equinox, is_state_dict, weights
+from jinit.model._entries import Entry, check_fit
+from jinit.model._paths import Pattern
+from jinit.model._plan import Plan, decide
 from jinit.recipes import RULES, rules_of
+from jinit.recipes.torch_state_dict import state_dict_rules
 
 if TYPE_CHECKING:
     import chex
@@ -28,7 +31,12 @@ Rules = Mapping[Any, object] | Sequence[tuple[Pattern, object]]
 """Patterns of paths and what they give, as `jinit.plan` takes them."""
 
 
-def audit(params: chex.ArrayTree, plan: Plan | Rules | str | None = None) -> Report:
+def audit(
+    params: chex.ArrayTree,
+    plan: Plan | Rules | str | None = None,
+    *,
+    subtree: Pattern | None = None,
+) -> Report:
     """Looks for leaves that are not what they were meant to be.
 
         z of the mean   (mean - expected) / (std / sqrt(n))
@@ -39,11 +47,16 @@ def audit(params: chex.ArrayTree, plan: Plan | Rules | str | None = None) -> Rep
     NaN, dead and equal leaves, kernels of low rank, deviations far from the usual.
 
     Args:
-      params: Arrays in any pytree: the variables of a model, an `nnx.State`, or what a
-        checkpoint holds. They are not changed.
+      params: Arrays in any pytree: the variables of a model, an `nnx.State`, a train
+        state, or what a checkpoint holds; also torch's `state_dict`, whose kernels are
+        read as (out, in, *spatial). What is no array is left out, as is the state of an
+        optimizer. Nothing is changed.
       plan: What they were meant to be: a `jinit.Plan`, which knows each leaf by its
         path; rules, as `jinit.plan` takes them; or the name of a set of rules, "flax"
-        or "torch", the defaults of their layers.
+        or "torch", the defaults of their layers. A leaf that they do not know is noted,
+        and judged by itself.
+      subtree: A pattern, as those of `jinit.plan`, of the part of the tree that is
+        audited, with paths from there on; by default the whole.
 
     Returns:
       A `Report`, to print, to write down and to exit with.
@@ -66,14 +79,21 @@ def audit(params: chex.ArrayTree, plan: Plan | Rules | str | None = None) -> Rep
     References:
       Wilson and Hilferty (1931) for the z-score of a chi² variable.
     """
-    leaves = dict(named_leaves(params)[0])
+    known = {entry.path for entry in plan} if isinstance(plan, Plan) else ()
+    leaves, left_out = weights(params, subtree, known)
     if not leaves:
         raise ValueError(
-            f"params must hold arrays, got {params!r}, which has none; give the "
-            "variables of a model."
+            f"params must hold arrays, got {_kind(params)}, in which there are no "
+            "weights; give the variables of a model."
         )
     leaves = {path: _array(path, leaf) for path, leaf in leaves.items()}
-    entries = None if plan is None else _entries(plan, leaves)
+    of_torch = is_state_dict(leaves)
+    if plan == "torch" and of_torch:
+        plan = state_dict_rules()
+    # Plans and rules of a user's know the shapes as they are.
+    if of_torch or (plan is None and is_equinox(leaves)):
+        leaves = {path: in_layout_of_flax(leaf) for path, leaf in leaves.items()}
+    entries, notes = _entries(plan, leaves)
     with ThreadPoolExecutor() as threads:
         statistics = threads.map(_measured, leaves.values())
         measured = dict(zip(leaves, statistics, strict=True))
@@ -86,18 +106,19 @@ def audit(params: chex.ArrayTree, plan: Plan | Rules | str | None = None) -> Rep
     fixed = {p for p, e in (entries or {}).items() if not getattr(e.init, "_random", 1)}
     findings += copies({p: w for p, w in leaves.items() if p not in fixed}, measured)
     findings += [] if entries is None else _structure(leaves, entries)
+    exchanged = {finding.path: finding for finding in _transposed(leaves)}
+    follows = ("std", "distribution", "shape")  # from the exchange
+    findings = [f for f in findings if f.path not in exchanged or f.kind not in follows]
+    findings += exchanged.values()
     order = {path: number for number, path in enumerate(leaves)}
     findings.sort(key=lambda finding: order.get(finding.path, len(order)))
-    return Report(tuple(leaf for leaf, _ in judged), tuple(findings))
+    return Report(
+        tuple(leaf for leaf, _ in judged), tuple(findings), (*left_out, *notes)
+    )
 
 
 def _array(path: str, leaf: Any) -> Any:
     """A leaf as a NumPy array, if it is one of numbers."""
-    if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
-        raise TypeError(
-            f"params must hold arrays, got {leaf!r} at {path!r}; leave it out, or make "
-            "it an array."
-        )
     if _checks.is_traced(leaf):
         raise TypeError(
             f"params must be known, got the traced {leaf!r} at {path!r}; audit them "
@@ -122,14 +143,23 @@ def _array(path: str, leaf: Any) -> Any:
     return np.asarray(leaf)
 
 
+def _kind(params: Any) -> str:
+    text = repr(params)
+    return text if len(text) < 60 else f"a {type(params).__name__}"
+
+
 def _measured(array: Any) -> Statistics | None:
     return measure(array) if jnp.issubdtype(array.dtype, jnp.inexact) else None
 
 
-def _entries(given: Any, leaves: dict[str, Any]) -> Mapping[str, Entry]:
-    """What each leaf was meant to be, by path."""
+def _entries(
+    given: Any, leaves: dict[str, Any]
+) -> tuple[Mapping[str, Entry] | None, list[str]]:
+    """What each leaf was meant to be, by path; and what the rules leave open."""
+    if given is None:
+        return None, []
     if isinstance(given, Plan):
-        return {entry.path: entry for entry in given}
+        return {entry.path: entry for entry in given}, []
     if isinstance(given, str):
         if given not in RULES:
             raise ValueError(
@@ -137,15 +167,42 @@ def _entries(given: Any, leaves: dict[str, Any]) -> Mapping[str, Entry]:
                 f"{', '.join(map(repr, RULES))}; got {given!r}."
             )
         given = rules_of(given)
-    kinds = {
-        path: jax.ShapeDtypeStruct(w.shape, jax.dtypes.canonicalize_dtype(w.dtype))
+    kinds = [
+        (path, jax.ShapeDtypeStruct(w.shape, jax.dtypes.canonicalize_dtype(w.dtype)))
         for path, w in leaves.items()
         if jnp.issubdtype(w.dtype, jnp.inexact)
-    }
-    return {
+    ]
+    decided = decide(kinds, given)
+    check_fit(decided.entries)
+    entries = {
         entry.path: replace(entry, dtype=leaves[entry.path].dtype)
-        for entry in plan(kinds, given, allow_unused=True)
+        for entry in decided.entries
     }
+    unknown = dict.fromkeys(decided.unmatched, "no rule matches") | decided.unknown
+    for path in unknown:  # it is there, and is left as it is
+        entries[path] = Entry(path, leaves[path].shape, leaves[path].dtype, None, None)
+    notes = []
+    for why in dict.fromkeys(unknown.values()):
+        paths = some(path for path, reason in unknown.items() if reason == why)
+        notes.append(f"the rules do not know {paths}: {why}")
+    return entries, notes + [
+        f"rule {rule!r} matches no leaf" for rule in decided.unused
+    ]
+
+
+def _transposed(leaves: Mapping[str, Any]) -> Iterator[Finding]:
+    """Kernels whose outputs, as many as the biases beside them, come first."""
+    for path, kernel in leaves.items():
+        bias = leaves.get(f"{path.removesuffix('kernel')}bias")
+        if not path.endswith("kernel") or bias is None or bias.ndim != 1:
+            continue
+        # Before the last come those of a transposed kernel of Flax's ConvTranspose.
+        last = kernel.shape[-1:] if kernel.ndim < 3 else kernel.shape[-2:]
+        if kernel.ndim > 1 and bias.size == kernel.shape[0] and bias.size not in last:
+            shape = tuple(kernel.shape)
+            message = f"shape {shape}, of which the {bias.size} outputs come first"
+            cause = "inputs and outputs are exchanged: torch's layout, not transposed"
+            yield Finding(path, "layout", message, cause)
 
 
 def _structure(

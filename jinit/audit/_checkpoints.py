@@ -10,6 +10,7 @@ import json
 import math
 import os
 import textwrap
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -93,6 +94,39 @@ def read_checkpoint(path: str | os.PathLike[str]) -> chex.ArrayTree:
         ) from error
 
 
+_PICKLE = (
+    "a pickle, which could run any code when loaded; save the arrays as safetensors or "
+    ".npz"
+)
+# What else begins like this is, and how to make of it what can be read.
+_OTHERS = {
+    **{bytes([0x80, version]): _PICKLE for version in (2, 3, 4, 5)},
+    b"\x89HDF\r\n": "HDF5, as of Keras; read it with h5py and save it by np.savez",
+    b"\x93NUMPY": "arrays without names, as np.save and Equinox write them; read them "
+    "into their tree and save it by np.savez or Orbax",
+    b"GGUF": "GGUF; read it with the package gguf and save it as safetensors",
+    b"\x1f\x8b": "compressed by gzip; unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first",
+}
+
+
+def _kind_of_archive(path: Path) -> str:
+    """What a zip file is, if it is not one of NumPy."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile):  # NumPy says what is wrong
+        return ""
+    if any(name.endswith("data.pkl") for name in names):
+        return (
+            "a pickle of torch.save, which could run any code when loaded; convert it "
+            "where it comes from: safetensors.torch.save_file(model.state_dict(), path)"
+        )
+    if "model.weights.h5" in names:
+        return "a model of Keras; save its weights by np.savez"
+    return ""
+
+
 def _format(path: Path) -> tuple[str, Callable[[Path], Iterable[Leaf]]]:
     """The name of a format, by the first bytes of the file, and its reader."""
     try:
@@ -108,13 +142,15 @@ def _format(path: Path) -> tuple[str, Callable[[Path], Iterable[Leaf]]]:
         raise ValueError(f"path {str(path)!r} is an empty file; save it again.")
     if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER:
         return "safetensors", _safetensors
+    other = next(
+        (kind for first, kind in _OTHERS.items() if start.startswith(first)), ""
+    )
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return "an .npz archive", _npz
-    if start[0] == 0x80 and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        raise ValueError(
-            f"path {str(path)!r} is a pickle, which could run any code when loaded; "
-            "save the arrays as safetensors or .npz."
-        )
+        other = _kind_of_archive(path)
+        if not other:
+            return "an .npz archive", _npz
+    if other:
+        raise ValueError(f"path {str(path)!r} is {other}.")
     if 0x80 <= start[0] <= 0x8F or start[0] in (0xDE, 0xDF):  # a map, of any size
         return "MessagePack", _msgpack
     raise ValueError(

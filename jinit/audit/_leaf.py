@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,13 @@ _LAWS = {
 }
 
 
+_NO_KERNELS = ("bias", "scale", "mean", "var")
+# What is zero by method: heads, the second factor of LoRA, class tokens, gates.
+_METHOD = re.compile("head|logits|lora_?b|cls|token|gamma|gate|ada_?ln|modul", re.I)
+# Tables, of which each row is a vector, whatever its fans.
+_TABLE = re.compile("emb|pos|codebook|table|wte|wpe|token|latents", re.I)
+
+
 def judge(
     path: str,
     array: Any,
@@ -40,6 +48,11 @@ def judge(
     leaf = Leaf(path, shape, dtype.name, found)
     if found is None or not found.size:
         return leaf, []
+    if entry is not None and entry.init is None and entry.rule is not None:
+        # A rule leaves it as it is, and so it may be anything but broken.
+        return leaf, [
+            Finding(path, *_nonfinite(array, found))
+        ] if found.nonfinite else []
     if entry is None or entry.init is None or entry.shape != shape:
         return leaf, [Finding(path, *f) for f in _without_plan(path, array, found)]
     meant = expected(entry.init, shape, dtype)
@@ -58,10 +71,11 @@ def _without_plan(path: str, array: np.ndarray, found: Statistics) -> Found:
         yield _nonfinite(array, found)
         return
     last = path.rpartition("/")[2]
-    if array.ndim > 1 and last not in ("bias", "scale") and found.size > 1:
-        yield from _degenerate(found)
+    if array.ndim > 1 and last not in _NO_KERNELS and found.size > 1:
+        if not (_METHOD.search(path) or math.prod(array.shape[:-1]) == 1):
+            yield from _degenerate(found)
         fan_in = math.prod(array.shape[:-1])
-        if found.std and not path.endswith("embedding") and fan_in >= 16:
+        if found.std and not _TABLE.search(path) and fan_in >= 16:
             gain = found.std * math.sqrt(fan_in)
             # N(0, 0.01²) and N(0, 0.02²) are common: 0.04 where fan_in is 16, the
             # least that is judged, and 6 where it is 90 000, more than layers have.

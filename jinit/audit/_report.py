@@ -54,7 +54,7 @@ class Finding:
       path: Its path in the tree.
       kind: "nonfinite", "dead", "constant", "equal", "std", "mean", "distribution",
         "pattern", "spectrum", "rank", "saturated", "precision", "dtype", "shape",
-        "missing" or "unexpected".
+        "layout", "missing" or "unexpected".
       message: What was found.
       cause: What is likely to have caused it; empty where nothing is known.
 
@@ -82,6 +82,8 @@ class Report:
     Attributes:
       leaves: One `Leaf` for each of the tree, in its order.
       findings: One `Finding` for each thing that is wrong, in the order of the leaves.
+      notes: What was not compared: leaves that the rules do not know, and rules that
+        match no leaf.
 
     Example:
       >>> import jax.numpy as jnp, jinit
@@ -92,6 +94,7 @@ class Report:
 
     leaves: tuple[Leaf, ...]
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -104,7 +107,8 @@ class Report:
         count = len(self.findings)
         lines = [aligned(rows), ""]
         lines += [f"{count or 'no'} finding{'s' if count != 1 else ''}"]
-        return "\n".join(lines + [f"- {finding}" for finding in self.findings])
+        lines += [f"- {finding}" for finding in self.findings]
+        return "\n".join(lines + [f"note: {note}" for note in self.notes])
 
     def to_json(self) -> str:
         """Writes the report down.

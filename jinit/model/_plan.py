@@ -16,7 +16,7 @@ from collections.abc import (
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ from jinit._initializer import Initializer
 from jinit._text import some
 from jinit.model._entries import Entry, check_fit, from_json, table, to_json
 from jinit.model._jit_init import jit_init
+from jinit.model._layers import Unknown
 from jinit.model._paths import Pattern, fold_path, matcher, named_leaves
 from jinit.model._shardings import Shardings, spread
 
@@ -85,6 +86,41 @@ def plan(
       Haiku count draws, so that a layer that is added changes those after it.
     """
     leaves, treedef = _leaves(tree)
+    decided = decide(leaves, rules, default)
+    if decided.unmatched:
+        raise ValueError(
+            f"rules must match every leaf, but none matches {some(decided.unmatched)}; "
+            "add a rule for them, or give default=, an initializer."
+        )
+    if decided.unused and not allow_unused:
+        raise ValueError(
+            "rules must each be the first to match a leaf, but there is none for "
+            f"{some(decided.unused)} among {some(path for path, _ in leaves)}; correct "
+            "the pattern, move it before wider ones, or pass allow_unused=True."
+        )
+    if decided.unknown:
+        reasons = "; ".join(f"{p!r}: {why}" for p, why in decided.unknown.items())
+        raise ValueError(
+            f"rules must know every leaf, but do not know {len(decided.unknown)} of "
+            f"them; give a rule before for each. {reasons}."
+        )
+    check_fit(decided.entries)
+    return Plan(decided.entries, _tree(leaves, treedef, decided.entries))
+
+
+class Decided(NamedTuple):
+    """What rules make of leaves, and what is left to be said."""
+
+    entries: tuple[Entry, ...]
+    unmatched: list[str]  # paths that no rule matches
+    unused: list[str]  # rules that match no leaf, or none before others do
+    unknown: dict[str, str]  # why a rule set cannot tell, by path
+
+
+def decide(
+    leaves: Sequence[tuple[str, Any]], rules: Any, default: Any = None
+) -> Decided:
+    """Finds the rule of each leaf, and what it gives."""
     checked, last = _rules(rules), []
     if default is not None:
         last = [_Rule(None, lambda path: True, check_init("default", default))]
@@ -92,13 +128,20 @@ def plan(
         path: next((rule for rule in (*checked, *last) if rule.matches(path)), None)
         for path, _ in leaves
     }
-    _check_used(checked, first, allow_unused)
+    used = set(first.values())
+    unused = [str(rule.text) for rule in checked if rule not in used]
+    unmatched = [path for path, rule in first.items() if rule is None]
     shapes = MappingProxyType(
         {path: tuple(leaf.shape) for path, leaf in leaves if isinstance(leaf, _ARRAYS)}
     )
-    entries = tuple(_entry(first[path], path, leaf, shapes) for path, leaf in leaves)
-    check_fit(entries)
-    return Plan(entries, _tree(leaves, treedef, entries))
+    entries, unknown = [], {}
+    for path, leaf in leaves:
+        if first[path] is not None:
+            try:
+                entries.append(_entry(first[path], path, leaf, shapes))
+            except Unknown as error:
+                unknown[path] = str(error)
+    return Decided(tuple(entries), unmatched, unused, unknown)
 
 
 def reinit(
@@ -404,25 +447,6 @@ def _parameters(function: Any) -> Sequence[str]:
         return ()
 
 
-def _check_used(
-    rules: Sequence[_Rule], first: Mapping[str, _Rule | None], allow_unused: bool
-) -> None:
-    unmatched = [path for path, rule in first.items() if rule is None]
-    if unmatched:
-        raise ValueError(
-            f"rules must match every leaf, but none matches {some(unmatched)}; add a "
-            "rule for them, or give default=, an initializer."
-        )
-    used = set(first.values())
-    unused = [rule.text for rule in rules if rule not in used]
-    if unused and not allow_unused:
-        raise ValueError(
-            "rules must each be the first to match a leaf, but there is none for "
-            f"{some(unused)} among {some(first)}; correct the pattern, move it "
-            "before wider ones, or pass allow_unused=True."
-        )
-
-
 def _entry(rule: Any, path: str, leaf: Any, shapes: Mapping[str, Shape]) -> Entry:
     """What a rule makes of a leaf."""
     init = rule.gives
@@ -438,6 +462,8 @@ def _entry(rule: Any, path: str, leaf: Any, shapes: Mapping[str, Shape]) -> Entr
         others = {"shapes": shapes} if "shapes" in _parameters(init) else {}
         try:
             init = init(path, shapes[path], **others)
+        except Unknown:
+            raise
         except Exception as error:  # a function of the user's may raise anything
             raise ValueError(
                 f"rule {rule.text!r} must be a function of path and shape that returns "

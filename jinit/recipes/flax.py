@@ -3,50 +3,53 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from jinit._basic import constant, ones, zeros
-from jinit._checks import Shape
 from jinit._fan_scaled import lecun_normal, variance_scaling
 from jinit._orthogonal import orthogonal
-
-Shapes = Mapping[str, Shape]
+from jinit.model._layers import Layer, Unknown, by_layer
 
 _FIXED = {
-    "embedding": variance_scaling(1.0, "fan_in", "normal", out_axis=0),
     "scale": ones(),
     "bias": zeros(),
     "mean": zeros(),
     "var": ones(),
     "negative_slope": constant(0.01),
 }
-_RECURRENT = {"hi", "hf", "hg", "ho", "hr", "hz", "hn", "h"}  # kernels of the state
+# The kernels of the state: of gates, of packed ones, of a convolutional cell.
+_OF_STATE = {"hi", "hf", "hg", "ho", "hr", "hz", "hn", "h", "dense_h"}
 
 
 def default_rules() -> dict[str, Callable[..., Any]]:
     """The rules by which Flax's layers are initialized by default."""
-    return {"**": _default}
+    return {"**": by_layer(_default)}
 
 
-def _default(path: str, shape: Shape, shapes: Shapes) -> Any:
-    layer, _, name = path.rpartition("/")
-    place = layer.rpartition("/")[2]
-    if name in _FIXED:
+def _default(name: str, layer: Layer) -> Any:
+    if name == "bias" and layer.cell == "mgu" and layer.name == "if":
+        return ones()  # the bias of its forget gate
+    if name in _FIXED and not (name == "bias" and layer.shape("weight")):
         return _FIXED[name]
-    if name != "kernel" or len(shape) < 2 or place == "dense_h":
-        return None  # dense_h packs the gates of whichever cell
-    if place in _RECURRENT and len(shape) == 2:
-        return orthogonal()
-    inputs = _inputs(layer, place, shape, shapes)
-    return None if inputs is None else lecun_normal(fan_in=math.prod(shape[:inputs]))
+    if name == "embedding":
+        (*_, features) = layer.shape("embedding") or ()
+        return variance_scaling(1.0, "fan_in", "normal", fan_in=features)
+    if name != "kernel":
+        raise Unknown("Flax's default for it is not known")
+    if layer.is_normalized:
+        raise Unknown("it is used normalized, so that its deviation is any")
+    stacked = tuple(range(layer.stack))
+    if layer.name in _OF_STATE and (layer.cell or layer.is_packed):
+        return orthogonal(batch_axis=stacked)
+    if layer.outputs > 1 and not layer.is_attention:
+        return _of_several_outputs(layer, stacked)
+    return lecun_normal(fan_in=math.prod(layer.inputs))
 
 
-def _inputs(layer: str, place: str, shape: Shape, shapes: Shapes) -> int | None:
-    """How many of the axes of a kernel its layer sums over."""
-    bias = shapes.get(f"{layer}/bias".removeprefix("/"))
-    if "Conv" in place or len(shape) == 2:
-        return len(shape) - 1
-    if bias is not None and bias == shape[len(shape) - len(bias) :]:
-        return len(shape) - len(bias)
-    return {"query": 1, "key": 1, "value": 1, "out": len(shape) - 1}.get(place)
+def _of_several_outputs(layer: Layer, stacked: tuple[int, ...]) -> Any:
+    if "einsum" in layer.name.lower():  # whose kernel is not made a matrix
+        return lecun_normal(batch_axis=stacked)
+    if "General" in layer.name:
+        return lecun_normal(fan_in=math.prod(layer.inputs))
+    raise Unknown("Flax's default differs for DenseGeneral and for Einsum")

@@ -1,0 +1,68 @@
+"""torch's defaults, as rules for the names and shapes of a `state_dict`.
+
+The kernels are in Flax's layout, as `audit` reads them: (*spatial, in, out).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from jinit._basic import constant, normal, ones, uniform, zeros
+from jinit._checks import Shape
+from jinit.model._layers import Shapes, Unknown
+
+_FIXED = {
+    "running_mean": zeros(),
+    "running_var": ones(),
+    "in_proj_bias": zeros(),
+}
+_TABLES = ("emb", "wte", "wpe", "token", "lookup")  # in the names of embeddings
+
+
+def state_dict_rules() -> dict[str, Callable[..., Any]]:
+    """The rules by which torch's layers are initialized, by torch's names."""
+    return {"**": _default}
+
+
+def _default(path: str, shape: Shape, shapes: Shapes) -> Any:
+    layer, _, name = path.rpartition(".")
+
+    def beside(other: str) -> Shape | None:
+        return shapes.get(f"{layer}.{other}" if layer else other)
+
+    if name in _FIXED:
+        return _FIXED[name]
+    if name == "in_proj_weight":  # (in, 3 out)
+        return _within(math.sqrt(6 / sum(shape)))
+    if name in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
+        return _within(math.sqrt(6 / sum(shape)))
+    if name.startswith(("weight_ih", "weight_hh", "bias_ih", "bias_hh")):
+        state = beside(name.replace("bias", "weight").replace("_ih", "_hh"))
+        return _within(1 / math.sqrt((state or shape)[0]))
+    weight = beside("weight")
+    if name not in ("weight", "bias") or weight is None:
+        raise Unknown("torch's default for it is not known")
+    if len(weight) < 2:  # of a normalization, or the slope of PReLU
+        slope = name == "weight" and weight == (1,) and beside("bias") is None
+        return constant(0.25) if slope else ones() if name == "weight" else zeros()
+    if name == "bias" and layer.endswith("out_proj") and _in_attention(layer, shapes):
+        return zeros()
+    if len(weight) == 2 and beside("bias") is None and _is_table(layer):
+        return normal()
+    return _within(1 / math.sqrt(math.prod(weight[:-1])))
+
+
+def _within(bound: float) -> uniform:
+    return uniform(a=-bound, b=bound)
+
+
+def _in_attention(layer: str, shapes: Shapes) -> bool:
+    start = layer.removesuffix("out_proj")
+    return f"{start}in_proj_bias" in shapes
+
+
+def _is_table(layer: str) -> bool:
+    last = layer.rpartition(".")[2].lower()
+    return any(part in last for part in _TABLES)

@@ -1,0 +1,274 @@
+"""One tree, however it is boxed, stacked and stored: the same paths, and one audit.
+
+Tables of layers x wrappers and of trees x stores: what Flax draws by default has no
+finding, and one kernel of half the deviation has one.
+"""
+
+import itertools
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import pytest
+from flax import nnx, serialization
+from flax.training.train_state import TrainState
+
+import jinit
+from jinit.audit._checkpoints import read_checkpoint
+from jinit.diagnostics import audit
+
+KEY = jax.random.key(0)
+IMAGE, TOKENS = jnp.ones((2, 8, 8, 16)), jnp.ones((2, 6, 16))
+CONV = {"features": 24, "kernel_size": (3, 3)}
+LAYERS = {
+    "Dense": (nn.Dense(32), TOKENS),
+    "Dense without bias": (nn.Dense(32, use_bias=False), TOKENS),
+    "DenseGeneral": (nn.DenseGeneral(24, axis=(-2, -1)), TOKENS),
+    "Conv": (nn.Conv(**CONV), IMAGE),
+    "Conv without bias": (nn.Conv(**CONV, use_bias=False), IMAGE),
+    "Conv of one axis": (nn.Conv(24, (3,)), TOKENS),
+    "depthwise": (nn.Conv(32, (3, 3), feature_group_count=16), IMAGE),
+    "ConvTranspose": (nn.ConvTranspose(**CONV), IMAGE),
+    "ConvTranspose, transposed": (
+        nn.ConvTranspose(**CONV, transpose_kernel=True),
+        IMAGE,
+    ),
+    "attention": (nn.MultiHeadDotProductAttention(4), TOKENS),
+    "attention without bias": (
+        nn.MultiHeadDotProductAttention(4, use_bias=False),
+        TOKENS,
+    ),
+    "Embed": (nn.Embed(50, 32), jnp.zeros((2, 3), int)),
+    "LayerNorm": (nn.LayerNorm(), TOKENS),
+    "BatchNorm": (nn.BatchNorm(use_running_average=True), TOKENS),
+    "WeightNorm": (nn.WeightNorm(nn.Dense(32)), TOKENS),
+    "PReLU": (nn.PReLU(), TOKENS),
+    "LSTM": (nn.RNN(nn.LSTMCell(24)), TOKENS),
+    "optimized LSTM": (nn.RNN(nn.OptimizedLSTMCell(24)), TOKENS),
+    "GRU": (nn.RNN(nn.GRUCell(24)), TOKENS),
+    "MGU": (nn.RNN(nn.MGUCell(24)), TOKENS),
+    "RNN": (nn.RNN(nn.SimpleCell(24)), TOKENS),
+}
+
+
+def layer_within(module, x):
+    """A module without inputs, as transforms take it: a norm, and then the layer."""
+
+    class Within(nn.Module):
+        @nn.compact
+        def __call__(self, carry, _):
+            nn.LayerNorm()(jnp.ones((2, 16)))
+            module.copy(name=type(module).__name__)(x)
+            return carry, None
+
+    return Within
+
+
+def plain(module, x):
+    return layer_within(module, x)().init(KEY, 0.0, None)
+
+
+LIFTED = {"variable_axes": {"params": 0, "batch_stats": 0}}
+SPLIT = {"split_rngs": {"params": True}}
+
+
+def scanned(module, x):
+    within = layer_within(module, x)
+    return nn.scan(within, **LIFTED, **SPLIT, length=5)().init(KEY, 0.0, None)
+
+
+def mapped(module, x):
+    lifted = nn.vmap(
+        layer_within(module, x), **LIFTED, **SPLIT, in_axes=(None, None), axis_size=5
+    )
+    return lifted().init(KEY, 0.0, None)
+
+
+def remat(module, x):
+    return nn.remat(layer_within(module, x))().init(KEY, 0.0, None)
+
+
+def ensemble(module, x):
+    keys = jax.random.split(KEY, 5)
+    return jax.vmap(lambda key: layer_within(module, x)().init(key, 0.0, None))(keys)
+
+
+WRAPPERS = [plain, scanned, mapped, remat, ensemble]
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+def test_the_defaults_of_flax_have_no_finding(wrap):
+    found = {}
+    for name, (module, x) in LAYERS.items():
+        params = wrap(module, x)
+        for rules in ("flax", None):
+            if findings := audit(params, rules).findings:
+                found[name, rules] = findings
+    assert found == {}
+
+
+NOT_TORCHS = {"MGU", "WeightNorm"}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS[1:])
+def test_every_layer_of_a_stack_is_planned_as_one_alone(wrap):
+    wrong = {}
+    for name in LAYERS.keys() - NOT_TORCHS:
+        module, x = LAYERS[name]
+        one, many = (
+            jinit.plan(jax.eval_shape(partial(f, module, x)), RULES)
+            for f in (plain, wrap)
+        )
+        laws = [{e.init.law(e.shape) for e in made} for made in (one, many)]
+        if laws[0] != laws[1]:
+            wrong[name] = laws
+    assert wrong == {}
+
+
+RULES = jinit.torch.default_rules()
+
+# Stores
+
+
+def model(wrap=lambda init, names: init):
+    init = wrap(jinit.lecun_normal(gain=0.5), ("in", "out"))
+    return nn.Sequential([nn.Dense(64, kernel_init=init), nn.Dense(64)])
+
+
+def of_nnx():
+    half = jinit.lecun_normal(gain=0.5)
+    keys = nnx.Rngs(0)
+    first = nnx.Linear(64, 64, kernel_init=half, rngs=keys)
+    return nnx.state(nnx.Sequential(first, nnx.Linear(64, 64, rngs=keys)))
+
+
+def of_linen(wrap=lambda init, names: init):
+    return model(wrap).init(KEY, jnp.ones((1, 64)))["params"]
+
+
+def train_state():
+    params = of_linen()
+    return TrainState.create(apply_fn=None, params=params, tx=optax.adam(1e-3))
+
+
+TREES = {
+    "linen": of_linen,
+    "Partitioned": lambda: of_linen(nn.with_partitioning),
+    "LogicallyPartitioned": lambda: of_linen(nn.with_logical_partitioning),
+    "nnx.State": of_nnx,
+    "a pure dict": lambda: nnx.to_pure_dict(of_nnx()),
+    "a train state": train_state,
+}
+
+
+def in_orbax(tree, folder):
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / "orbax", tree)
+    return read_checkpoint(folder / "orbax")
+
+
+def in_msgpack(tree, folder):
+    (folder / "tree.msgpack").write_bytes(serialization.to_bytes(tree))
+    return read_checkpoint(folder / "tree.msgpack")
+
+
+def in_npz(tree, folder):
+    leaves = jinit.model._paths.named_leaves(tree)[0]
+    np.savez(folder / "tree.npz", **{path: np.asarray(leaf) for path, leaf in leaves})
+    return read_checkpoint(folder / "tree.npz")
+
+
+def restored(tree, folder):
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / "orbax", tree)
+        return checkpointer.restore(folder / "orbax")
+
+
+STORES = {"in memory": lambda tree, folder: tree} | {
+    store.__name__: store for store in (in_orbax, in_msgpack, in_npz, restored)
+}
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("name", TREES)
+def test_a_tree_is_audited_alike_wherever_it_is_stored(name, store, tmp_path):
+    if name == "nnx.State" and store == "in_msgpack":
+        pytest.skip("Flax does not write a State as MessagePack")
+    tree = TREES[name]()
+    found = audit(STORES[store](tree, tmp_path), "flax").findings
+    assert [(f.path.split("/")[-1], f.kind) for f in found] == [("kernel", "std")]
+    assert found[0].path.split("/")[0] in ("layers_0", "layers")
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_plan_of_a_state_knows_what_was_stored(store, tmp_path):
+    state = of_nnx()
+    if store == "in_msgpack":
+        state = nnx.to_pure_dict(state)
+    plan = jinit.plan(state, {"**/kernel": jinit.lecun_normal(), "**": jinit.zeros()})
+    found = audit(STORES[store](state, tmp_path), plan).findings
+    assert [(finding.path, finding.kind) for finding in found] == [
+        ("layers/0/kernel", "std")
+    ]
+
+
+def test_a_parameter_that_is_called_value_stays_what_it_is():
+    tree = {"scale": {"value": jnp.ones((64, 64))}}
+    plan = jinit.plan(tree, {"scale/value": jinit.zeros()})
+    assert [leaf.path for leaf in audit(tree, plan).leaves] == ["scale/value"]
+
+
+def test_what_is_no_weight_is_left_out_and_said():
+    tree = {"kernel": KEY_DRAWN, "activation": jax.nn.relu, "step": 3}
+    report = audit(tree, {"kernel": jinit.normal(), "other": jinit.zeros()})
+    assert report.exit_status == 0
+    assert report.notes == (
+        "'activation', 'step' are no arrays, and are left out",
+        "rule 'other' matches no leaf",
+    )
+    state = audit(train_state(), "flax")
+    assert "opt_state" in state.notes[0]
+    assert {leaf.path.split("/")[0] for leaf in state.leaves} == {
+        "layers_0",
+        "layers_1",
+    }
+
+
+KEY_DRAWN = jinit.normal()(KEY, (64, 64))
+
+
+def test_a_leaf_that_no_rule_knows_is_noted_and_the_others_audited():
+    tree = {"cls": jnp.ones((1, 8)), **of_linen()}
+    for rules in ("flax", "torch", {"**/kernel": jinit.he_normal()}):
+        report = audit(tree, rules)
+        assert any("'cls'" in note for note in report.notes)
+        assert report.findings
+
+
+def test_a_subtree_is_audited_under_its_own_paths():
+    both = {"actor": of_linen(), "critic": of_linen()}
+    report = audit({"agent": both}, "flax", subtree="agent/a*")
+    assert [finding.path for finding in report.findings] == ["layers_0/kernel"]
+    plan = jinit.plan(of_linen(), {"**": jinit.lecun_normal(fan_in=64)})
+    state = train_state()
+    assert audit(state, plan, subtree="params").leaves == audit(state, plan).leaves
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (48, 64, 3, 3)])
+@pytest.mark.parametrize("rules", ["flax", "torch", None])
+def test_a_kernel_that_was_not_transposed_is_a_finding_of_its_own(shape, rules):
+    kernel = jinit.lecun_normal(in_axis=1, out_axis=0)(KEY, shape)
+    tree = {"Conv_0" if len(shape) > 2 else "Dense_0": {"kernel": kernel}}
+    next(iter(tree.values()))["bias"] = jnp.zeros(48)
+    found = [f for f in audit(tree, rules).findings if f.path.endswith("kernel")]
+    assert [finding.kind for finding in found] == ["layout"]
+    assert "not transposed" in found[0].cause
+
+
+def test_the_tables_are_as_long_as_they_look():
+    assert len(list(itertools.product(LAYERS, WRAPPERS))) == 105
+    assert len(list(itertools.product(TREES, STORES))) == 30
