@@ -7,21 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jinit import _checks
 from jinit._text import aligned, to_json
-from jinit.model._paths import Pattern
-from jinit.signal._watch import (
-    apply_watched,
-    check_arrays,
-    check_several_keys,
-    layer_name,
-    layer_shapes,
-    refusing_batch,
-    selected,
-)
+from jinit.signal import _watch
 
 if TYPE_CHECKING:
     import chex
@@ -51,14 +41,12 @@ class CoordinateCheck:
         is no slope.
 
     Example:
-      >>> import flax.linen as nn, jax, jinit, optax
-      >>> x = jax.random.normal(jax.random.key(0), (8, 16))
+      >>> import flax.linen as nn, jax, jax.numpy as jnp, optax
+      >>> from jinit.diagnostics import coordinate_check
+      >>> x, keys = jnp.ones((8, 16)), jax.random.split(jax.random.key(1), 3)
       >>> def make(width, key):
       ...     return nn.Dense(width), nn.Dense(width).init(key, x), optax.sgd(0.1)
-      >>> keys = jax.random.split(jax.random.key(1), 3)
-      >>> check = jinit.diagnostics.coordinate_check(
-      ...     make, (16, 64), x, lambda y: (y**2).mean(), keys=keys, steps=1
-      ... )
+      >>> check = coordinate_check(make, (16, 64), x, jnp.sum, keys=keys, steps=1)
       >>> check.widths, check.sizes.shape  # widths, keys, steps, layers
       ((16, 64), (2, 3, 2, 1))
     """
@@ -74,22 +62,13 @@ class CoordinateCheck:
         last = len(self.slopes) - 1
         heading = ("layer", "slope at step 0", f"at step {last}", "with width it")
         columns = [
-            map(layer_name, self.layers),
+            map(_watch.layer_name, self.layers),
             *(map(_cell, self.slopes[n], self.errors[n]) for n in (0, last)),
             self.verdicts,
         ]
         return aligned([heading, *zip(*columns, strict=True)])
 
-    def select(self, pattern: Pattern) -> CoordinateCheck:
-        """Returns what is known of some of the layers.
-
-        Args:
-          pattern: What their paths must match, as `jinit.plan` takes it.
-
-        Raises:
-          ValueError: `pattern` matches no layer.
-        """
-        return selected(self, pattern, ("layers", "verdicts"))
+    select = _watch.select
 
     def to_json(self) -> str:
         """Returns all of it as JSON, with "inf" and "nan" as strings."""
@@ -150,19 +129,17 @@ def coordinate_check(
       Yang and Hu (2021), arXiv:2011.14522, for what wide layers need; Yang et al.
       (2022), arXiv:2203.03466, appendix D.1, for the check.
     """
-    widths, keys = _widths(widths), check_several_keys(keys)
+    widths, keys = _widths(widths), _watch.check_several_keys(keys)
     steps = _checks.count("steps", steps)
-    check_arrays("batch", batch)
+    _watch.check_arrays("batch", batch)
     if len(widths) * len(keys) < 3:
         raise ValueError(
             f"keys must be at least two for two widths, got {len(keys)} for {widths}: "
             "a slope through two sizes has no error."
         )
-    trained = {
-        width: _trained(make, width, batch, loss, keys, steps) for width in widths
-    }
-    layers = trained[widths[0]][0]
-    for width, (others, _) in trained.items():
+    trained = [_trained(make, width, batch, loss, keys, steps) for width in widths]
+    layers = trained[0][0]
+    for width, (others, _) in zip(widths, trained, strict=True):
         if others != layers:
             differ = sorted(set(others) ^ set(layers)) or others
             raise ValueError(
@@ -170,7 +147,7 @@ def coordinate_check(
                 f"at {widths[0]} and {width} differ in {', '.join(map(repr, differ))}; "
                 "vary the width alone, not the depth."
             )
-    sizes = np.array([sizes for _, sizes in trained.values()])
+    sizes = np.array([sizes for _, sizes in trained])
     slopes, errors = _fitted(widths, sizes)
     verdicts = tuple(map(_verdict, slopes[-1], np.moveaxis(sizes[:, :, -1], -1, 0)))
     return CoordinateCheck(layers, widths, sizes, slopes, errors, verdicts)
@@ -180,9 +157,8 @@ def _widths(widths: Any) -> tuple[int, ...]:
     try:
         counted = tuple(_checks.count("each of widths", width) for width in widths)
     except TypeError:
-        raise TypeError(
-            f"widths must be a sequence of integers, got {widths!r}."
-        ) from None
+        message = f"widths must be a sequence of integers, got {widths!r}."
+        raise TypeError(message) from None
     if len(set(counted)) < max(len(counted), 2):
         raise ValueError(
             f"widths must be two different widths or more, got {widths!r}; give such "
@@ -196,12 +172,12 @@ def _trained(
 ) -> tuple[tuple[str, ...], list[Any]]:
     """The layers at one width, and their sizes by key, step and layer."""
     model, params, optimizer = _made(make, width, keys[0])
-    layers = tuple(layer_shapes(model, params, batch)[0])
+    layers = tuple(_watch.layer_shapes(model, params, batch)[0])
     step = _step(model, optimizer, loss)
     sizes = []
     for number, key in enumerate(keys):
         params = _made(make, width, key)[1] if number else params
-        with refusing_batch(batch, "model, loss or optimizer"):
+        with _watch.refusing_batch(batch, "model, loss or optimizer"):
             state = optimizer.init(params)
             sizes.append([])
             for _ in range(steps + 1):
@@ -217,7 +193,7 @@ def _made(make: Any, width: int, key: jax.Array) -> tuple[Any, Any, Any]:
             f"make must return a model, its parameters and an optimizer, got {made!r} "
             f"for width {width}."
         )
-    check_arrays("params", made[1])
+    _watch.check_arrays("params", made[1])
     if not all(callable(getattr(made[2], name, None)) for name in ("init", "update")):
         raise TypeError(
             "the optimizer that make returns must have init(params) and update(grads, "
@@ -234,11 +210,10 @@ def _step(model: Any, optimizer: Any, loss: Any) -> Any:
             sizes = {}
 
             def visit(path: str, output: jax.Array) -> jax.Array:
-                wide = jnp.promote_types(output.dtype, jnp.float32)
-                sizes[path] = abs(output.astype(wide)).mean()
+                sizes[path] = abs(output.astype(_watch.wide(output.dtype))).mean()
                 return output
 
-            return loss(apply_watched(model, params, batch, visit)), sizes
+            return loss(_watch.apply_watched(model, params, batch, visit)), sizes
 
         gradients, sizes = jax.grad(objective, has_aux=True)(params)
         updates, state = optimizer.update(gradients, state, params)

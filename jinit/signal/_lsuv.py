@@ -32,30 +32,17 @@ from jinit import _checks
 from jinit._checks import is_traced
 from jinit._text import aligned, some, to_json
 from jinit.model._paths import Pattern, matcher, named_leaves
-from jinit.signal._watch import (
-    Model,
-    apply_watched,
-    check_inputs,
-    is_kernel,
-    laid_out,
-    layer_shapes,
-    leading_axes,
-    owner,
-    replaced,
-    sibling,
-    trails,
-    wide,
-)
+from jinit.signal import _watch
 
 if TYPE_CHECKING:
     import chex
 
-_UNMOVED = 0.01
-"""The share of its way that an output goes at least if it follows its kernel."""
+_UNMOVED = 0.01  # the share of its way that an output goes if it follows its kernel
+_UNSEEN = "not seen: it is not called, or within remat, scan or vmap"
 
 
 def lsuv(
-    apply: Model,
+    apply: _watch.Model,
     params: chex.ArrayTree,
     batch: chex.ArrayTree,
     *,
@@ -111,15 +98,14 @@ def lsuv(
       params/layers_2/kernel  0.01321  1      8.701  1
 
     References:
-      Mishkin and Matas (2015), "All you need is a good init", arXiv:1511.06422,
-      algorithm 1. It runs the model once for each layer and try, and divides by the
+      Mishkin and Matas (2015), arXiv:1511.06422, algorithm 1, which divides by the
       standard deviation of the whole output, that of the bias included.
     """
     tolerance, max_tries = _checked(tolerance, max_tries, progress)
     center = _checks.flag("center", center)
-    check_inputs("lsuv", apply, params, batch)
+    _watch.check_inputs("lsuv", apply, params, batch)
     kernels = _chosen(params, layers)
-    shapes, _ = layer_shapes(apply, params, batch)
+    shapes, _ = _watch.layer_shapes(apply, params, batch)
     called = {path: kernels[path] for path in shapes if path in kernels}
     biases = _own_biases(params, called, shapes) if center else {}
     states = {path: _State(kernel) for path, kernel in called.items()}
@@ -141,9 +127,10 @@ def lsuv(
             state.scale_once()
         biases = centered
     rows = [state.row(tolerance) for state in states.values()]
-    rows += [_unseen(kernel) for path, kernel in kernels.items() if path not in called]
+    unseen = [kernel for path, kernel in kernels.items() if path not in called]
+    rows += [LsuvLayer(kernel, None, None, 1.0, 0, _UNSEEN) for kernel in unseen]
     report = LsuvReport(tuple(rows), not any(row.note for row in rows))
-    return laid_out(_changed(params, _scales(states), biases), params), report
+    return _watch.laid_out(_changed(params, _scales(states), biases), params), report
 
 
 @dataclass(frozen=True)
@@ -202,20 +189,16 @@ class LsuvReport:
 
     def to_json(self) -> str:
         """Returns the rows and whether all converged as JSON; "nan" is a string."""
-        layers = [asdict(row) for row in self.layers]
-        return to_json("lsuv", converged=self.converged, layers=layers)
+        return to_json("lsuv", **asdict(self))
 
 
 class _Found(NamedTuple):
     """What a pass found of a layer."""
 
     variance: Any
-    error: Any
-    """What has to be within the tolerance."""
-    root: Any
-    """The scale that gives variance 1; 0 for a constant output, NaN for none."""
-    factor: Any
-    """What the pass scaled by."""
+    error: Any  # what has to be within the tolerance
+    root: Any  # the scale that gives variance 1; 0 for a constant output, NaN for none
+    factor: Any  # what the pass scaled by
 
 
 @dataclass
@@ -227,8 +210,7 @@ class _State:
     last: Any = None
     scale: float = 1.0
     tries: int = 0
-    held: bool = False
-    """Whether it is left as it was: its output does not follow its kernel."""
+    held: bool = False  # left as it was: its output does not follow its kernel
 
     def see(self, found: _Found, tolerance: float) -> None:
         if self.last is None:
@@ -269,11 +251,6 @@ def _unmoved(before: float, after: float) -> bool:
     return abs(math.log(after / before)) < _UNMOVED * abs(math.log(before))
 
 
-def _unseen(kernel: str) -> LsuvLayer:
-    note = "not seen: it is not called, or within remat, scan or vmap"
-    return LsuvLayer(kernel, None, None, 1.0, 0, note)
-
-
 def _checked(tolerance: Any, max_tries: Any, progress: Any) -> tuple[float, int]:
     tolerance = _checks.positive("tolerance", tolerance)
     if is_traced(tolerance):
@@ -296,7 +273,7 @@ def _chosen(params: Any, patterns: Any) -> dict[str, str]:
     kernels = [
         path
         for path, leaf in leaves
-        if is_kernel(path) and jnp.issubdtype(leaf.dtype, jnp.floating)
+        if _watch.is_kernel(path) and jnp.issubdtype(leaf.dtype, jnp.floating)
     ]
     if not kernels:
         raise ValueError(
@@ -312,7 +289,7 @@ def _chosen(params: Any, patterns: Any) -> dict[str, str]:
                 f"matches none of {some(kernels)}; correct it, or leave it out."
             )
         kernels = [k for k in kernels if any(match(k) for match in matches.values())]
-    return {owner(path): path for path in kernels}
+    return {_watch.owner(path): path for path in kernels}
 
 
 def _several(patterns: Any) -> list[Any]:
@@ -331,13 +308,12 @@ def _own_biases(
     params: Any, called: Mapping[str, str], shapes: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The biases of the layers, by path, as far as one is added to the last axes."""
-    leaves = dict(named_leaves(params)[0])
-    siblings = {layer: sibling(kernel, "bias") for layer, kernel in called.items()}
-    return {
-        path: leaves[path]
-        for layer, path in siblings.items()
-        if path in leaves and trails(leaves[path].shape, shapes[layer].shape)
-    }
+    leaves, found = dict(named_leaves(params)[0]), dict[str, Any]()
+    for layer, kernel in called.items():
+        bias = _watch.sibling(kernel, "bias")
+        if bias in leaves and _watch.trails(leaves[bias].shape, shapes[layer].shape):
+            found[bias] = leaves[bias]
+    return found
 
 
 def _measure(
@@ -358,7 +334,7 @@ def _measure(
     def visit(path: str, output: jax.Array) -> jax.Array:
         if path not in called:
             return output
-        bias = sibling(called[path], "bias")
+        bias = _watch.sibling(called[path], "bias")
         center = bias in biases
         found[path], moved, output = _rescaled(
             output, leaves.get(bias), center, free[path], limit
@@ -367,7 +343,7 @@ def _measure(
             centered[bias] = moved
         return output
 
-    apply_watched(apply, changed, batch, visit)
+    _watch.apply_watched(apply, changed, batch, visit)
     return found, centered
 
 
@@ -375,14 +351,14 @@ def _rescaled(
     output: jax.Array, bias: Any, center: bool, free: Any, limit: Any
 ) -> tuple[_Found, Any, jax.Array]:
     """What a layer's output is, and the bias and the output that it gets."""
-    y = output.astype(wide(output.dtype))
+    y = output.astype(_watch.wide(output.dtype))
     b = jnp.zeros_like(y)
-    if bias is not None and trails(bias.shape, y.shape):
+    if bias is not None and _watch.trails(bias.shape, y.shape):
         b = jnp.broadcast_to(bias.astype(output.dtype).astype(y.dtype), y.shape)
     u, error = y - b, abs(y.var() - 1)
     mean = jnp.zeros((), y.dtype)
     if center:
-        axes = leading_axes(y, bias.ndim)
+        axes = _watch.leading_axes(y, bias.ndim)
         mean, b = u.mean(axes), jnp.zeros_like(y)
         u = u - jnp.broadcast_to(mean, y.shape)
         error = jnp.maximum(error, abs(y.mean(axes)).max())
@@ -411,12 +387,11 @@ def _root(u: jax.Array, b: jax.Array) -> jax.Array:
 
 def _changed(params: Any, scales: Mapping[str, Any], biases: Mapping[str, Any]) -> Any:
     """The parameters, kernels scaled (and rounded once) and biases replaced."""
-    old = dict(named_leaves(params)[0])
-    scaled = {
-        path: (old[path].astype(wide(old[path].dtype)) * scale).astype(old[path].dtype)
-        for path, scale in scales.items()
-    }
-    return replaced(params, scaled | dict(biases))
+    leaves = dict(named_leaves(params)[0])
+    for path, scale in scales.items():
+        old = leaves[path]
+        leaves[path] = (old.astype(_watch.wide(old.dtype)) * scale).astype(old.dtype)
+    return _watch.replaced(params, leaves | dict(biases))
 
 
 def _cell(value: Any) -> str:

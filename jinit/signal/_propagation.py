@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +16,8 @@ from jinit._text import aligned, quartiles, to_json
 from jinit.gains._mean_field import variance_map
 from jinit.gains._moments import Infinite
 from jinit.gains._names import Activation
-from jinit.model._paths import Pattern, named_leaves
-from jinit.signal._watch import (
-    Model,
-    apply_watched,
-    check_arrays,
-    check_several_keys,
-    is_kernel,
-    layer_name,
-    layer_shapes,
-    owner,
-    refusing_batch,
-    selected,
-)
+from jinit.model._paths import named_leaves
+from jinit.signal import _watch
 
 if TYPE_CHECKING:
     import chex
@@ -54,11 +43,9 @@ class Propagation:
         layers that own no kernel. None where no activation was given.
 
     Example:
-      >>> import flax.linen as nn, jax, jinit
-      >>> model = nn.Dense(64, kernel_init=jinit.he_normal())
-      >>> x = jax.random.normal(jax.random.key(0), (8, 64))
-      >>> params = model.init(jax.random.key(1), x)
-      >>> found = jinit.diagnostics.propagation(model, params, x)
+      >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
+      >>> model, key, x = nn.Dense(64), jax.random.key(0), jnp.ones((8, 64))
+      >>> found = jinit.diagnostics.propagation(model, model.init(key, x), x)
       >>> found.layers, found.second_moment.shape
       (('',), (1, 1))
     """
@@ -73,37 +60,28 @@ class Propagation:
     def __repr__(self) -> str:
         heading = ("layer", "second moment", "mean", "dead", "gradient")
         measured = (self.second_moment, self.mean, self.dead, self.gradient)
-        columns = [map(layer_name, self.layers), *map(_cells, measured)]
+        columns = [map(_watch.layer_name, self.layers), *map(_cells, measured)]
         if self.predicted is not None:
             heading = (*heading, "predicted")
-            shown = ("" if math.isnan(q) else f"{q:.4g}" for q in self.predicted)
-            columns.append([*shown])
+            shown = ["" if math.isnan(q) else f"{q:.4g}" for q in self.predicted]
+            columns.append(shown)
         return aligned([heading, *zip(*columns, strict=True)])
 
-    def select(self, pattern: Pattern) -> Propagation:
-        """Returns what is known of some of the layers.
-
-        Args:
-          pattern: What their paths must match, as `jinit.plan` takes it.
-
-        Raises:
-          ValueError: `pattern` matches no layer.
-        """
-        return selected(self, pattern)
+    select = _watch.select
 
     def to_json(self) -> str:
-        """Returns the layers and the arrays as JSON, with "inf" and "nan" as strings.
+        """Returns all of it as JSON, with "inf" and "nan" as strings.
 
         A layer without a prediction has null.
         """
-        predicted: Any = self.predicted
-        if predicted is not None:
-            predicted = [None if np.isnan(q) else q for q in predicted]
-        return to_json("propagation", **{**vars(self), "predicted": predicted})
+        content: dict[str, Any] = {**vars(self)}
+        if self.predicted is not None:
+            content["predicted"] = [None if np.isnan(q) else q for q in self.predicted]
+        return to_json("propagation", **content)
 
 
 def propagation(
-    model: Model,
+    model: _watch.Model,
     params: chex.ArrayTree | Callable[[jax.Array], chex.ArrayTree],
     batch: chex.ArrayTree,
     *,
@@ -161,15 +139,19 @@ def propagation(
       Glorot and Bengio (2010), section 4.2, for such a study; Schoenholz et al. (2017),
       arXiv:1611.01232, for signals and gradients in the limit of wide layers.
     """
-    step = activation
-    if not isinstance(step, variance_map | None):
-        step = variance_map(step)
-    check_arrays("batch", batch)
+    known = isinstance(activation, variance_map | None)
+    step = activation if known else variance_map(activation)
+    _watch.check_arrays("batch", batch)
     trees = _members(params, keys)
     first = next(trees)
-    layers, returned = layer_shapes(model, first, batch)
-    _check_returned(returned)
-    owning = {owner(path) for path, _ in named_leaves(first)[0] if is_kernel(path)}
+    layers, returned = _watch.layer_shapes(model, first, batch)
+    if not _watch.is_floats(returned):
+        raise ValueError(
+            f"model must return one array of floats, got {returned!r}; give a function "
+            "of params and batch that applies it and picks one."
+        )
+    kernels = [path for path, _ in named_leaves(first)[0] if _watch.is_kernel(path)]
+    owning = set(map(_watch.owner, kernels))
     owners = [path in owning for path in layers]
     if step is not None and not any(owners):
         raise ValueError(
@@ -202,43 +184,27 @@ def _cells(values: np.ndarray) -> list[str]:
 
 def _members(params: Any, keys: Any) -> Iterator[Any]:
     """The trees of parameters, each checked when it is its turn."""
-    kinds = None
-    for tree in _trees(params, keys):
-        check_arrays("params", tree)
-        kind = jax.eval_shape(lambda tree: jax.tree.leaves(tree), tree)
-        if kinds not in (None, kind):
-            raise ValueError(
-                "params must make arrays of the same shapes of every key, got "
-                f"{kind!r} after {kinds!r}."
-            )
-        kinds = kind
-        yield tree
-
-
-def _trees(params: Any, keys: Any) -> Iterable[Any]:
-    if not callable(params):
-        if keys is not None:
-            raise ValueError(
-                f"keys must be left out where params are arrays, got {keys!r}; to "
-                "measure several, give a function of a key as params."
-            )
-        return [params]
-    if keys is None:
+    makes = callable(params)
+    if not makes and keys is not None:
+        raise ValueError(
+            f"keys must be left out where params are arrays, got {keys!r}; to "
+            "measure several, give a function of a key as params."
+        )
+    if makes and keys is None:
         raise ValueError(
             f"keys must be given where params is a function, got {params!r}; give "
             "such as jax.random.split(jax.random.key(0), 8)."
         )
-    return map(params, check_several_keys(keys))
-
-
-def _check_returned(returned: Any) -> None:
-    if not isinstance(returned, jax.ShapeDtypeStruct) or not jnp.issubdtype(
-        returned.dtype, jnp.floating
-    ):
-        raise ValueError(
-            f"model must return one array of floats, got {returned!r}; give a function "
-            "of params and batch that applies it and picks one."
-        )
+    kinds = None
+    for tree in map(params, _watch.check_several_keys(keys)) if makes else [params]:
+        _watch.check_arrays("params", tree)
+        kinds, last = jax.eval_shape(jax.tree.leaves, tree), kinds
+        if last not in (None, kinds):
+            raise ValueError(
+                "params must make arrays of the same shapes of every key, got "
+                f"{kinds!r} after {last!r}."
+            )
+        yield tree
 
 
 def _compiled(model: Any, layers: dict[str, Any], params: Any, batch: Any) -> Any:
@@ -252,7 +218,7 @@ def _compiled(model: Any, layers: dict[str, Any], params: Any, batch: Any) -> An
                 outputs[path] = output
                 return output + nothing[path]
 
-            return apply_watched(model, params, batch, visit), outputs
+            return _watch.apply_watched(model, params, batch, visit), outputs
 
         nothing = {path: jnp.zeros(y.shape, y.dtype) for path, y in layers.items()}
         output, pull_back, outputs = jax.vjp(watched, nothing, has_aux=True)
@@ -260,7 +226,7 @@ def _compiled(model: Any, layers: dict[str, Any], params: Any, batch: Any) -> An
         (gradients,) = pull_back(jax.random.normal(key, output.shape, output.dtype))
         return outputs, gradients
 
-    with refusing_batch(batch):
+    with _watch.refusing_batch(batch):
         traced = jax.jit(run).trace(params, batch, np.uint32(0))
     return traced.lower().compile()
 

@@ -138,11 +138,13 @@ def layer_name(path: str) -> str:
     return path or "(model)"
 
 
-def selected(
-    report: Report, pattern: Pattern, named: Sequence[str] = ("layers",)
-) -> Report:
-    """What a report says of some layers: of arrays their columns, of names theirs."""
-    layers, matches = report.layers, matcher(pattern)
+def select(self: Report, pattern: Pattern) -> Report:
+    """Returns what is known of the layers whose paths match, as `jinit.plan` has it.
+
+    Raises:
+      ValueError: `pattern` matches no layer.
+    """
+    layers, matches = self.layers, matcher(pattern)
     chosen = [number for number, path in enumerate(layers) if matches(path)]
     if not chosen:
         raise ValueError(
@@ -150,12 +152,12 @@ def selected(
             f"{some(layers, 20)}."
         )
     parts: dict[str, Any] = {}
-    for name, value in vars(report).items():
+    for name, value in vars(self).items():
         if isinstance(value, np.ndarray):
             parts[name] = value[..., chosen]
-        elif name in named:
+        elif name in ("layers", "verdicts"):
             parts[name] = tuple(value[number] for number in chosen)
-    return replace(report, **parts)
+    return replace(self, **parts)
 
 
 def is_kernel(path: str) -> bool:
@@ -205,15 +207,18 @@ def laid_out(tree: Any, like: Any) -> Any:
     return jax.tree.map(beside, tree, like)
 
 
+def is_floats(value: Any) -> bool:
+    """Whether it is an array of real floats, or the shape of one."""
+    array = isinstance(value, jax.Array | jax.ShapeDtypeStruct)
+    return array and jnp.issubdtype(value.dtype, jnp.floating)
+
+
 def _shown_once(visit: Visit) -> Visit:
     outside, seen = get_opaque_trace_state(), set[str]()
 
     def shown(path: str, output: Any) -> Any:
         inside = get_opaque_trace_state() != outside
-        floats = isinstance(output, jax.Array) and jnp.issubdtype(
-            output.dtype, jnp.floating
-        )
-        if inside or not floats or path in seen:
+        if inside or not is_floats(output) or path in seen:
             return output
         seen.add(path)
         return visit(path, output)

@@ -12,30 +12,16 @@ import jax.numpy as jnp
 
 from jinit._text import some
 from jinit.model._paths import named_leaves, path_of, unboxed
-from jinit.signal._watch import (
-    Model,
-    apply_watched,
-    check_inputs,
-    is_kernel,
-    laid_out,
-    layer_shapes,
-    leading_axes,
-    owner,
-    replaced,
-    sibling,
-    trails,
-    wide,
-)
+from jinit.signal import _watch
 
 if TYPE_CHECKING:
     import chex
 
-_STANDARD = 0.1
-"""How far from mean 0 and variance 1 a normalized feature may be found."""
+_STANDARD = 0.1  # how far from mean 0 and variance 1 a normalized feature may be found
 
 
 def weight_norm_init(
-    apply: Model, params: chex.ArrayTree, batch: chex.ArrayTree
+    apply: _watch.Model, params: chex.ArrayTree, batch: chex.ArrayTree
 ) -> chex.ArrayTree:
     """Weight normalization's initialization from data, for `WeightNorm` layers of Flax.
 
@@ -75,9 +61,9 @@ def weight_norm_init(
     References:
       Salimans and Kingma (2016), arXiv:1602.07868, equation 6.
     """
-    check_inputs("weight_norm_init", apply, params, batch)
+    _watch.check_inputs("weight_norm_init", apply, params, batch)
     layers = _normalized(params)
-    shapes, _ = layer_shapes(apply, params, batch)
+    shapes, _ = _watch.layer_shapes(apply, params, batch)
     _check_normalized(layers, params, shapes)
     run = jax.jit(partial(_standardized, apply, layers))
     found, leaves = run(params, batch)
@@ -86,7 +72,7 @@ def weight_norm_init(
         "return finite features that vary over the batch",
         "give more inputs, that differ",
     )
-    standardized = laid_out(replaced(params, leaves), params)
+    standardized = _watch.laid_out(_watch.replaced(params, leaves), params)
     found, _ = run(standardized, batch)
     _refuse_layers(
         [path for path in layers if not found[path].error < _STANDARD],
@@ -121,11 +107,12 @@ def _normalized(params: Any) -> dict[str, _Normalized]:
     keypaths = [unboxed(path) for path, _ in jax.tree.leaves_with_path(params)]
     paths = set(map(path_of, keypaths))
     scales = {_scaled_by(keypath, paths): path_of(keypath) for keypath in keypaths}
-    layers = {
-        owner(path): _Normalized(path, scale, sibling(path, "bias"))
-        for path, scale in scales.items()
-        if path is not None and is_kernel(path)
-    }
+    layers = dict[str, _Normalized]()
+    for path, scale in scales.items():
+        if path is not None and _watch.is_kernel(path):
+            bias = _watch.sibling(path, "bias")
+            own = _Normalized(path, scale, bias if bias in paths else None)
+            layers[_watch.owner(path)] = own
     if not layers:
         raise ValueError(
             "params must hold the scales of WeightNorm layers, but there are none "
@@ -133,14 +120,11 @@ def _normalized(params: Any) -> dict[str, _Normalized]:
             "use_scale=True, and of an nnx model give nnx.state(model)."
         )
     _refuse_layers(
-        [path for path, layer in layers.items() if layer.bias in scales],
+        [path for path, layer in layers.items() if layer.bias and layer.bias in scales],
         "have biases that are not normalized",
         "give WeightNorm a variable_filter for the kernels only",
     )
-    return {
-        path: layer if layer.bias in paths else layer._replace(bias=None)
-        for path, layer in layers.items()
-    }
+    return layers
 
 
 def _scaled_by(keypath: Sequence[Any], paths: Iterable[str]) -> str | None:
@@ -152,8 +136,7 @@ def _scaled_by(keypath: Sequence[Any], paths: Iterable[str]) -> str | None:
     """
     last = getattr(keypath[-1], "key", None) if keypath else None
     if isinstance(last, tuple):
-        wrapper = path_of(keypath[:-2])
-        return _joined(wrapper, "layer_instance", *last)
+        return _joined(path_of(keypath[:-2]), "layer_instance", *last)
     if not isinstance(last, str) or not re.fullmatch(".+/.+/scale", last):
         return None
     around = path_of(keypath[:-1]).split("/")
@@ -181,7 +164,7 @@ def _check_normalized(
         shape = sizes[scale]
         others = [sizes[kernel], shapes[path].shape]
         others += [] if bias is None else [sizes[bias]]
-        if not all(trails(shape, other) for other in others):
+        if not all(_watch.trails(shape, other) for other in others):
             raise ValueError(
                 f"scale of {path!r} must have the last axes of the kernel, the output "
                 f"and the bias, of shapes {', '.join(map(str, others))}, got {shape}; "
@@ -213,7 +196,7 @@ def _standardized(
             new[bias] = moved
         return output
 
-    apply_watched(apply, params, batch, visit)
+    _watch.apply_watched(apply, params, batch, visit)
     return found, new
 
 
@@ -221,10 +204,10 @@ def _standard(
     output: jax.Array, scale: jax.Array, bias: Any
 ) -> tuple[_Features, jax.Array, Any, jax.Array]:
     """What the features are, and the scale, the bias and the output that they get."""
-    y = output.astype(wide(output.dtype))
-    axes = leading_axes(y, scale.ndim)
+    y = output.astype(_watch.wide(output.dtype))
+    axes = _watch.leading_axes(y, scale.ndim)
     units = scale if bias is None else bias
-    mean = y.mean(leading_axes(y, units.ndim))
+    mean = y.mean(_watch.leading_axes(y, units.ndim))
     centered = y - jnp.broadcast_to(mean, y.shape)
     std = jnp.sqrt((centered**2).mean(axes))
     constant = ~(std > 10 * jnp.finfo(y.dtype).eps * abs(y).max(axes)).all()
