@@ -81,7 +81,9 @@ def sections_missing(name, value):
     if not documentation or name in DROP_IN:
         return [] if documentation else ["a docstring"]
     sections = ["Returns:"] if inspect.isfunction(value) else []
-    if sections and inspect.signature(value).parameters:
+    if ".plots." in name:  # whose module says once that each returns the Axes
+        sections = []
+    if inspect.isfunction(value) and inspect.signature(value).parameters:
         sections += ["Args:", "Raises:"]
     missing = [section for section in sections if section not in documentation]
     found = doctest.DocTestFinder(recurse=False).find(value, name)

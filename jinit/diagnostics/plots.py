@@ -8,7 +8,7 @@ colour-blind, and no line differs from another by its colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -39,8 +39,6 @@ _BETWEEN: dict[str, Any] = {"linewidth": 0.7, "markersize": 2.5, "alpha": 0.6}
 _AFTER: dict[str, Any] = {"linewidth": 2.2, "markersize": 6}
 _NAMED = 12  # layers, at most, that are named below the axis
 
-Density = Callable[[np.ndarray], np.ndarray]
-
 
 def signal(propagation: Propagation, ax: Axes | None = None) -> Axes:
     """Draws the mean squares of outputs and gradients by layer.
@@ -53,9 +51,6 @@ def signal(propagation: Propagation, ax: Axes | None = None) -> Axes:
       propagation: What `jinit.diagnostics.propagation` returned, or some layers of it:
         `found.select("block_*")`.
       ax: The Axes to draw on; by default those of a new figure.
-
-    Returns:
-      The Axes.
 
     Raises:
       ValueError: No mean square is positive and finite.
@@ -79,14 +74,13 @@ def signal(propagation: Propagation, ax: Axes | None = None) -> Axes:
         )
     axes = _axes(ax)
     x = np.arange(1, len(propagation.layers) + 1)
-    dashed = {"color": _ORANGE, "marker": "s", "linestyle": "--"}
-    _banded(axes, x, drawn[0], label="outputs", color=_BLUE, marker="o")
-    _banded(axes, x, drawn[1], label="gradients", **dashed)
+    _banded(axes, x, drawn[0], "o-", label="outputs", color=_BLUE)
+    _banded(axes, x, drawn[1], "s--", label="gradients", color=_ORANGE)
     if propagation.predicted is not None:
         predicted = _drawable(propagation.predicted)
         known = ~np.isnan(propagation.predicted)
-        style = {"color": _BLACK, "linewidth": 1, "linestyle": ":", "zorder": 3}
-        axes.plot(x[known], predicted[known], label="predicted outputs", **style)
+        style = {"color": _BLACK, "linewidth": 1, "zorder": 3}
+        axes.plot(x[known], predicted[known], ":", label="predicted outputs", **style)
     _log_scale(axes)
     axes.set_ylabel("mean square")
     _name_layers(axes, x, propagation.layers)
@@ -108,9 +102,6 @@ def weights(
       init: The initializer of the weights.
       ax: The Axes to draw on; by default those of a new figure.
 
-    Returns:
-      The Axes.
-
     Raises:
       ValueError: The array is empty or not finite, does not fit the initializer, or is
         constant; or the initializer is.
@@ -118,11 +109,9 @@ def weights(
     Example:
       >>> import jax, jinit
       >>> from matplotlib.figure import Figure
-      >>> from jinit.diagnostics import plots
-      >>> init = jinit.he_uniform()
+      >>> init, ax = jinit.he_uniform(), Figure().subplots()
       >>> w = init(jax.random.key(0), (256, 256))
-      >>> ax = plots.weights(w, init, ax=Figure().subplots())
-      >>> print(ax.lines[0].get_label())
+      >>> print(jinit.diagnostics.plots.weights(w, init, ax).lines[0].get_label())
       uniform, std 0.08839
     """
     array = _array("leaf", leaf).astype(float)
@@ -163,9 +152,6 @@ def spectrum(
       ax: The Axes to draw on; by default those of a new figure.
       kind: Which values.
 
-    Returns:
-      The Axes.
-
     Raises:
       ValueError: The kernel has fewer than two axes, is empty, zero or not finite, is
         not square where eigenvalues are asked for, or does not fit the initializer.
@@ -173,10 +159,9 @@ def spectrum(
     Example:
       >>> import jax, jinit
       >>> from matplotlib.figure import Figure
-      >>> from jinit.diagnostics import plots
-      >>> w = jinit.normal()(jax.random.key(0), (100, 400))
-      >>> ax = plots.spectrum(w, jinit.normal(), ax=Figure().subplots())
-      >>> x = ax.lines[0].get_xdata()
+      >>> init, ax = jinit.normal(), Figure().subplots()
+      >>> w = init(jax.random.key(0), (100, 400))
+      >>> x = jinit.diagnostics.plots.spectrum(w, init, ax).lines[0].get_xdata()
       >>> print(f"{x.min():.2f} {x.max():.2f}")  # sqrt(400) ± sqrt(100)
       10.00 30.00
 
@@ -209,17 +194,13 @@ def coordinates(check: CoordinateCheck, ax: Axes | None = None) -> Axes:
         `check.select("block_*")`.
       ax: The Axes to draw on; by default those of a new figure.
 
-    Returns:
-      The Axes.
-
     Raises:
       ValueError: No size is positive and finite.
 
     Example:
       >>> import numpy as np
       >>> from matplotlib.figure import Figure
-      >>> from jinit.diagnostics import plots
-      >>> from jinit.diagnostics import CoordinateCheck
+      >>> from jinit.diagnostics import CoordinateCheck, plots
       >>> sizes, zero = np.ones((2, 3, 2, 1)), np.zeros((2, 1))
       >>> check = CoordinateCheck(("a",), (64, 128), sizes, zero, zero, ("level",))
       >>> len(plots.coordinates(check, ax=Figure().subplots()).lines)
@@ -239,10 +220,9 @@ def coordinates(check: CoordinateCheck, ax: Axes | None = None) -> Axes:
             continue
         color, marker = COLORS[layer % len(COLORS)], MARKERS[layer % len(MARKERS)]
         label = f"{layer_name(path)}: {check.verdicts[layer]}"
-        styles = [_BEFORE, *[_BETWEEN] * (last - 1), _AFTER | {"label": label}][
-            -last - 1 :
-        ]
-        for style, median in zip(styles, np.median(this, axis=1).T, strict=True):
+        styles = [_BEFORE, *[_BETWEEN] * (last - 1), _AFTER | {"label": label}]
+        medians = np.median(this, axis=1).T
+        for style, median in zip(styles[-len(medians) :], medians, strict=True):
             axes.plot(check.widths, median, color=color, marker=marker, **style)
     axes.set_xscale("log", base=2)
     _log_scale(axes)
@@ -291,10 +271,10 @@ def _drawable(values: np.ndarray) -> np.ndarray:
     return np.where((values > 0) & (values < np.inf), values, np.nan)
 
 
-def _banded(ax: Any, x: np.ndarray, values: np.ndarray, **style: Any) -> None:
+def _banded(ax: Any, x: np.ndarray, values: np.ndarray, fmt: str, **style: Any) -> None:
     low, median, high = quartiles(values)
     every = max(1, len(x) // 15)
-    ax.plot(x, median, markersize=4, markevery=every, **style)
+    ax.plot(x, median, fmt, markersize=4, markevery=every, **style)
     if len(values) > 1:
         ax.fill_between(x, low, high, color=style["color"], alpha=0.25, linewidth=0)
 
@@ -329,8 +309,7 @@ def _array(name: str, value: Any, *, real: bool = True) -> np.ndarray:
         raise TypeError(f"{name} must be an array of {allowed}, got {array.dtype}.")
     if not array.size:
         raise ValueError(f"{name} must have elements, got shape {array.shape}.")
-    if not np.isfinite(array).all():
-        bad = int((~np.isfinite(array)).sum())
+    if bad := np.count_nonzero(~np.isfinite(array)):
         raise ValueError(f"{name} must be finite, but {bad} of {array.size} are not.")
     return array
 
@@ -358,7 +337,7 @@ def _histogram(
     ax.set(xlabel=names[2], ylabel="density")
 
 
-def _density(array: np.ndarray, init: Any) -> tuple[str, Density, tuple[float, float]]:
+def _density(array: np.ndarray, init: Any) -> tuple[str, Any, tuple[float, float]]:
     """The density of an initializer: a label, the function and where it is seen."""
     law = _law(init, array) or Normal(float(array.mean()), float(array.std()))
     if not law.std:
