@@ -20,7 +20,7 @@ from jinit._text import aligned, some
 
 @dataclass(frozen=True)
 class Entry:
-    """What is to become of one leaf.
+    """What is to become of one leaf, in the plan that `jinit.plan` returns.
 
     Attributes:
       path: Its path in the tree, such as "params/dense/kernel".
@@ -28,12 +28,6 @@ class Entry:
       dtype: Its dtype; object of a leaf that is no array, which is left as it is.
       rule: The pattern that decided; None where the default did.
       init: The initializer that draws it; None where it is left as it is.
-
-    Example:
-      >>> import jax.numpy as jnp, jinit
-      >>> (entry,) = jinit.plan({"w": jnp.zeros((2, 3))}, {"w": jinit.normal()})
-      >>> entry.path, entry.shape, entry.init
-      ('w', (2, 3), normal())
     """
 
     path: str

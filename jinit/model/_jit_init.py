@@ -34,14 +34,7 @@ from jinit.model._shardings import Shardings, spread
 
 
 class ModelInit(Protocol):
-    """What `jit_init` returns.
-
-    Example:
-      >>> import jax, jinit
-      >>> init = jinit.jit_init(lambda key: {"w": jinit.ones()(key, (2, 3))})
-      >>> init(jax.random.key(0))["w"].shape
-      (2, 3)
-    """
+    """What `jinit.jit_init` returns."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Initializes, called like the function given."""
@@ -82,10 +75,8 @@ def jit_init(
       array, draws nothing, and returns the compiled programs.
 
     Raises:
-      TypeError: `fn` is not callable; at the call, `out_shardings` gives something
-        other than shardings.
-      ValueError: At the call, `out_shardings` is not a prefix of the result, or does
-        not fit its shapes.
+      TypeError: `fn` is not callable; at the call, `out_shardings` gives no shardings.
+      ValueError: At the call, `out_shardings` does not fit the result or its shapes.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -93,9 +84,6 @@ def jit_init(
       >>> params = jinit.jit_init(model.init)(jax.random.key(0), jnp.ones((1, 784)))
       >>> params["params"]["layers_0"]["kernel"].shape
       (784, 64)
-
-    References:
-      `jax.jit`, whose compilation of a large model's init takes minutes.
     """
     if not callable(fn):
         raise TypeError(f"fn must be a function, such as model.init, got {fn!r}.")
@@ -157,9 +145,8 @@ def _no_collection() -> Iterator[None]:
 def _is_plain(arguments: Iterable[Any]) -> bool:
     """Whether `jax.jit` has to do it: under a trace, and to find a NaN."""
     options = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs")
-    return any(map(is_traced, arguments)) or any(
-        getattr(jax.config, option) for option in options
-    )
+    settings = [getattr(jax.config, option) for option in options]
+    return any(settings) or any(map(is_traced, arguments))
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,10 +202,8 @@ class _Recipe:
         jaxpr, self.compiled = closed.jaxpr, dict[Hashable, Future[Any]]()
         # A NumPy array may be written to later; a copy is not.
         self.consts = [
-            value
-            if isinstance(value, jax.Array)
-            else jnp.array(np.array(value), _trace.kind(var.aval).dtype)
-            for var, value in zip(jaxpr.constvars, closed.consts, strict=True)
+            c if isinstance(c, jax.Array) else jnp.array(np.array(c), var.aval.dtype)
+            for var, c in zip(jaxpr.constvars, closed.consts, strict=True)
         ]
         self.tree = jax.tree.structure(trace.out_info)
         self.given = [*jaxpr.constvars, *jaxpr.invars]
@@ -230,7 +215,6 @@ class _Recipe:
         ]
         self.anchor = next(filter(None, map(_everywhere, placed)), None)
         seeds, others = _trace.split_seeds(jaxpr)
-        self.size = len(jaxpr.outvars)
         self.draws = [
             _draw(jaxpr, eqns, places, shardings)
             for eqns, places in _trace.draws(jaxpr, others)
@@ -242,10 +226,9 @@ class _Recipe:
 
     def start(self, build: _Build) -> list[Hashable]:
         """Starts to compile all, for inputs of their kinds on JAX's default device."""
-        programs = *self.seeds, *self.draws
         return [
             p.start([_trace.kind(atom.aval) for atom in p.inputs], build)
-            for p in programs
+            for p in (*self.seeds, *self.draws)
         ]
 
     def compiled_programs(self) -> list[Any]:
@@ -267,7 +250,7 @@ class _Recipe:
                 draw.start(_trace.values_of(draw.inputs, values), build)
             for draw in self.draws:
                 draw.run(values, build)
-        return jax.tree.unflatten(self.tree, [values[n] for n in range(self.size)])
+        return self.tree.unflatten([values[n] for n in range(self.tree.num_leaves)])
 
 
 def _draw(

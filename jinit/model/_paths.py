@@ -104,10 +104,9 @@ def _translated_token(token: re.Match[str]) -> str:
         return re.escape(token["plain"])
     inverted = token["of"].startswith("!") and token["of"] != "!"
     ranges = re.sub(
-        r"(.)-(.)|(.)",
+        r"(?s)(.)-(.)|(.)",
         lambda m: re.escape(m[3]) if m[3] else f"{re.escape(m[1])}-{re.escape(m[2])}",
         token["of"].removeprefix("!") if inverted else token["of"],
-        flags=re.DOTALL,
     )
     return f"[^/{ranges}]" if inverted else f"(?!/)[{ranges}]"
 

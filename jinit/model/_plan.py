@@ -51,17 +51,15 @@ def plan(
     """Decides which initializer draws each leaf of a tree, and checks that it can.
 
     Args:
-      tree: Arrays, or their shapes as `jax.eval_shape(model.init, ...)` returns them,
-        in any pytree: the variables of a Flax or Haiku model, an `nnx.State`, or other.
+      tree: Any pytree of arrays, or of shapes as `jax.eval_shape(model.init, ...)` has.
       rules: A mapping, or a sequence of pairs, from patterns to what they give. The
-        first pattern that matches the path of a leaf holds: a glob over the whole path,
-        such as "**/attn/kernel", in which `*` stays within a segment and `**` is any
-        number of them; or a compiled regular expression. It gives an initializer,
-        jinit's or any function `(key, shape, dtype)`; None, to leave the leaf as it is;
-        or a function `(path, shape)` that returns one or the other. If that has a
-        parameter `shapes` too it is given the shapes of all leaves by path.
-      default: The initializer of leaves that no pattern matches; by default there must
-        be no such leaf.
+        first that matches the whole path of a leaf holds: a glob, in which `*` stays
+        within a segment and `**` is any number of them, such as "**/attn/kernel"; or a
+        compiled regular expression. It gives an initializer, jinit's or any function
+        `(key, shape, dtype)`; None, to leave the leaf as it is; or a function
+        `(path, shape)` that returns one or the other, and is given the shapes of all
+        leaves by path if it has a parameter `shapes` too.
+      default: The initializer of other leaves; by default there must be none.
       allow_unused: Whether a pattern may be the first to match no leaf at all.
 
     Returns:
@@ -80,10 +78,6 @@ def plan(
       path  shape     dtype    rule  initializer  fans    std
       b     (10,)     float32  *     zeros()              0
       w     (64, 10)  float32  w     he_normal()  64, 10  0.1768
-
-    References:
-      `flax.linen` makes the keys of its parameters from their paths too. `nnx.Rngs` and
-      Haiku count draws, so that a layer that is added changes those after it.
     """
     leaves, treedef = _leaves(tree)
     decided = decide(leaves, rules, default)
@@ -171,8 +165,7 @@ def reinit(
 
     Raises:
       TypeError: As `jinit.plan` does, and where `key` is not a key.
-      ValueError: Likewise, and with `donate=True` for several keys, whose arrays do not
-        fit into the memory of the old ones.
+      ValueError: Likewise, and for several keys with `donate=True`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -230,25 +223,20 @@ class Plan:
     def init(
         self, key: chex.PRNGKey, out_shardings: Shardings = None
     ) -> chex.ArrayTree:
-        """Draws the tree.
+        """Draws a tree like the one that the plan was made of.
 
             leaf at path = init(key of the path, shape, dtype)
 
-        The key of a path is `key` with SHA-256 of the path folded in. So weights do not
-        depend on other leaves, nor do those of jinit on `jit` or the mesh (orthogonal
-        ones up to rounding).
+        The key of a path is `key` with SHA-256 of the path folded in, much as in
+        flax.linen. So weights do not depend on other leaves, nor do those of jinit on
+        `jit` or the mesh (orthogonal ones up to rounding).
 
         Args:
-          key: A JAX key, typed or raw. An array of n keys gives leaves with an axis of
-            n members in front, each what its key gives, those left as they are
-            included.
-          out_shardings: A sharding for all leaves; a pytree of them, of which a prefix
-            of the tree is enough; or a function of the path and the
-            `jax.ShapeDtypeStruct` of a leaf. Where it gives None, and by default, a
-            leaf has the `NamedSharding` that it had when the plan was made, if any.
-
-        Returns:
-          A tree like the one that the plan was made of.
+          key: A JAX key, typed or raw. An array of n keys gives all leaves, those left
+            as they are too, an axis of n members in front: what each key gives.
+          out_shardings: A sharding; a pytree of them, such as a prefix of the tree; or
+            a function of the path and the `jax.ShapeDtypeStruct` of a leaf. Where it
+            gives None, a leaf has the `NamedSharding` that it had in the tree, if any.
 
         Raises:
           TypeError: `key` is not a key, or `out_shardings` gives no sharding.
@@ -282,12 +270,9 @@ class Plan:
         }
         asked = spread(out_shardings, self._tree.filled(kinds))
         at = dict(zip(self._tree.paths, asked, strict=True))
-        leaves = {
-            entry.path: self._kept(entry, key.shape, at[entry.path])
-            for entry in self.entries
-            if entry.init is None
-        }
-        drawn = tuple(entry for entry in self.entries if entry.init is not None)
+        kept = [entry for entry in self if entry.init is None]
+        leaves = {e.path: self._kept(e, key.shape, at[e.path]) for e in kept}
+        drawn = tuple(entry for entry in self if entry.init is not None)
         if drawn:
             own = {e.path: self._own(e.path, key.ndim) for e in drawn}
             layout = tuple(own[p] if at[p] is None else at[p] for p in own)
@@ -318,10 +303,7 @@ class Plan:
         return leaf if sharding is None else jax.device_put(leaf, sharding)
 
     def to_json(self) -> str:
-        """Writes the plan down, but for the arrays that are left as they are.
-
-        Returns:
-          JSON, with one object for each leaf.
+        """Returns the plan, but for the arrays left as they are, as JSON.
 
         Raises:
           TypeError: An initializer that is not one of jinit's, or a dtype that is not
@@ -338,7 +320,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str, tree: chex.ArrayTree | None = None) -> Self:
-        """Reads what `to_json` wrote.
+        """Reads what `to_json` wrote, as a plan equal to that one.
 
         Args:
           text: The JSON.
@@ -421,16 +403,15 @@ def _rules(rules: Any) -> list[_Rule]:
             "rules must be a mapping from patterns to initializers, or a sequence of "
             f"such pairs, got {rules!r}."
         ) from None
-    return [_rule(pattern, gives) for pattern, gives in pairs]
-
-
-def _rule(pattern: Any, gives: Any) -> _Rule:
-    matches, text = matcher(pattern), pattern
-    if isinstance(pattern, re.Pattern):
-        text = f"re.compile({pattern.pattern!r})"
-    if gives is not None and not _takes_path(gives):
-        gives = check_init(f"rules[{text!r}]", gives)
-    return _Rule(text, matches, gives)
+    checked = []
+    for pattern, gives in pairs:
+        matches, text = matcher(pattern), pattern
+        if isinstance(pattern, re.Pattern):
+            text = f"re.compile({pattern.pattern!r})"
+        if gives is not None and not _takes_path(gives):
+            gives = check_init(f"rules[{text!r}]", gives)
+        checked.append(_Rule(text, matches, gives))
+    return checked
 
 
 def _takes_path(function: Any) -> bool:
@@ -556,13 +537,11 @@ def _program(
 ) -> Callable[..., list[jax.Array]]:
     """The compiled draws of a plan, which equal plans share."""
     draw = _draw_each if batched else _draw
-    shardings: Any = list(layout)
-    if donate:
-        options: Any = {"donate_argnums": 1, "keep_unused": True}
-        return jax.jit(
-            lambda key, _: draw(entries, key), out_shardings=shardings, **options
-        )
-    return jit(lambda key: draw(entries, key), out_shardings=shardings)
+    options: Any = {"out_shardings": list(layout)}
+    if not donate:
+        return jit(lambda key: draw(entries, key), **options)
+    options |= {"donate_argnums": 1, "keep_unused": True}
+    return jax.jit(lambda key, _: draw(entries, key), **options)
 
 
 def _run(
@@ -635,6 +614,6 @@ def _check_same(entries: Iterable[Entry], leaves: Iterable[tuple[str, Any]]) -> 
     if different:
         path, first = next(iter(different.items()))
         raise ValueError(
-            f"tree must have the leaves of the plan, but {some(different)} differ: "
-            f"{path!r} has {first}."
+            f"tree must have the leaves of the plan, but {some(differ)} differ: "
+            f"{first!r} has {planned.get(first)} planned, {found.get(first)} found."
         )

@@ -11,8 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec, Sharding
 from jinit._checks import Shape, check_sharding
 from jinit.model._paths import path_of
 
-Shardings = Any
-"""A sharding, a pytree of them, or a function of a leaf's path and its shape."""
+Shardings = Any  # a sharding, a pytree of them, or a function of path and shape
 
 
 def spread(out_shardings: Shardings, tree: Any) -> list[Any]:

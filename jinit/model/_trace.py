@@ -232,14 +232,9 @@ def identity(program: core.ClosedJaxpr) -> Hashable:
     jaxpr = program.jaxpr
     names: dict[Any, int] = {var: n for n, var in enumerate(jaxpr.invars)}
 
-    def named(atoms: Iterable[Any]) -> Hashable:
-        return tuple(
-            (
-                names[atom] if is_variable(atom) else _number(atom).tobytes(),
-                str(atom.aval),
-            )
-            for atom in atoms
-        )
+    def named(atoms: Sequence[Any]) -> Hashable:
+        known = [names[a] if is_variable(a) else _number(a).tobytes() for a in atoms]
+        return *known, *(str(atom.aval) for atom in atoms)
 
     steps = []
     for eqn in jaxpr.eqns:
@@ -251,15 +246,12 @@ def identity(program: core.ClosedJaxpr) -> Hashable:
 
 
 def _operation(eqn: Any) -> Hashable:
-    """What an equation does: the primitive, its parameters and its context.
-
-    A parameter that has no hash is known by its identity.
-    """
+    """What an equation does: the primitive, its parameters and its context."""
     params = []
     for name, value in sorted(eqn.params.items()):
         try:
             hash(value)
-        except TypeError:
+        except TypeError:  # without a hash it is known by its identity
             value = id(value)
         params.append((name, value))
     return eqn.primitive, tuple(params), repr(eqn.ctx)
