@@ -10,6 +10,7 @@ import doctest
 import importlib
 import inspect
 import pickle
+import re
 
 import chex
 import jax
@@ -86,8 +87,12 @@ def sections_missing(name, value):
     if inspect.isfunction(value) and inspect.signature(value).parameters:
         sections += ["Args:", "Raises:"]
     missing = [section for section in sections if section not in documentation]
-    found = doctest.DocTestFinder(recurse=False).find(value, name)
-    return missing if found[0].examples else [*missing, "an example"]
+    # What a function returns is shown where that makes it.
+    maker = inspect.isclass(value) and re.search(r"`(\S+)` returns", documentation)
+    shown = [value, PUBLIC[maker[1]]] if maker else [value]
+    find = doctest.DocTestFinder(recurse=False).find
+    examples = [test for each in shown for test in find(each, name) if test.examples]
+    return missing if examples else [*missing, "an example"]
 
 
 def untyped(function):

@@ -147,8 +147,7 @@ def spectrum(
     Args:
       kernel: Shape (..., columns), real or complex; all axes but the last are the rows
         of the matrix.
-      init: The initializer of the kernel, for std; by default that of the kernel,
-        about zero.
+      init: The initializer, for std; by default that of the kernel, about zero.
       ax: The Axes to draw on; by default those of a new figure.
       kind: Which values.
 

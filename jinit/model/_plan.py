@@ -606,13 +606,9 @@ def _check_same(entries: Iterable[Entry], leaves: Iterable[tuple[str, Any]]) -> 
         else ((), "object")
         for path, leaf in leaves
     }
-    different = {
-        path: f"{planned.get(path)} planned, {found.get(path)} found"
-        for path in planned | found
-        if planned.get(path) != found.get(path)
-    }
-    if different:
-        path, first = next(iter(different.items()))
+    differ = [p for p in planned | found if planned.get(p) != found.get(p)]
+    if differ:
+        first = differ[0]
         raise ValueError(
             f"tree must have the leaves of the plan, but {some(differ)} differ: "
             f"{first!r} has {planned.get(first)} planned, {found.get(first)} found."

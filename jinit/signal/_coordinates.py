@@ -16,13 +16,12 @@ from jinit.signal import _watch
 if TYPE_CHECKING:
     import chex
 
-LEVEL = 0.2
-"""The slope up to which, in either direction, a layer is called level."""
+LEVEL = 0.2  # the slope up to which, in either direction, a layer is called level
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CoordinateCheck:
-    """Sizes of activations by width and step: what `coordinate_check` returns.
+    """Sizes by width and step: what `jinit.diagnostics.coordinate_check` returns.
 
     It prints as a table of the layers: the slope with its standard error before
     training and after the last step, and the verdict.
@@ -39,16 +38,6 @@ class CoordinateCheck:
       verdicts: A word for each layer, on its slope after the last step: "grows" above
         0.2, "shrinks" below -0.2, "level" between; "zero" or "not finite" where there
         is no slope.
-
-    Example:
-      >>> import flax.linen as nn, jax, jax.numpy as jnp, optax
-      >>> from jinit.diagnostics import coordinate_check
-      >>> x, keys = jnp.ones((8, 16)), jax.random.split(jax.random.key(1), 3)
-      >>> def make(width, key):
-      ...     return nn.Dense(width), nn.Dense(width).init(key, x), optax.sgd(0.1)
-      >>> check = coordinate_check(make, (16, 64), x, jnp.sum, keys=keys, steps=1)
-      >>> check.widths, check.sizes.shape  # widths, keys, steps, layers
-      ((16, 64), (2, 3, 2, 1))
     """
 
     layers: tuple[str, ...]
@@ -61,12 +50,9 @@ class CoordinateCheck:
     def __repr__(self) -> str:
         last = len(self.slopes) - 1
         heading = ("layer", "slope at step 0", f"at step {last}", "with width it")
-        columns = [
-            map(_watch.layer_name, self.layers),
-            *(map(_cell, self.slopes[n], self.errors[n]) for n in (0, last)),
-            self.verdicts,
-        ]
-        return aligned([heading, *zip(*columns, strict=True)])
+        names = map(_watch.layer_name, self.layers)
+        fitted = [map(_cell, self.slopes[n], self.errors[n]) for n in (0, last)]
+        return aligned([heading, *zip(names, *fitted, self.verdicts, strict=True)])
 
     select = _watch.select
 
@@ -124,6 +110,8 @@ def coordinate_check(
       ... )
       >>> check.layers, check.verdicts
       (('layers_0', 'layers_2', ''), ('level', 'grows', 'grows'))
+      >>> check.sizes.shape  # widths, keys, steps from 0 on, layers
+      (3, 2, 3, 3)
 
     References:
       Yang and Hu (2021), arXiv:2011.14522, for what wide layers need; Yang et al.

@@ -29,7 +29,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _checks
-from jinit._checks import is_traced
 from jinit._text import aligned, some, to_json
 from jinit.model._paths import Pattern, matcher, named_leaves
 from jinit.signal import _watch
@@ -57,10 +56,10 @@ def lsuv(
         y = u + b  ->  c u + b,    c > 0 such that Var(c u + b) = 1
 
     Here u is a layer's output without its bias b, and the variance is that of all
-    elements of the output for the batch. One forward pass scales each layer in the
-    order of the calls; more follow as long as a layer is not within the tolerance. The
-    kernels are those given. The paper starts from orthonormal ones: `jinit.reinit(key,
-    params, {"**/kernel": jinit.orthogonal(), "**": None})`.
+    elements of the output for the batch. One forward pass scales the layers in the
+    order of the calls; more follow while one is not within the tolerance. The paper
+    starts from the kernels that `jinit.reinit(key, params, {"**/kernel":
+    jinit.orthogonal(), "**": None})` gives.
 
     Args:
       apply: The model, as `jinit.diagnostics.propagation` takes it.
@@ -96,19 +95,29 @@ def lsuv(
       path                    before   after  scale  tries  note
       params/layers_0/kernel  0.07878  1      3.563  1
       params/layers_2/kernel  0.01321  1      8.701  1
+      >>> report.converged, report.layers[0].tries
+      (True, 1)
 
     References:
       Mishkin and Matas (2015), arXiv:1511.06422, algorithm 1, which divides by the
       standard deviation of the whole output, that of the bias included.
     """
-    tolerance, max_tries = _checked(tolerance, max_tries, progress)
+    tolerance = _checks.positive("tolerance", tolerance)
+    if _checks.is_traced(tolerance):
+        raise TypeError(f"tolerance is traced, got {tolerance!r}; call outside of jit.")
+    if progress is not None and not callable(progress):
+        raise TypeError(
+            "progress must be a function of the number of a pass and a distance, or "
+            f"None, got {progress!r}."
+        )
+    max_tries = _checks.count("max_tries", max_tries)
     center = _checks.flag("center", center)
     _watch.check_inputs("lsuv", apply, params, batch)
     kernels = _chosen(params, layers)
     shapes, _ = _watch.layer_shapes(apply, params, batch)
     called = {path: kernels[path] for path in shapes if path in kernels}
     biases = _own_biases(params, called, shapes) if center else {}
-    states = {path: _State(kernel) for path, kernel in called.items()}
+    states = {kernel: _State() for kernel in called.values()}
     measure = partial(jax.jit(partial(_measure, apply, called)), params, batch)
     # Algorithm 1, all layers at a time; the last pass of all only measures.
     for number in range(max_tries + 1):
@@ -116,8 +125,8 @@ def lsuv(
         limit = tolerance if number else 0.0  # the first pass scales in any case
         found, centered = measure(_scales(states), biases, free, limit)
         found = jax.device_get(found)
-        for path, state in states.items():
-            state.see(_Found(*map(float, found[path])), tolerance)
+        for kernel, state in states.items():
+            state.see(_Found(*map(float, found[kernel])), tolerance)
         if progress is not None:
             distances = [abs(each.variance - 1) for each in found.values()]
             progress(number + 1, float(np.max(distances, initial=0.0)))
@@ -126,8 +135,8 @@ def lsuv(
         for state in states.values():
             state.scale_once()
         biases = centered
-    rows = [state.row(tolerance) for state in states.values()]
-    unseen = [kernel for path, kernel in kernels.items() if path not in called]
+    rows = [state.row(kernel, tolerance) for kernel, state in states.items()]
+    unseen = [kernel for kernel in kernels.values() if kernel not in states]
     rows += [LsuvLayer(kernel, None, None, 1.0, 0, _UNSEEN) for kernel in unseen]
     report = LsuvReport(tuple(rows), not any(row.note for row in rows))
     return _watch.laid_out(_changed(params, _scales(states), biases), params), report
@@ -135,7 +144,7 @@ def lsuv(
 
 @dataclass(frozen=True)
 class LsuvLayer:
-    """What became of one layer.
+    """What became of one layer: a row of the report that `jinit.lsuv` returns.
 
     Attributes:
       path: The path of its kernel.
@@ -145,14 +154,6 @@ class LsuvLayer:
       scale: What its kernel was multiplied by.
       tries: The number of passes that scaled it.
       note: Why its variance is not 1; empty where it is.
-
-    Example:
-      >>> import flax.linen as nn, jax, jinit
-      >>> model, x = nn.Dense(64), jax.random.normal(jax.random.key(0), (64, 32))
-      >>> _, report = jinit.lsuv(model, model.init(jax.random.key(1), x), x)
-      >>> (layer,) = report.layers
-      >>> print(f"{layer.path}: {layer.after:.3f} after {layer.tries} pass")
-      params/kernel: 1.000 after 1 pass
     """
 
     path: str
@@ -171,12 +172,6 @@ class LsuvReport:
       layers: A `LsuvLayer` for each kernel, in the order of the calls; those that were
         not seen come last.
       converged: Whether all of them are within the tolerance.
-
-    Example:
-      >>> import flax.linen as nn, jax, jinit
-      >>> model, x = nn.Dense(64), jax.random.normal(jax.random.key(0), (64, 32))
-      >>> jinit.lsuv(model, model.init(jax.random.key(1), x), x)[1].converged
-      True
     """
 
     layers: tuple[LsuvLayer, ...]
@@ -205,7 +200,6 @@ class _Found(NamedTuple):
 class _State:
     """What is known of a layer from pass to pass."""
 
-    kernel: str
     before: float | None = None
     last: Any = None
     scale: float = 1.0
@@ -225,9 +219,9 @@ class _State:
             self.scale *= self.last.factor
             self.tries += 1
 
-    def row(self, tolerance: float) -> LsuvLayer:
+    def row(self, kernel: str, tolerance: float) -> LsuvLayer:
         after, note = self.last.variance, self._note(tolerance)
-        return LsuvLayer(self.kernel, self.before, after, self.scale, self.tries, note)
+        return LsuvLayer(kernel, self.before, after, self.scale, self.tries, note)
 
     def _note(self, tolerance: float) -> str:
         last = self.last
@@ -246,25 +240,12 @@ class _State:
 
 def _unmoved(before: float, after: float) -> bool:
     """Whether scaling has left a variance as it was, rather than near 1."""
-    if not (0 < before < math.inf and 0 < after < math.inf):
-        return False
-    return abs(math.log(after / before)) < _UNMOVED * abs(math.log(before))
-
-
-def _checked(tolerance: Any, max_tries: Any, progress: Any) -> tuple[float, int]:
-    tolerance = _checks.positive("tolerance", tolerance)
-    if is_traced(tolerance):
-        raise TypeError(f"tolerance is traced, got {tolerance!r}; call outside of jit.")
-    if progress is not None and not callable(progress):
-        raise TypeError(
-            "progress must be a function of the number of a pass and a distance, or "
-            f"None, got {progress!r}."
-        )
-    return tolerance, _checks.count("max_tries", max_tries)
+    known = 0 < before < math.inf and 0 < after < math.inf
+    return known and abs(math.log(after / before)) < _UNMOVED * abs(math.log(before))
 
 
 def _scales(states: Mapping[str, _State]) -> dict[str, float]:
-    return {state.kernel: state.scale for state in states.values()}
+    return {kernel: state.scale for kernel, state in states.items()}
 
 
 def _chosen(params: Any, patterns: Any) -> dict[str, str]:
@@ -281,7 +262,14 @@ def _chosen(params: Any, patterns: Any) -> dict[str, str]:
             f"{some(path for path, _ in leaves)}; give the variables of the model."
         )
     if patterns is not None:
-        matches = {text: matcher(text) for text in _several(patterns)}
+        if isinstance(patterns, str | re.Pattern):
+            patterns = [patterns]
+        if not isinstance(patterns, Iterable):
+            raise TypeError(
+                "layers must be a glob over the paths of kernels, a regular "
+                f"expression, or several of them, got {patterns!r}."
+            )
+        matches = {pattern: matcher(pattern) for pattern in patterns}
         unmatched = [p for p, match in matches.items() if not any(map(match, kernels))]
         if unmatched or not matches:
             raise ValueError(
@@ -290,18 +278,6 @@ def _chosen(params: Any, patterns: Any) -> dict[str, str]:
             )
         kernels = [k for k in kernels if any(match(k) for match in matches.values())]
     return {_watch.owner(path): path for path in kernels}
-
-
-def _several(patterns: Any) -> list[Any]:
-    if isinstance(patterns, str | re.Pattern):
-        return [patterns]
-    try:
-        return list(patterns)
-    except TypeError:
-        raise TypeError(
-            "layers must be a glob over the paths of kernels, a regular expression, or "
-            f"several of them, got {patterns!r}."
-        ) from None
 
 
 def _own_biases(
@@ -334,10 +310,10 @@ def _measure(
     def visit(path: str, output: jax.Array) -> jax.Array:
         if path not in called:
             return output
-        bias = _watch.sibling(called[path], "bias")
+        kernel, bias = called[path], _watch.sibling(called[path], "bias")
         center = bias in biases
-        found[path], moved, output = _rescaled(
-            output, leaves.get(bias), center, free[path], limit
+        found[kernel], moved, output = _rescaled(
+            output, leaves.get(bias), center, free[kernel], limit
         )
         if center:
             centered[bias] = moved
@@ -358,7 +334,7 @@ def _rescaled(
     u, error = y - b, abs(y.var() - 1)
     mean = jnp.zeros((), y.dtype)
     if center:
-        axes = _watch.leading_axes(y, bias.ndim)
+        axes = tuple(range(y.ndim - bias.ndim))
         mean, b = u.mean(axes), jnp.zeros_like(y)
         u = u - jnp.broadcast_to(mean, y.shape)
         error = jnp.maximum(error, abs(y.mean(axes)).max())
@@ -372,10 +348,7 @@ def _rescaled(
 
 
 def _root(u: jax.Array, b: jax.Array) -> jax.Array:
-    """The c > 0 for which c u + b has variance 1.
-
-    c² Var(u) + 2 c Cov(u, b) + Var(b) = 1
-    """
+    """The c > 0 that solves Var(c u + b) = c² Var(u) + 2 c Cov(u, b) + Var(b) = 1."""
     size = abs(u).max()  # so that squares neither overflow nor vanish
     u, b = u / size - (u / size).mean(), b - b.mean()
     spread, both, rest = (u * u).mean(), (u * b).mean(), (b * b).mean()

@@ -41,13 +41,6 @@ class Propagation:
       gradient: The mean square of the gradient with respect to a layer's output.
       predicted: The second moments that theory predicts, one for each layer; NaN for
         layers that own no kernel. None where no activation was given.
-
-    Example:
-      >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
-      >>> model, key, x = nn.Dense(64), jax.random.key(0), jnp.ones((8, 64))
-      >>> found = jinit.diagnostics.propagation(model, model.init(key, x), x)
-      >>> found.layers, found.second_moment.shape
-      (('',), (1, 1))
     """
 
     layers: tuple[str, ...]
@@ -70,10 +63,7 @@ class Propagation:
     select = _watch.select
 
     def to_json(self) -> str:
-        """Returns all of it as JSON, with "inf" and "nan" as strings.
-
-        A layer without a prediction has null.
-        """
+        """Returns JSON: "inf" and "nan" are strings, a missing prediction is null."""
         content: dict[str, Any] = {**vars(self)}
         if self.predicted is not None:
             content["predicted"] = [None if np.isnan(q) else q for q in self.predicted]
@@ -130,8 +120,8 @@ def propagation(
       >>> found = jinit.diagnostics.propagation(
       ...     model, lambda key: model.init(key, x), x, keys=keys, activation="relu"
       ... )
-      >>> found.layers
-      ('layers_0', 'layers_2', 'layers_4', '')
+      >>> found.layers, found.second_moment.shape
+      (('layers_0', 'layers_2', 'layers_4', ''), (4, 4))
       >>> print(f"{found.second_moment[:, 2].mean():.1f} {found.predicted[2]:.1f}")
       1.9 2.1
 
@@ -232,10 +222,8 @@ def _compiled(model: Any, layers: dict[str, Any], params: Any, batch: Any) -> An
 
 
 def _statistics(y: jax.Array) -> tuple[float, float, float]:
-    """Second moment, mean and share of dead units, in double precision.
-
-    On the host: within the program hundreds of sums would double the time to compile.
-    """
+    """Second moment, mean and share of dead units, in double precision."""
+    # On the host: within the program hundreds of sums would double the time to compile.
     array = np.asarray(y)
     dead = (array == 0).all(axis=tuple(range(array.ndim - 1))).mean()
     array = array.astype(np.float64)

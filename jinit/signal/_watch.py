@@ -30,8 +30,7 @@ Report = TypeVar("Report", bound=Any)
 Model = Callable[..., Any]
 """A module of linen or nnx, or a function of params and batch that applies linen's."""
 
-Visit = Callable[[str, jax.Array], jax.Array]
-"""Takes the path and the output of a layer, and returns what takes its place."""
+Visit = Callable[[str, jax.Array], jax.Array]  # path and output to what replaces it
 
 
 def apply_watched(model: Any, params: Any, batch: Any, visit: Visit) -> Any:
@@ -148,8 +147,7 @@ def select(self: Report, pattern: Pattern) -> Report:
     chosen = [number for number, path in enumerate(layers) if matches(path)]
     if not chosen:
         raise ValueError(
-            f"pattern must match a layer, got {pattern!r}; there are "
-            f"{some(layers, 20)}."
+            f"pattern must match a layer, got {pattern!r} among {some(layers, 20)}."
         )
     parts: dict[str, Any] = {}
     for name, value in vars(self).items():
@@ -177,11 +175,6 @@ def sibling(path: str, name: str) -> str:
 def trails(shape: Sequence[int], whole: Sequence[int]) -> bool:
     """Whether a shape is that of the last axes of another."""
     return tuple(shape) == tuple(whole)[max(len(whole) - len(shape), 0) :]
-
-
-def leading_axes(output: Any, ndim: int) -> tuple[int, ...]:
-    """The axes before the last few."""
-    return tuple(range(output.ndim - ndim))
 
 
 def wide(dtype: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,9 @@ from jinit.signal import _watch
 
 if TYPE_CHECKING:
     import chex
+
+_Layers = dict[str, tuple[str, str, str | None]]
+"""Of each normalized layer the paths of its kernel, its scale and its bias, if any."""
 
 _STANDARD = 0.1  # how far from mean 0 and variance 1 a normalized feature may be found
 
@@ -68,14 +71,14 @@ def weight_norm_init(
     run = jax.jit(partial(_standardized, apply, layers))
     found, leaves = run(params, batch)
     _refuse_layers(
-        [path for path in layers if found[path].constant],
+        [path for path, (constant, _) in found.items() if constant],
         "return finite features that vary over the batch",
         "give more inputs, that differ",
     )
     standardized = _watch.laid_out(_watch.replaced(params, leaves), params)
     found, _ = run(standardized, batch)
     _refuse_layers(
-        [path for path in layers if not found[path].error < _STANDARD],
+        [path for path, (_, error) in found.items() if not error < _STANDARD],
         "follow their scales and biases",
         "give WeightNorm the axes of the outputs as feature_axes, and layers that "
         "return no more than a product with their kernel, and a bias",
@@ -83,35 +86,20 @@ def weight_norm_init(
     return standardized
 
 
-class _Normalized(NamedTuple):
-    """The paths of what a normalized layer owns."""
-
-    kernel: str
-    scale: str
-    bias: str | None
-
-
-class _Features(NamedTuple):
-    """What a pass found of the features of a layer."""
-
-    constant: Any
-    error: Any
-
-
 def _joined(*segments: Any) -> str:
     return "/".join(str(segment) for segment in segments if segment != "")
 
 
-def _normalized(params: Any) -> dict[str, _Normalized]:
+def _normalized(params: Any) -> _Layers:
     """The layers whose kernel has a scale."""
     keypaths = [unboxed(path) for path, _ in jax.tree.leaves_with_path(params)]
     paths = set(map(path_of, keypaths))
     scales = {_scaled_by(keypath, paths): path_of(keypath) for keypath in keypaths}
-    layers = dict[str, _Normalized]()
+    layers: _Layers = {}
     for path, scale in scales.items():
         if path is not None and _watch.is_kernel(path):
             bias = _watch.sibling(path, "bias")
-            own = _Normalized(path, scale, bias if bias in paths else None)
+            own = path, scale, bias if bias in paths else None
             layers[_watch.owner(path)] = own
     if not layers:
         raise ValueError(
@@ -120,7 +108,7 @@ def _normalized(params: Any) -> dict[str, _Normalized]:
             "use_scale=True, and of an nnx model give nnx.state(model)."
         )
     _refuse_layers(
-        [path for path, layer in layers.items() if layer.bias and layer.bias in scales],
+        [path for path, (*_, bias) in layers.items() if bias and bias in scales],
         "have biases that are not normalized",
         "give WeightNorm a variable_filter for the kernels only",
     )
@@ -151,9 +139,7 @@ def _scaled_by(keypath: Sequence[Any], paths: Iterable[str]) -> str | None:
     return owned
 
 
-def _check_normalized(
-    layers: Mapping[str, _Normalized], params: Any, shapes: Mapping[str, Any]
-) -> None:
+def _check_normalized(layers: _Layers, params: Any, shapes: Mapping[str, Any]) -> None:
     _refuse_layers(
         [path for path in layers if path not in shapes],
         "be called, and not within remat, scan or vmap",
@@ -162,8 +148,7 @@ def _check_normalized(
     sizes = {path: jnp.shape(leaf) for path, leaf in named_leaves(params)[0]}
     for path, (kernel, scale, bias) in layers.items():
         shape = sizes[scale]
-        others = [sizes[kernel], shapes[path].shape]
-        others += [] if bias is None else [sizes[bias]]
+        others = [sizes[kernel], shapes[path].shape, *([sizes[bias]] if bias else [])]
         if not all(_watch.trails(shape, other) for other in others):
             raise ValueError(
                 f"scale of {path!r} must have the last axes of the kernel, the output "
@@ -180,11 +165,11 @@ def _refuse_layers(paths: Sequence[str], rule: str, remedy: str) -> None:
 
 
 def _standardized(
-    apply: Any, layers: Mapping[str, _Normalized], params: Any, batch: Any
-) -> tuple[dict[str, _Features], dict[str, Any]]:
-    """One forward pass: what it finds, and the scales and biases that follow."""
+    apply: Any, layers: _Layers, params: Any, batch: Any
+) -> tuple[dict[str, tuple[Any, Any]], dict[str, Any]]:
+    """By layer, whether features are constant and how far from standard; new leaves."""
     leaves = dict(named_leaves(params)[0])
-    found, new = dict[str, _Features](), dict[str, Any]()
+    found, new = dict[str, tuple[Any, Any]](), dict[str, Any]()
 
     def visit(path: str, output: jax.Array) -> jax.Array:
         if path not in layers:
@@ -202,21 +187,19 @@ def _standardized(
 
 def _standard(
     output: jax.Array, scale: jax.Array, bias: Any
-) -> tuple[_Features, jax.Array, Any, jax.Array]:
+) -> tuple[tuple[Any, Any], jax.Array, Any, jax.Array]:
     """What the features are, and the scale, the bias and the output that they get."""
     y = output.astype(_watch.wide(output.dtype))
-    axes = _watch.leading_axes(y, scale.ndim)
-    units = scale if bias is None else bias
-    mean = y.mean(_watch.leading_axes(y, units.ndim))
+    axes = tuple(range(y.ndim - scale.ndim))
+    mean = y.mean(axes if bias is None else tuple(range(y.ndim - bias.ndim)))
     centered = y - jnp.broadcast_to(mean, y.shape)
     std = jnp.sqrt((centered**2).mean(axes))
     constant = ~(std > 10 * jnp.finfo(y.dtype).eps * abs(y).max(axes)).all()
     taken = jnp.zeros_like(mean) if bias is None else mean  # the means stay, or go
     error = jnp.maximum(abs(std**2 - 1).max(), abs(taken).max())
     new_scale = (scale.astype(y.dtype) / std).astype(scale.dtype)
-    new_bias = bias
     if bias is not None:
         shift = bias.astype(y.dtype) - mean
-        new_bias = (shift / jnp.broadcast_to(std, shift.shape)).astype(bias.dtype)
+        bias = (shift / jnp.broadcast_to(std, shift.shape)).astype(bias.dtype)
     result = (y - jnp.broadcast_to(taken, y.shape)) / jnp.broadcast_to(std, y.shape)
-    return _Features(constant, error), new_scale, new_bias, result.astype(output.dtype)
+    return (constant, error), new_scale, bias, result.astype(output.dtype)
