@@ -86,7 +86,10 @@ def sections_missing(name, value):
         sections = []
     if inspect.isfunction(value) and inspect.signature(value).parameters:
         sections += ["Args:", "Raises:"]
-    missing = [section for section in sections if section not in documentation]
+    # What all functions of a module take, return or refuse, it may say once.
+    of_module = inspect.getdoc(inspect.getmodule(value)) or ""
+    said = documentation + of_module
+    missing = [section for section in sections if section not in said]
     # What a function returns is shown where that makes it.
     maker = inspect.isclass(value) and re.search(r"`(\S+)` returns", documentation)
     shown = [value, PUBLIC[maker[1]]] if maker else [value]

@@ -1,4 +1,8 @@
-"""PyTorch ports: torch's layer defaults, and its random stream, without torch."""
+"""PyTorch ports: torch's layer defaults, and its random stream, without torch.
+
+What is named after a layer returns the keyword arguments by which Flax's layer takes its
+initializers; a size that is less than 1 is a ValueError.
+"""
 
 from jinit.torch import functional as functional
 from jinit.torch._defaults import batch_norm as batch_norm

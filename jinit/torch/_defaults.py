@@ -1,8 +1,14 @@
 """torch's defaults: the distributions that building a module draws from.
 
-Each function returns the initializers of one Flax layer, of linen and of nnx alike, as
-the keyword arguments that it takes them by. They draw from JAX's keys and give the
-distributions of torch 2.13; `jinit.torch.manual_seed` gives torch's own numbers.
+Each function is for one Flax layer, of linen and of nnx alike. What it returns draws
+from JAX's keys and gives the distributions of torch 2.13; `jinit.torch.manual_seed`
+gives torch's own numbers.
+
+Returns:
+  The initializers, as the keyword arguments by which the Flax layer takes them.
+
+Raises:
+  ValueError: A size is less than 1.
 """
 
 from __future__ import annotations
@@ -28,20 +34,20 @@ from jinit.torch import _sizes
 Inits = dict[str, Any]
 """Initializers by the layer's arguments. Any, or `**` would not fit its other ones."""
 
+Layers = dict[str, Inits]
+"""Those of several layers, by torch's names of them."""
+
 
 def linear(in_features: int) -> Inits:
     """Describes `torch.nn.Linear`, for `nn.Dense` or `nnx.Linear`.
 
-        kernel, bias ~ U[-bound, bound],    bound = 1 / sqrt(in_features)
+        kernel_init, bias_init ~ U[-bound, bound],    bound = 1 / sqrt(in_features)
+
+    The bound is that of `kaiming_uniform_` with `a=sqrt(5)`. Flax's defaults are
+    `lecun_normal`, with sqrt(3) times the deviation, and zeros.
 
     Args:
-      in_features: The size of the inputs.
-
-    Returns:
-      "kernel_init" and "bias_init".
-
-    Raises:
-      ValueError: `in_features` is less than 1.
+      in_features: The size of the inputs, at least 1.
 
     Example:
       >>> import jax, jinit
@@ -50,10 +56,6 @@ def linear(in_features: int) -> Inits:
       >>> params = layer.init(jax.random.key(0), jax.numpy.ones((1, 784)))["params"]
       >>> print(f"{abs(params['kernel']).max():.4f}")  # 1 / sqrt(784)
       0.0357
-
-    References:
-      `torch.nn.Linear`, whose bound is that of `kaiming_uniform_` with `a=sqrt(5)`.
-      Flax's defaults are `lecun_normal`, with sqrt(3) times the deviation, and zeros.
     """
     return _uniform(_checks.count("in_features", in_features))
 
@@ -63,7 +65,7 @@ def conv(
 ) -> Inits:
     """Describes `torch.nn.Conv1d`, `Conv2d` and `Conv3d`, for `nn.Conv` or `nnx.Conv`.
 
-        kernel, bias ~ U[-bound, bound],    bound = 1 / sqrt(fan_in)
+        kernel_init, bias_init ~ U[-bound, bound],    bound = 1 / sqrt(fan_in)
         fan_in = in_features / groups · prod(kernel_size)
 
     Args:
@@ -71,9 +73,6 @@ def conv(
       kernel_size: One size for each spatial axis. A number is one axis, as for Flax;
         `Conv2d(3, 8, 5)` of torch is `conv(3, (5, 5))` here.
       groups: `feature_group_count` of Flax.
-
-    Returns:
-      "kernel_init" and "bias_init".
 
     Raises:
       ValueError: `kernel_size` is empty, or `groups` does not divide `in_features`.
@@ -85,9 +84,6 @@ def conv(
       >>> layer = nnx.Conv(3, 64, (5, 5), **inits, rngs=nnx.Rngs(0))
       >>> print(f"{abs(layer.kernel[...]).max():.3f}")  # 1 / sqrt(3 · 25)
       0.115
-
-    References:
-      `torch.nn.Conv2d`.
     """
     inputs = _sizes.divided("in_features", in_features, "groups", groups)
     return _uniform(inputs * math.prod(_sizes.kernel(kernel_size)))
@@ -96,22 +92,20 @@ def conv(
 def conv_transpose(out_features: int, kernel_size: int | Sequence[int]) -> Inits:
     """Describes `torch.nn.ConvTranspose1d`, `2d` and `3d`, for `nn.ConvTranspose`.
 
-        kernel, bias ~ U[-bound, bound],    bound = 1 / sqrt(fan)
+        kernel_init, bias_init ~ U[-bound, bound],    bound = 1 / sqrt(fan)
         fan = out_features · prod(kernel_size)
 
     torch takes the second axis of its tensor for the inputs. Here that tensor is (in,
     out, *kernel_size), so torch counts the outputs, though each output sums over the
-    inputs: the variance is in_features / out_features times the one meant.
+    inputs: the variance is in_features / out_features times the one meant. This is for
+    `transpose_kernel` of either value.
 
     Args:
       out_features: The channels of the outputs; in torch of one group.
       kernel_size: One size for each spatial axis; a number is one axis, as for Flax.
 
-    Returns:
-      "kernel_init" and "bias_init", for `transpose_kernel` of either value.
-
     Raises:
-      ValueError: `kernel_size` is empty, or a size is less than 1.
+      ValueError: `kernel_size` is empty.
 
     Example:
       >>> import jinit
@@ -120,9 +114,6 @@ def conv_transpose(out_features: int, kernel_size: int | Sequence[int]) -> Inits
       >>> layer = nnx.ConvTranspose(64, 8, (2, 2), **inits, rngs=nnx.Rngs(0))
       >>> print(f"{abs(layer.kernel[...]).max():.3f}")  # 1 / sqrt(8 · 4)
       0.177
-
-    References:
-      `torch.nn.ConvTranspose2d`.
     """
     outputs = _checks.count("out_features", out_features)
     return _uniform(outputs * math.prod(_sizes.kernel(kernel_size)))
@@ -131,15 +122,13 @@ def conv_transpose(out_features: int, kernel_size: int | Sequence[int]) -> Inits
 def embedding(*, padding_idx: int | None = None) -> Inits:
     """Describes `torch.nn.Embedding`, for `nn.Embed` or `nnx.Embed`.
 
-        embedding ~ N(0, 1),    embedding[padding_idx] = 0
+        embedding_init ~ N(0, 1),    embedding[padding_idx] = 0
 
-    torch keeps the gradient of that row zero as well; Flax's layer trains it.
+    torch keeps the gradient of that row zero as well; Flax's layer trains it. The
+    variance of Flax's default is 1 / features.
 
     Args:
       padding_idx: The row that is zero, if any; a negative one counts from the end.
-
-    Returns:
-      "embedding_init".
 
     Raises:
       ValueError: At the call: the table has no such row.
@@ -151,9 +140,6 @@ def embedding(*, padding_idx: int | None = None) -> Inits:
       >>> embed = nnx.Embed(1000, 64, **inits, rngs=nnx.Rngs(0))
       >>> print(f"{embed.embedding[1:].std():.2f} {abs(embed.embedding[0]).max()}")
       1.00 0.0
-
-    References:
-      `torch.nn.Embedding`. Flax's default has a variance of 1 / features.
     """
     if padding_idx is None:
         return {"embedding_init": normal()}
@@ -162,21 +148,15 @@ def embedding(*, padding_idx: int | None = None) -> Inits:
 
 
 def bilinear(in1_features: int) -> Inits:
-    """Describes `torch.nn.Bilinear`, for a module that has such parameters.
+    """Describes `torch.nn.Bilinear`, for a module of your own: Flax has no such layer.
 
-        kernel, bias ~ U[-bound, bound],    bound = 1 / sqrt(in1_features)
+        kernel_init, bias_init ~ U[-bound, bound],    bound = 1 / sqrt(in1_features)
 
     torch does not count the second inputs: the deviation of the outputs grows with the
-    root of their number.
+    root of their number. The kernel may have any layout.
 
     Args:
-      in1_features: The size of the first inputs.
-
-    Returns:
-      "kernel_init", for any layout, and "bias_init".
-
-    Raises:
-      ValueError: `in1_features` is less than 1.
+      in1_features: The size of the first inputs, at least 1.
 
     Example:
       >>> import jax, jinit
@@ -184,9 +164,6 @@ def bilinear(in1_features: int) -> Inits:
       >>> w = inits["kernel_init"](jax.random.key(0), (100, 20, 10))
       >>> print(f"{abs(w).max():.3f}")  # 1 / sqrt(100)
       0.100
-
-    References:
-      `torch.nn.Bilinear`. Flax has no such layer.
     """
     return _uniform(_checks.count("in1_features", in1_features))
 
@@ -194,19 +171,15 @@ def bilinear(in1_features: int) -> Inits:
 def rnn(hidden_features: int) -> Inits:
     """Describes `torch.nn.RNN` and `RNNCell`, for `SimpleCell` of linen or nnx.
 
-        kernels ~ U[-bound, bound],         bound = 1 / sqrt(hidden_features)
-        bias ~ the sum of two of those:     Triangular[-2 bound, 2 bound]
+        kernel_init, recurrent_kernel_init ~ U[-bound, bound]
+        bias_init ~ the sum of two of those:   Triangular[-2 bound, 2 bound]
+        bound = 1 / sqrt(hidden_features)
 
-    torch adds two biases, and Flax has one, which is drawn as their sum.
+    torch adds two biases, and Flax has one, which is drawn as their sum. Flax's default
+    is `lecun_normal`, an orthogonal matrix for the state, and no bias.
 
     Args:
-      hidden_features: The size of the state; that of the inputs does not count.
-
-    Returns:
-      "kernel_init", "recurrent_kernel_init" and "bias_init".
-
-    Raises:
-      ValueError: `hidden_features` is less than 1.
+      hidden_features: The size of the state, at least 1; the inputs' does not count.
 
     Example:
       >>> import jinit
@@ -215,10 +188,6 @@ def rnn(hidden_features: int) -> Inits:
       >>> cell = nnx.SimpleCell(30, 100, **inits, rngs=nnx.Rngs(0))
       >>> print(f"{abs(cell.dense_h.kernel[...]).max():.3f}")  # 1 / sqrt(100)
       0.100
-
-    References:
-      `torch.nn.RNN`. Flax's default is `lecun_normal`, an orthogonal matrix for the
-      state, and no bias.
     """
     hidden = _checks.count("hidden_features", hidden_features)
     return {
@@ -231,19 +200,10 @@ def rnn(hidden_features: int) -> Inits:
 def lstm(hidden_features: int) -> Inits:
     """Describes `torch.nn.LSTM` and `LSTMCell`, for both cells of linen and of nnx.
 
-        kernels ~ U[-bound, bound],         bound = 1 / sqrt(hidden_features)
-        biases ~ the sum of two of those:   Triangular[-2 bound, 2 bound]
-
-    Every gate has two biases in torch and one in Flax, as `rnn` has it.
+    As `rnn` does: every gate has two biases in torch and one in Flax.
 
     Args:
-      hidden_features: The size of the state, without torch's `proj_size`.
-
-    Returns:
-      "kernel_init", "recurrent_kernel_init" and "bias_init".
-
-    Raises:
-      ValueError: `hidden_features` is less than 1.
+      hidden_features: The size of the state, at least 1, without torch's `proj_size`.
 
     Example:
       >>> import jinit
@@ -252,9 +212,6 @@ def lstm(hidden_features: int) -> Inits:
       >>> cell = nnx.OptimizedLSTMCell(30, 100, **inits, rngs=nnx.Rngs(0))
       >>> print(f"{cell.dense_h.kernel[...].std():.4f}")  # 1 / sqrt(3 · 100)
       0.0577
-
-    References:
-      `torch.nn.LSTM`.
     """
     return rnn(hidden_features)
 
@@ -262,23 +219,15 @@ def lstm(hidden_features: int) -> Inits:
 def gru(hidden_features: int) -> Inits:
     """Describes `torch.nn.GRU` and `GRUCell`, for `GRUCell` of linen or nnx.
 
-        kernels ~ U[-bound, bound],         bound = 1 / sqrt(hidden_features)
-        biases ~ the sum of two of those:   Triangular[-2 bound, 2 bound]
-
-    This is torch's but for the biases of the candidate n, which torch adds with the
-    reset gate between them, each U[-bound, bound]. Flax's cell has one initializer for
-    all biases, so "in" and "hn" of linen get sqrt(2) times torch's deviation here, and
-    torch's own from `jinit.torch.default_rules`. The cell of nnx has one bias of n, the
-    last third of "dense_i": what torch's two come to where r is 1.
+    As `rnn` does, which is torch's but for the biases of the candidate n: torch adds
+    them with the reset gate between them, each U[-bound, bound]. Flax's cell has one
+    initializer for all biases, so "in" and "hn" of linen get sqrt(2) times torch's
+    deviation here, and torch's own from `jinit.torch.default_rules` and from
+    `jinit.torch.Stream.gru_cell`. The cell of nnx has one bias of n, the last third of
+    "dense_i": what torch's two come to where r is 1.
 
     Args:
-      hidden_features: The size of the state; that of the inputs does not count.
-
-    Returns:
-      "kernel_init", "recurrent_kernel_init" and "bias_init".
-
-    Raises:
-      ValueError: `hidden_features` is less than 1.
+      hidden_features: The size of the state, at least 1; the inputs' does not count.
 
     Example:
       >>> import jinit
@@ -287,9 +236,6 @@ def gru(hidden_features: int) -> Inits:
       >>> cell = nnx.GRUCell(30, 100, **inits, rngs=nnx.Rngs(0))
       >>> print(f"{cell.dense_i.bias[...].std():.2f}")  # sqrt(2) / sqrt(3 · 100)
       0.08
-
-    References:
-      `torch.nn.GRU`. `jinit.torch.Stream.gru_cell` draws every bias as torch does.
     """
     return rnn(hidden_features)
 
@@ -304,18 +250,16 @@ def multihead_attention(features: int, *, packed: bool = True) -> Inits:
 
     If the inputs of all three have one size, torch holds them in one matrix and counts
     the outputs of all three: sqrt(1/2) of the deviation of Xavier's formula for each.
+    Flax has no counterpart to the biases of `add_bias_kv`.
 
     Args:
-      features: `embed_dim`, the size of the inputs and of the outputs.
+      features: `embed_dim`, the size of the inputs and of the outputs, at least 1.
       packed: Whether the inputs of the key and of the value are of that size too, as
         they are unless torch is given `kdim` or `vdim`.
 
     Returns:
       "kernel_init", "out_kernel_init", "bias_init" and "out_bias_init". These layers
       ask for kernels as matrices, with the heads and their features in one axis.
-
-    Raises:
-      ValueError: `features` is less than 1.
 
     Example:
       >>> import jax, jinit
@@ -328,8 +272,7 @@ def multihead_attention(features: int, *, packed: bool = True) -> Inits:
       0.125
 
     References:
-      `torch.nn.MultiheadAttention` and pytorch#166378 on the packed matrix. Flax has
-      no counterpart to the biases of `add_bias_kv`.
+      pytorch#166378 on the packed matrix.
     """
     features = _checks.count("features", features)
     if _checks.flag("packed", packed):
@@ -355,9 +298,6 @@ def batch_norm() -> Inits:
       >>> import jinit
       >>> jinit.torch.batch_norm()
       {'scale_init': ones(), 'bias_init': zeros()}
-
-    References:
-      `torch.nn.BatchNorm2d`.
     """
     return {"scale_init": ones(), "bias_init": zeros()}
 
@@ -372,9 +312,6 @@ def layer_norm() -> Inits:
       >>> import jinit
       >>> jinit.torch.layer_norm() == jinit.torch.batch_norm()
       True
-
-    References:
-      `torch.nn.LayerNorm`.
     """
     return batch_norm()
 
@@ -389,68 +326,51 @@ def group_norm() -> Inits:
       >>> import jinit
       >>> jinit.torch.group_norm() == jinit.torch.layer_norm()
       True
-
-    References:
-      `torch.nn.GroupNorm`.
     """
     return batch_norm()
 
 
-def transformer_encoder_layer(
-    features: int, mlp_features: int = 2048
-) -> dict[str, Inits]:
+def transformer_encoder_layer(features: int, mlp_features: int = 2048) -> Layers:
     """Describes `torch.nn.TransformerEncoderLayer`, for layers of the same names.
 
         self_attn          as of `multihead_attention(features)`
         linear1, linear2   as of `linear(features)`, `linear(mlp_features)`
         norm1, norm2       as of `layer_norm()`
 
+    `torch.nn.TransformerEncoder` copies one layer, so all start with the same weights,
+    which no initializer does; `torch.nn.Transformer` draws every matrix anew, by
+    `xavier_uniform_`.
+
     Args:
-      features: `d_model`.
-      mlp_features: `dim_feedforward`.
+      features: `d_model`, at least 1.
+      mlp_features: `dim_feedforward`, at least 1.
 
     Returns:
       The initializers of each layer, by torch's name of it.
-
-    Raises:
-      ValueError: A size is less than 1.
 
     Example:
       >>> import jinit
       >>> inits = jinit.torch.transformer_encoder_layer(512)
       >>> inits["linear2"] == jinit.torch.linear(2048)
       True
-
-    References:
-      `torch.nn.TransformerEncoder` copies one layer, so all start with the same
-      weights, which no initializer does; `torch.nn.Transformer` draws every matrix
-      anew, by `xavier_uniform_`.
     """
     return _transformer(("self_attn",), features, mlp_features)
 
 
-def transformer_decoder_layer(
-    features: int, mlp_features: int = 2048
-) -> dict[str, Inits]:
+def transformer_decoder_layer(features: int, mlp_features: int = 2048) -> Layers:
     """Describes `torch.nn.TransformerDecoderLayer`, for layers of the same names.
 
     Args:
-      features: `d_model`.
-      mlp_features: `dim_feedforward`.
+      features: `d_model`, at least 1.
+      mlp_features: `dim_feedforward`, at least 1.
 
     Returns:
       As of that layer, with "multihead_attn" and "norm3".
-
-    Raises:
-      ValueError: A size is less than 1.
 
     Example:
       >>> import jinit
       >>> sorted(jinit.torch.transformer_decoder_layer(512))[2:]
       ['multihead_attn', 'norm1', 'norm2', 'norm3', 'self_attn']
-
-    References:
-      `torch.nn.TransformerDecoderLayer`.
     """
     return _transformer(("self_attn", "multihead_attn"), features, mlp_features)
 
@@ -461,7 +381,8 @@ class triangular(Initializer):
         W = U + V,    U, V ~ U[-bound / 2, bound / 2],    Var W = bound² / 6
         p(w) = (1 - |w| / bound) / bound
 
-    A bias of Flax that is the sum of two in torch, each uniform, has this distribution.
+    A bias of Flax that is the sum of two in torch, such as `bias_ih` and `bias_hh` of
+    `torch.nn.RNN`, has this distribution.
 
     Args:
       bound: The largest absolute value.
@@ -473,8 +394,7 @@ class triangular(Initializer):
       0.0408 0.10
 
     References:
-      `bias_ih` and `bias_hh` of `torch.nn.RNN`. `jax.random.triangular` takes both
-      bounds and the mode.
+      `jax.random.triangular`, which takes both bounds and the mode.
     """
 
     bound: Number = option(at_least_zero, kw_only=False)
@@ -484,7 +404,7 @@ class triangular(Initializer):
 
 
 class zero_row(Combinator):
-    """An embedding with a row of zeros, that of the padding.
+    """An embedding with a row of zeros, as of `torch.nn.Embedding(padding_idx=index)`.
 
         W = init(key, shape),    W[index] = 0
 
@@ -502,9 +422,6 @@ class zero_row(Combinator):
       [[1. 1.]
        [0. 0.]
        [1. 1.]]
-
-    References:
-      `padding_idx` of `torch.nn.Embedding`.
     """
 
     index: int = option(_sizes.row, kw_only=False)
@@ -543,9 +460,7 @@ def _uniform(fan_in: int) -> Inits:
     return {"kernel_init": _inverse_root(fan_in), "bias_init": _inverse_root(fan_in)}
 
 
-def _transformer(
-    attentions: Sequence[str], features: int, mlp_features: int
-) -> dict[str, Inits]:
+def _transformer(attentions: Sequence[str], features: int, mlp_features: int) -> Layers:
     features = _checks.count("features", features)
     mlp_features = _checks.count("mlp_features", mlp_features)
     inits = {name: multihead_attention(features) for name in attentions}
