@@ -1,6 +1,6 @@
 """PyTorch ports: torch's layer defaults, and its random stream, without torch.
 
-What is named after a layer returns the keyword arguments by which Flax's layer takes its
+What is named after a layer returns the keyword arguments that give Flax's layer its
 initializers; a size that is less than 1 is a ValueError.
 """
 

@@ -1,9 +1,15 @@
 """What torch's CPU generator draws, as functions of its state.
 
-Each takes a `State` and a shape in torch's layout, (out, in, *spatial), and returns an
-array and the state after it. The dtype is float32, float64 (with `jax_enable_x64`),
-bfloat16 or float16. They can be jitted, mapped and scanned; shapes, dtypes and options
-are static. `jinit.torch.manual_seed` returns a stream that keeps the state.
+They can be jitted, mapped and scanned; shapes, dtypes and options are static.
+`jinit.torch.manual_seed` returns a stream that keeps the state.
+
+Args:
+  state: The `State` of the generator: of `seed`, or of the draw before.
+  shape: In torch's layout, (out, in, *spatial).
+  dtype: Of the array: float32, float64 (with `jax_enable_x64`), bfloat16 or float16.
+
+Returns:
+  The array and the state after it.
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ import numpy as np
 from jax import lax
 
 from jinit import _checks
-from jinit._checks import Shape, check_dtype, check_range, check_shape
+from jinit._checks import check_dtype, check_range, check_shape
 from jinit.torch import _sizes
 from jinit.torch._mt19937 import (
     State,
@@ -32,7 +38,9 @@ from jinit.torch._mt19937 import (
 )
 
 if TYPE_CHECKING:
-    import chex
+    from chex import ArrayDType, Shape
+
+    DType = ArrayDType | None
 
 Drawn = tuple[jax.Array, State]
 """What was drawn, and the state after it."""
@@ -68,28 +76,14 @@ def seed(number: int) -> State:
 
 
 def uniform(
-    state: State,
-    shape: chex.Shape,
-    a: float = 0.0,
-    b: float = 1.0,
-    dtype: chex.ArrayDType | None = None,
+    state: State, shape: Shape, a: float = 0.0, b: float = 1.0, dtype: DType = None
 ) -> Drawn:
     """Draws what `torch.Tensor.uniform_` draws, bit for bit.
 
         w = a + (b - a) · k / 2^24,    of the low 24 bits k of a word
 
-    In double precision, rounded to float32 and then to the dtype; what rounds to b
-    becomes a. In float64 of 53 bits out of two words.
-
-    Args:
-      state: The state of the generator.
-      shape: In torch's layout.
-      a: The lower bound.
-      b: The upper bound.
-      dtype: Of the array.
-
-    Returns:
-      The array and the state after it.
+    In double precision, rounded to float32 and then to the dtype; what rounds to the
+    upper bound b becomes a. In float64 of 53 bits out of two words.
 
     Raises:
       ValueError: b < a, or a span that is not finite in the dtype.
@@ -115,27 +109,15 @@ def uniform(
 
 
 def normal(
-    state: State,
-    shape: chex.Shape,
-    mean: float = 0.0,
-    std: float = 1.0,
-    dtype: chex.ArrayDType | None = None,
+    state: State, shape: Shape, mean: float = 0.0, std: float = 1.0, dtype: DType = None
 ) -> Drawn:
     """Draws what `torch.Tensor.normal_` draws, to a few units in the last place.
+
+        w = mean + std · z,    z ~ N(0, 1)
 
     By Box and Muller's method: from 16 elements on in blocks of 16, of which the last
     is drawn anew where it is not whole; fewer in double precision, where a number that
     is left over is kept for the next time.
-
-    Args:
-      state: The state of the generator.
-      shape: In torch's layout.
-      mean: The mean.
-      std: The standard deviation.
-      dtype: Of the array.
-
-    Returns:
-      The array and the state after it.
 
     Raises:
       ValueError: std < 0, or an option that is not finite in the dtype.
@@ -163,31 +145,20 @@ def normal(
 
 def trunc_normal(
     state: State,
-    shape: chex.Shape,
+    shape: Shape,
     mean: float = 0.0,
     std: float = 1.0,
     a: float = -2.0,
     b: float = 2.0,
-    dtype: chex.ArrayDType | None = None,
+    dtype: DType = None,
 ) -> Drawn:
     """Draws what `torch.nn.init.trunc_normal_` draws since torch 2.13, by rejection.
 
-    Where more than 0.3 of the normal distribution lies within the bounds, whole tensors
-    are drawn from it until none of the elements is outside. Else uniform proposals are
-    accepted in proportion to the density. A number that lies as near to a bound as the
-    last bit of `normal` may be accepted here and not there; what follows then differs.
-
-    Args:
-      state: The state of the generator.
-      shape: In torch's layout.
-      mean: That of the normal distribution before truncation.
-      std: Its standard deviation.
-      a: The lower bound, absolute.
-      b: The upper bound, absolute.
-      dtype: Of the array.
-
-    Returns:
-      The array and the state after it.
+    Where more than 0.3 of N(mean, std²) lies within the absolute bounds a and b, whole
+    tensors are drawn from it until none of the elements is outside. Else uniform
+    proposals are accepted in proportion to the density. A number that lies as near to a
+    bound as the last bit of `normal` may be accepted here and not there; what follows
+    then differs.
 
     Raises:
       ValueError: std <= 0, or a > b.
@@ -208,21 +179,11 @@ def trunc_normal(
 
 
 def orthogonal(
-    state: State,
-    shape: chex.Shape,
-    gain: float = 1.0,
-    dtype: chex.ArrayDType | None = None,
+    state: State, shape: Shape, gain: float = 1.0, dtype: DType = None
 ) -> Drawn:
     """Draws what `torch.nn.init.orthogonal_` draws, up to the rounding of a QR.
 
-    Args:
-      state: The state of the generator.
-      shape: In torch's layout.
-      gain: Factor of the singular values.
-      dtype: float32 or float64.
-
-    Returns:
-      The array and the state after it.
+    All singular values are `gain`.
 
     Raises:
       TypeError: A dtype of 16 bits, of which there is no QR.
@@ -253,23 +214,12 @@ def orthogonal(
 
 
 def sparse(
-    state: State,
-    shape: chex.Shape,
-    sparsity: float,
-    std: float = 0.01,
-    dtype: chex.ArrayDType | None = None,
+    state: State, shape: Shape, sparsity: float, std: float = 0.01, dtype: DType = None
 ) -> Drawn:
     """Draws what `torch.nn.init.sparse_` draws from the default generator.
 
-    Args:
-      state: The state of the generator.
-      shape: (rows, columns).
-      sparsity: The fraction of each column that is zero, rounded up.
-      std: Standard deviation of the others.
-      dtype: Of the array.
-
-    Returns:
-      The array and the state after it.
+    Of each column the fraction `sparsity`, rounded up, is zero; the others are drawn
+    from N(0, std²).
 
     Raises:
       ValueError: A shape of other than two axes, `sparsity` not in [0, 1], or std < 0.
@@ -390,8 +340,7 @@ def _box_muller(words: jax.Array, dtype: np.dtype) -> jax.Array:
     """Blocks of 16: eight radii and eight angles give eight cosines and eight sines."""
     u = _unit(words, dtype).reshape(-1, 2, 8)
     radius = jnp.sqrt(-2 * jnp.log(1 - u[:, :1]))
-    angle = _angle(u[:, 1:])
-    sines, cosines = _sin_cos(angle)
+    sines, cosines = _sin_cos(_angle(u[:, 1:]))
     is_cosine = lax.broadcasted_iota(np.int32, u.shape, 1) == 0
     cosines, sines = (jnp.broadcast_to(wave, u.shape) for wave in (cosines, sines))
     return (radius * jnp.where(is_cosine, cosines, sines)).reshape(-1)
@@ -523,8 +472,7 @@ def _rejected(w: jax.Array, u: jax.Array, mean: Any, std: Any, peak: Any) -> jax
     def rounded(x: jax.Array) -> jax.Array:
         return lax.reduce_precision(x, kind.nexp, kind.nmant)
 
-    x = rounded(w.astype(mean.dtype) - mean)
-    x = rounded(x / std)
+    x = rounded(rounded(w.astype(mean.dtype) - mean) / std)
     x = rounded(rounded(x * x) * np.asarray(-0.5, x.dtype))
     x = rounded(x - peak)
     return rounded(jnp.log(u.astype(mean.dtype))) > x
