@@ -35,6 +35,7 @@ large for a narrow dtype become its largest number, where JAX makes them infinit
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from jax.nn.initializers import Initializer as Initializer
@@ -50,7 +51,7 @@ class _Default(int):
     """JAX's default axis. Unlike the number typed, it gives way to `out_axis`."""
 
 
-_BEFORE_LAST = _Default(-2)
+_IN = _Default(-2)
 
 
 def zeros_init() -> Initializer:
@@ -93,78 +94,53 @@ def variance_scaling(
     scale: Any,
     mode: str,
     distribution: str,
-    in_axis: Axis = _BEFORE_LAST,
+    in_axis: Axis = _IN,
     out_axis: Axis = -1,
     batch_axis: Axis = (),
     dtype: Any = None,
 ) -> Initializer:
     """`jinit.variance_scaling`."""
-    init = _fan_scaled.variance_scaling(
-        scale,
-        mode,
-        distribution,
-        in_axis=_in_axis(in_axis),
-        out_axis=out_axis,
-        batch_axis=batch_axis,
-    )
-    return _with_dtype(init, dtype)
+    factory = partial(_fan_scaled.variance_scaling, scale, mode, distribution)
+    return _fan_based(factory, in_axis, out_axis, batch_axis, dtype)
 
 
 def lecun_uniform(
-    in_axis: Axis = _BEFORE_LAST,
-    out_axis: Axis = -1,
-    batch_axis: Axis = (),
-    dtype: Any = None,
+    in_axis: Axis = _IN, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
 ) -> Initializer:
     """`jinit.lecun_uniform`."""
     return _fan_based(_fan_scaled.lecun_uniform, in_axis, out_axis, batch_axis, dtype)
 
 
 def lecun_normal(
-    in_axis: Axis = _BEFORE_LAST,
-    out_axis: Axis = -1,
-    batch_axis: Axis = (),
-    dtype: Any = None,
+    in_axis: Axis = _IN, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
 ) -> Initializer:
     """`jinit.lecun_normal`."""
     return _fan_based(_fan_scaled.lecun_normal, in_axis, out_axis, batch_axis, dtype)
 
 
 def glorot_uniform(
-    in_axis: Axis = _BEFORE_LAST,
-    out_axis: Axis = -1,
-    batch_axis: Axis = (),
-    dtype: Any = None,
+    in_axis: Axis = _IN, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
 ) -> Initializer:
     """`jinit.glorot_uniform`."""
     return _fan_based(_fan_scaled.glorot_uniform, in_axis, out_axis, batch_axis, dtype)
 
 
 def glorot_normal(
-    in_axis: Axis = _BEFORE_LAST,
-    out_axis: Axis = -1,
-    batch_axis: Axis = (),
-    dtype: Any = None,
+    in_axis: Axis = _IN, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
 ) -> Initializer:
     """`jinit.glorot_normal`."""
     return _fan_based(_fan_scaled.glorot_normal, in_axis, out_axis, batch_axis, dtype)
 
 
 def he_uniform(
-    in_axis: Axis = _BEFORE_LAST,
-    out_axis: Axis = -1,
-    batch_axis: Axis = (),
-    dtype: Any = None,
+    in_axis: Axis = _IN, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
 ) -> Initializer:
     """`jinit.he_uniform`."""
     return _fan_based(_fan_scaled.he_uniform, in_axis, out_axis, batch_axis, dtype)
 
 
 def he_normal(
-    in_axis: Axis = _BEFORE_LAST,
-    out_axis: Axis = -1,
-    batch_axis: Axis = (),
-    dtype: Any = None,
+    in_axis: Axis = _IN, out_axis: Axis = -1, batch_axis: Axis = (), dtype: Any = None
 ) -> Initializer:
     """`jinit.he_normal`."""
     return _fan_based(_fan_scaled.he_normal, in_axis, out_axis, batch_axis, dtype)
@@ -206,12 +182,9 @@ def delta_orthogonal(
 def _fan_based(
     factory: Any, in_axis: Axis, out_axis: Axis, batch_axis: Axis, dtype: Any
 ) -> Initializer:
-    init = factory(in_axis=_in_axis(in_axis), out_axis=out_axis, batch_axis=batch_axis)
+    own = None if in_axis is _IN else in_axis
+    init = factory(in_axis=own, out_axis=out_axis, batch_axis=batch_axis)
     return _with_dtype(init, dtype)
-
-
-def _in_axis(axis: Axis) -> Axis | None:
-    return None if axis is _BEFORE_LAST else axis
 
 
 def _with_dtype(init: Any, dtype: Any) -> Initializer:
