@@ -15,7 +15,7 @@ from jinit.torch import _sizes
 from jinit.torch._tensors import Tensors
 
 if TYPE_CHECKING:
-    import chex
+    from jinit.torch.functional import DType
 
 Parameters = dict[str, Any]
 """Arrays by Flax's names, or those of each layer by its name, as Flax nests them."""
@@ -31,7 +31,7 @@ def manual_seed(seed: int) -> Stream:
         CPU generator uses the low 32.
 
     Returns:
-      A `Stream`, which draws what torch would draw on the CPU after the same seed.
+      A `Stream`, which draws what torch 2.13 would on the CPU after the same seed.
 
     Raises:
       ValueError: `seed` is out of that range.
@@ -41,9 +41,6 @@ def manual_seed(seed: int) -> Stream:
       >>> stream = jinit.torch.manual_seed(42)
       >>> print(stream.uniform_((3,)))  # torch.manual_seed(42); torch.rand(3)
       [0.88226926 0.91500396 0.38286376]
-
-    References:
-      `torch.manual_seed`; the draws are those of torch 2.13.
     """
     return Stream(seed)
 
@@ -75,7 +72,7 @@ class Stream(Tensors):
         out_features: int,
         *,
         bias: bool = True,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.Linear`, for `nn.Dense` or `nnx.Linear`.
 
@@ -83,10 +80,9 @@ class Stream(Tensors):
           "kernel" of shape (in, out) and "bias" of shape (out,).
 
         Example:
-          >>> import jax, jinit
-          >>> params = jinit.torch.manual_seed(0).linear(3, 2)
-          >>> jax.tree.map(jax.numpy.shape, params)
-          {'bias': (2,), 'kernel': (3, 2)}
+          >>> import jinit
+          >>> jinit.torch.manual_seed(0).linear(3, 2)["kernel"].shape
+          (3, 2)
         """
         sizes = _sizes.counts(in_features=in_features, out_features=out_features)
         return self._weighted(sizes[::-1], out_features, bias, dtype)
@@ -99,7 +95,7 @@ class Stream(Tensors):
         *,
         groups: int = 1,
         bias: bool = True,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.Conv1d`, `Conv2d` or `Conv3d`, for `nn.Conv` or `nnx.Conv`.
 
@@ -124,7 +120,7 @@ class Stream(Tensors):
         kernel_size: int | Sequence[int],
         *,
         bias: bool = True,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.ConvTranspose1d`, `2d` or `3d`, for `nn.ConvTranspose`.
 
@@ -135,15 +131,13 @@ class Stream(Tensors):
           "kernel" of shape (*kernel_size, in, out) and "bias" of shape (out,).
 
         Example:
-          >>> import jax, jinit
-          >>> params = jinit.torch.manual_seed(0).conv_transpose(3, 8, (2, 2))
-          >>> jax.tree.map(jax.numpy.shape, params)
-          {'bias': (8,), 'kernel': (2, 2, 3, 8)}
+          >>> import jinit
+          >>> jinit.torch.manual_seed(0).conv_transpose(3, 8, (2, 2))["kernel"].shape
+          (2, 2, 3, 8)
         """
         sizes = _sizes.counts(in_features=in_features, out_features=out_features)
-        params = self._weighted(
-            (*sizes, *_sizes.kernel(kernel_size)), out_features, bias, dtype
-        )
+        shape = *sizes, *_sizes.kernel(kernel_size)
+        params = self._weighted(shape, out_features, bias, dtype)
         spatial = tuple(range(params["kernel"].ndim - 2))
         kernel = jnp.flip(jnp.swapaxes(params["kernel"], -1, -2), spatial)
         return params | {"kernel": kernel}
@@ -154,7 +148,7 @@ class Stream(Tensors):
         features: int,
         *,
         padding_idx: int | None = None,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.Embedding`, for `nn.Embed` or `nnx.Embed`.
 
@@ -180,7 +174,7 @@ class Stream(Tensors):
         out_features: int,
         *,
         bias: bool = True,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.Bilinear`.
 
@@ -189,16 +183,12 @@ class Stream(Tensors):
           "bias" of shape (out,).
 
         Example:
-          >>> import jax, jinit
-          >>> params = jinit.torch.manual_seed(0).bilinear(3, 4, 2)
-          >>> jax.tree.map(jax.numpy.shape, params)
-          {'bias': (2,), 'kernel': (3, 4, 2)}
+          >>> import jinit
+          >>> jinit.torch.manual_seed(0).bilinear(3, 4, 2)["kernel"].shape
+          (3, 4, 2)
         """
-        first, second, out = _sizes.counts(
-            in1_features=in1_features,
-            in2_features=in2_features,
-            out_features=out_features,
-        )
+        sizes = {"in1_features": in1_features, "in2_features": in2_features}
+        first, second, out = _sizes.counts(**sizes, out_features=out_features)
         bias, bound = _checks.flag("bias", bias), 1 / math.sqrt(first)
         weight = self.uniform_((out, first, second), -bound, bound, dtype)
         params = {"kernel": jnp.moveaxis(weight, 0, -1)}
@@ -212,7 +202,7 @@ class Stream(Tensors):
         hidden_features: int,
         *,
         bias: bool = True,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.RNNCell`, for `SimpleCell` of flax.linen.
 
@@ -240,7 +230,7 @@ class Stream(Tensors):
         hidden_features: int,
         *,
         bias: bool = True,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.LSTMCell`, for `nn.LSTMCell` and `nn.OptimizedLSTMCell`.
 
@@ -270,7 +260,7 @@ class Stream(Tensors):
         hidden_features: int,
         *,
         bias: bool = True,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.GRUCell`, for `GRUCell` of flax.linen.
 
@@ -303,13 +293,11 @@ class Stream(Tensors):
         num_layers: int = 1,
         bidirectional: bool = False,
         bias: bool = True,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> list[Parameters]:
         """Draws `torch.nn.RNN`: as `lstm` does, of cells of `rnn_cell`."""
-        sizes = in_features, hidden_features
-        return self._stacked(
-            self.rnn_cell, sizes, num_layers, bidirectional, bias, dtype
-        )
+        layers = in_features, hidden_features, num_layers, bidirectional
+        return self._stacked(self.rnn_cell, layers, bias=bias, dtype=dtype)
 
     def lstm(
         self,
@@ -319,7 +307,7 @@ class Stream(Tensors):
         num_layers: int = 1,
         bidirectional: bool = False,
         bias: bool = True,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> list[Parameters]:
         """Draws `torch.nn.LSTM`.
 
@@ -337,10 +325,8 @@ class Stream(Tensors):
           >>> len(stream.lstm(3, 4, num_layers=2, bidirectional=True))
           4
         """
-        sizes = in_features, hidden_features
-        return self._stacked(
-            self.lstm_cell, sizes, num_layers, bidirectional, bias, dtype
-        )
+        layers = in_features, hidden_features, num_layers, bidirectional
+        return self._stacked(self.lstm_cell, layers, bias=bias, dtype=dtype)
 
     def gru(
         self,
@@ -350,13 +336,11 @@ class Stream(Tensors):
         num_layers: int = 1,
         bidirectional: bool = False,
         bias: bool = True,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> list[Parameters]:
         """Draws `torch.nn.GRU`: as `lstm` does, of cells of `gru_cell`."""
-        sizes = in_features, hidden_features
-        return self._stacked(
-            self.gru_cell, sizes, num_layers, bidirectional, bias, dtype
-        )
+        layers = in_features, hidden_features, num_layers, bidirectional
+        return self._stacked(self.gru_cell, layers, bias=bias, dtype=dtype)
 
     def multihead_attention(
         self,
@@ -366,21 +350,15 @@ class Stream(Tensors):
         kdim: int | None = None,
         vdim: int | None = None,
         bias: bool = True,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.MultiheadAttention`.
 
         For `nn.MultiHeadDotProductAttention` and `nnx.MultiHeadAttention`. torch builds
         the output first, and then draws the query, the key and the value as one matrix
-        if their inputs have the same size.
-
-        Args:
-          features: `embed_dim`, the size of the inputs and the outputs.
-          num_heads: The heads, which divide it.
-          kdim: The size of the inputs of the key, if another.
-          vdim: The size of the inputs of the value, if another.
-          bias: Whether there are biases; all start from zero.
-          dtype: Of the parameters.
+        if their inputs have the same size. That is `features`, torch's `embed_dim`, but
+        for what `kdim` and `vdim` say of the key and of the value; `num_heads` divides
+        it. All biases start from zero.
 
         Returns:
           "query", "key" and "value" with kernels of shape (in, heads, head_dim), "out"
@@ -394,11 +372,8 @@ class Stream(Tensors):
         """
         head_dim = _sizes.divided("features", features, "num_heads", num_heads)
         heads = num_heads, head_dim
-        inputs = _sizes.counts(
-            features=features,
-            kdim=features if kdim is None else kdim,
-            vdim=features if vdim is None else vdim,
-        )
+        kdim, vdim = (features if dim is None else dim for dim in (kdim, vdim))
+        inputs = _sizes.counts(features=features, kdim=kdim, vdim=vdim)
         bias = _checks.flag("bias", bias)
         out = self.linear(features, features, bias=bias, dtype=dtype)
         if inputs == (features,) * 3:
@@ -417,9 +392,7 @@ class Stream(Tensors):
             out["bias"] = self.zeros_((features,), dtype)
         return params | {"out": out}
 
-    def layer_norm(
-        self, features: int, *, dtype: chex.ArrayDType | None = None
-    ) -> Parameters:
+    def layer_norm(self, features: int, *, dtype: DType = None) -> Parameters:
         """Returns `torch.nn.LayerNorm`, `GroupNorm` or `BatchNorm`: ones and zeros.
 
         The running statistics of a `BatchNorm` are those of `batch_stats`.
@@ -435,9 +408,7 @@ class Stream(Tensors):
         shape = _sizes.counts(features=features)
         return {"scale": self.ones_(shape, dtype), "bias": self.zeros_(shape, dtype)}
 
-    def batch_stats(
-        self, features: int, *, dtype: chex.ArrayDType | None = None
-    ) -> Parameters:
+    def batch_stats(self, features: int, *, dtype: DType = None) -> Parameters:
         """Returns the buffers of `torch.nn.BatchNorm`: zeros and ones.
 
         In linen they are a collection of their own, "batch_stats"; `nnx.BatchNorm`
@@ -460,7 +431,7 @@ class Stream(Tensors):
         num_heads: int,
         mlp_features: int = 2048,
         *,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.TransformerEncoderLayer`.
 
@@ -474,9 +445,8 @@ class Stream(Tensors):
           >>> sorted(jinit.torch.manual_seed(0).transformer_encoder_layer(8, 2, 16))
           ['linear1', 'linear2', 'norm1', 'norm2', 'self_attn']
         """
-        return self._transformer_layer(
-            ("self_attn",), features, num_heads, mlp_features, dtype
-        )
+        names = ("self_attn",)
+        return self._transformer(names, features, num_heads, mlp_features, dtype)
 
     def transformer_decoder_layer(
         self,
@@ -484,7 +454,7 @@ class Stream(Tensors):
         num_heads: int,
         mlp_features: int = 2048,
         *,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.TransformerDecoderLayer`: as that of the encoder.
 
@@ -497,9 +467,8 @@ class Stream(Tensors):
           >>> sorted(params)[2:]
           ['multihead_attn', 'norm1', 'norm2', 'norm3', 'self_attn']
         """
-        return self._transformer_layer(
-            ("self_attn", "multihead_attn"), features, num_heads, mlp_features, dtype
-        )
+        names = ("self_attn", "multihead_attn")
+        return self._transformer(names, features, num_heads, mlp_features, dtype)
 
     def _weighted(
         self, shape: Sequence[int], out: int, bias: bool, dtype: Any
@@ -531,24 +500,17 @@ class Stream(Tensors):
         ]
 
     def _stacked(
-        self,
-        cell: Callable[..., Parameters],
-        sizes: tuple[int, int],
-        num_layers: int,
-        bidirectional: bool,
-        bias: bool,
-        dtype: Any,
+        self, cell: Callable[..., Parameters], layers: Any, **options: Any
     ) -> list[Parameters]:
-        inputs, hidden = _sizes.counts(in_features=sizes[0], hidden_features=sizes[1])
+        """The cells of `layers`: inputs, state, their number, and whether both ways."""
+        inputs, hidden, num_layers, bidirectional = layers
+        inputs, hidden = _sizes.counts(in_features=inputs, hidden_features=hidden)
         directions = 2 if _checks.flag("bidirectional", bidirectional) else 1
         above = _checks.count("num_layers", num_layers) - 1
-        return [
-            cell(size, hidden, bias=bias, dtype=dtype)
-            for size in [inputs] + [directions * hidden] * above
-            for _ in range(directions)
-        ]
+        sizes = [inputs] + [directions * hidden] * above
+        return [cell(n, hidden, **options) for n in sizes for _ in range(directions)]
 
-    def _transformer_layer(
+    def _transformer(
         self, attentions: Sequence[str], features: int, heads: int, mlp: int, dtype: Any
     ) -> Parameters:
         params = {

@@ -16,9 +16,10 @@ from jinit.torch import _sizes, functional
 from jinit.torch._state_bytes import from_bytes, to_bytes
 
 if TYPE_CHECKING:
-    import chex
+    from chex import Shape
     from numpy.typing import ArrayLike
 
+    from jinit.torch.functional import DType
 
 class Tensors:
     """torch's CPU generator, and the functions of `torch.nn.init` that draw from it.
@@ -88,58 +89,50 @@ class Tensors:
         return w
 
     def uniform_(
-        self,
-        shape: chex.Shape,
-        a: float = 0.0,
-        b: float = 1.0,
-        dtype: chex.ArrayDType | None = None,
+        self, shape: Shape, a: float = 0.0, b: float = 1.0, dtype: DType = None
     ) -> jax.Array:
         """Draws from U[a, b): see `functional.uniform`, which this is, bit for bit."""
         return self._next(functional.uniform(self._state, shape, a, b, dtype))
 
     def normal_(
-        self,
-        shape: chex.Shape,
-        mean: float = 0.0,
-        std: float = 1.0,
-        dtype: chex.ArrayDType | None = None,
+        self, shape: Shape, mean: float = 0.0, std: float = 1.0, dtype: DType = None
     ) -> jax.Array:
         """Draws from N(mean, std²): see `functional.normal`."""
         return self._next(functional.normal(self._state, shape, mean, std, dtype))
 
     def trunc_normal_(
         self,
-        shape: chex.Shape,
+        shape: Shape,
         mean: float = 0.0,
         std: float = 1.0,
         a: float = -2.0,
         b: float = 2.0,
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> jax.Array:
         """Draws from N(mean, std²) within [a, b]: see `functional.trunc_normal`."""
         drawn = functional.trunc_normal(self._state, shape, mean, std, a, b, dtype)
         return self._next(drawn)
 
     def xavier_uniform_(
-        self, shape: chex.Shape, gain: float = 1.0, dtype: chex.ArrayDType | None = None
+        self, shape: Shape, gain: float = 1.0, dtype: DType = None
     ) -> jax.Array:
         """Draws from U[±bound], bound = gain · sqrt(6 / (fan_in + fan_out))."""
         bound = math.sqrt(3) * _xavier_std(shape, gain)
         return self.uniform_(shape, -bound, bound, dtype)
 
     def xavier_normal_(
-        self, shape: chex.Shape, gain: float = 1.0, dtype: chex.ArrayDType | None = None
+        self, shape: Shape, gain: float = 1.0, dtype: DType = None
     ) -> jax.Array:
         """Draws from N(0, std²), std = gain · sqrt(2 / (fan_in + fan_out))."""
         return self.normal_(shape, 0.0, _xavier_std(shape, gain), dtype)
 
     def kaiming_uniform_(
         self,
-        shape: chex.Shape,
+        shape: Shape,
         a: float = 0.0,
         mode: str = "fan_in",
         nonlinearity: str = "leaky_relu",
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> jax.Array:
         """Draws from U[±bound], bound = gain · sqrt(3 / fan)."""
         bound = math.sqrt(3) * _kaiming_std(shape, a, mode, nonlinearity)
@@ -147,60 +140,45 @@ class Tensors:
 
     def kaiming_normal_(
         self,
-        shape: chex.Shape,
+        shape: Shape,
         a: float = 0.0,
         mode: str = "fan_in",
         nonlinearity: str = "leaky_relu",
-        dtype: chex.ArrayDType | None = None,
+        dtype: DType = None,
     ) -> jax.Array:
         """Draws from N(0, std²), std = gain / sqrt(fan)."""
         std = _kaiming_std(shape, a, mode, nonlinearity)
         return self.normal_(shape, 0.0, std, dtype)
 
     def orthogonal_(
-        self, shape: chex.Shape, gain: float = 1.0, dtype: chex.ArrayDType | None = None
+        self, shape: Shape, gain: float = 1.0, dtype: DType = None
     ) -> jax.Array:
         """Draws a (semi-)orthogonal matrix: see `functional.orthogonal`."""
         return self._next(functional.orthogonal(self._state, shape, gain, dtype))
 
     def sparse_(
-        self,
-        shape: chex.Shape,
-        sparsity: float,
-        std: float = 0.01,
-        dtype: chex.ArrayDType | None = None,
+        self, shape: Shape, sparsity: float, std: float = 0.01, dtype: DType = None
     ) -> jax.Array:
         """Draws columns of which a fraction is zero: see `functional.sparse`."""
-        drawn = functional.sparse(self._state, shape, sparsity, std, dtype)
-        return self._next(drawn)
+        return self._next(functional.sparse(self._state, shape, sparsity, std, dtype))
 
-    def constant_(
-        self, shape: chex.Shape, val: float, dtype: chex.ArrayDType | None = None
-    ) -> jax.Array:
+    def constant_(self, shape: Shape, val: float, dtype: DType = None) -> jax.Array:
         """Fills with a value, and draws nothing."""
         return _filled(_basic.constant(val), shape, dtype)
 
-    def ones_(
-        self, shape: chex.Shape, dtype: chex.ArrayDType | None = None
-    ) -> jax.Array:
+    def ones_(self, shape: Shape, dtype: DType = None) -> jax.Array:
         """Fills with one, and draws nothing."""
         return _filled(_basic.ones(), shape, dtype)
 
-    def zeros_(
-        self, shape: chex.Shape, dtype: chex.ArrayDType | None = None
-    ) -> jax.Array:
+    def zeros_(self, shape: Shape, dtype: DType = None) -> jax.Array:
         """Fills with zero, and draws nothing."""
         return _filled(_basic.zeros(), shape, dtype)
 
-    def eye_(
-        self, shape: chex.Shape, dtype: chex.ArrayDType | None = None
-    ) -> jax.Array:
+    def eye_(self, shape: Shape, dtype: DType = None) -> jax.Array:
         """Returns the identity matrix, of two axes, and draws nothing."""
         return _filled(_identity.eye(), shape, dtype)
 
-    def dirac_(
-        self, shape: chex.Shape, groups: int = 1, dtype: chex.ArrayDType | None = None
-    ) -> jax.Array:
+    def dirac_(self, shape: Shape, groups: int = 1, dtype: DType = None) -> jax.Array:
         """Returns the kernel that preserves its input, and draws nothing."""
         shape = check_shape(shape)
         if not 3 <= len(shape) <= 5:
