@@ -249,8 +249,8 @@ def multihead_attention(features: int, *, packed: bool = True) -> Inits:
         out ~ U[±1 / sqrt(E)],    all biases 0,     E = features
 
     If the inputs of all three have one size, torch holds them in one matrix and counts
-    the outputs of all three: sqrt(1/2) of the deviation of Xavier's formula for each.
-    Flax has no counterpart to the biases of `add_bias_kv`.
+    the outputs of all three: sqrt(1/2) of the deviation of Xavier's formula for each
+    (pytorch#166378). Flax has no counterpart to the biases of `add_bias_kv`.
 
     Args:
       features: `embed_dim`, the size of the inputs and of the outputs, at least 1.
@@ -270,9 +270,6 @@ def multihead_attention(features: int, *, packed: bool = True) -> Inits:
       >>> params = layer.init(jax.random.key(0), x)["params"]
       >>> print(f"{abs(params['query']['kernel']).max():.3f}")  # sqrt(6 / (4 · 96))
       0.125
-
-    References:
-      pytorch#166378 on the packed matrix.
     """
     features = _checks.count("features", features)
     if _checks.flag("packed", packed):
@@ -290,9 +287,8 @@ def multihead_attention(features: int, *, packed: bool = True) -> Inits:
 def batch_norm() -> Inits:
     """Describes `torch.nn.BatchNorm1d`, `2d` and `3d`: a scale of 1, a bias of 0.
 
-    Returns:
-      "scale_init" and "bias_init", the defaults of Flax too. Not so the `momentum`:
-      Flax's 0.99 is 0.01 in torch's terms, where the default is 0.1.
+    These are the defaults of Flax too. Not so the `momentum`: Flax's 0.99 is 0.01 in
+    torch's terms, where the default is 0.1.
 
     Example:
       >>> import jinit
@@ -303,10 +299,9 @@ def batch_norm() -> Inits:
 
 
 def layer_norm() -> Inits:
-    """Describes `torch.nn.LayerNorm`: a scale of 1, a bias of 0.
+    """Describes `torch.nn.LayerNorm`, as `batch_norm` does: a scale of 1, a bias of 0.
 
-    Returns:
-      As of `batch_norm`. torch's `eps` is 1e-5; Flax's `epsilon` is 1e-6.
+    torch's `eps` is 1e-5; Flax's `epsilon` is 1e-6.
 
     Example:
       >>> import jinit
@@ -317,10 +312,7 @@ def layer_norm() -> Inits:
 
 
 def group_norm() -> Inits:
-    """Describes `torch.nn.GroupNorm`: a scale of 1, a bias of 0.
-
-    Returns:
-      As of `layer_norm`, with the same `eps`.
+    """Describes `torch.nn.GroupNorm`, as `layer_norm` does, with the same `eps`.
 
     Example:
       >>> import jinit
@@ -360,12 +352,11 @@ def transformer_encoder_layer(features: int, mlp_features: int = 2048) -> Layers
 def transformer_decoder_layer(features: int, mlp_features: int = 2048) -> Layers:
     """Describes `torch.nn.TransformerDecoderLayer`, for layers of the same names.
 
+    As `transformer_encoder_layer` does, with "multihead_attn" and "norm3".
+
     Args:
       features: `d_model`, at least 1.
       mlp_features: `dim_feedforward`, at least 1.
-
-    Returns:
-      As of that layer, with "multihead_attn" and "norm3".
 
     Example:
       >>> import jinit
@@ -382,7 +373,8 @@ class triangular(Initializer):
         p(w) = (1 - |w| / bound) / bound
 
     A bias of Flax that is the sum of two in torch, such as `bias_ih` and `bias_hh` of
-    `torch.nn.RNN`, has this distribution.
+    `torch.nn.RNN`, has this distribution. `jax.random.triangular` takes both bounds and
+    the mode.
 
     Args:
       bound: The largest absolute value.
@@ -392,9 +384,6 @@ class triangular(Initializer):
       >>> w = jinit.torch.triangular(0.1)(jax.random.key(0), (1000, 1000))
       >>> print(f"{w.std():.4f} {abs(w).max():.2f}")  # 0.1 / sqrt(6)
       0.0408 0.10
-
-    References:
-      `jax.random.triangular`, which takes both bounds and the mode.
     """
 
     bound: Number = option(at_least_zero, kw_only=False)

@@ -52,9 +52,6 @@ def like(
       >>> params = jinit.torch.like(tree, layers, seed=0)
       >>> model.apply(params, jnp.ones((1, 8))).shape
       (1, 10)
-
-    References:
-      torch draws in the order in which a module's constructor builds its layers.
     """
     leaves, treedef = named_leaves(tree)
     wanted = {path: _shape_and_dtype(path, leaf) for path, leaf in leaves}

@@ -37,9 +37,7 @@ class State(NamedTuple):
 
 def seeded(seed: int) -> State:
     """The state after `torch.manual_seed`, which looks at the low 32 bits alone."""
-    words = np.random.RandomState(seed & 0xFFFFFFFF).get_state(legacy=False)["state"][
-        "key"
-    ]
+    _, words, *_ = np.random.RandomState(seed & 0xFFFFFFFF).get_state()
     no_spare = np.zeros(2, np.uint32), np.zeros((), np.bool_)
     return State(*map(jnp.asarray, (words, np.int32(SIZE), *no_spare)))
 

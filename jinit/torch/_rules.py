@@ -15,9 +15,9 @@ from jinit.torch import _defaults
 def default_rules() -> dict[str, Callable[..., Any]]:
     """Returns the rules by which torch initializes a model, for `jinit.plan`.
 
-    Kernels and biases are drawn as torch's layers of the same kind are, biases by the
-    fan of the kernel beside them; embeddings from N(0, 1); scales are one. Layers are
-    recognised by the names that Flax gives to their parameters, and by their shapes:
+    Kernels and biases are drawn as torch 2.13's layers of the same kind are, biases by
+    the fan of the kernel beside them; embeddings from N(0, 1); scales are one. Layers
+    are recognised by the names that Flax gives their parameters, and by their shapes:
     dense and convolutional layers, attention (query, key, value, out), recurrent cells,
     normalizations with their statistics, embeddings and PReLU.
 
@@ -41,9 +41,6 @@ def default_rules() -> dict[str, Callable[..., Any]]:
       >>> bias = plan.init(jax.random.key(0))["params"]["layers_0"]["bias"]
       >>> bool(abs(bias).max() <= (3 * 3 * 3) ** -0.5)
       True
-
-    References:
-      The `reset_parameters` of torch's modules, torch 2.13.
     """
     return {"**": by_layer(_default)}
 

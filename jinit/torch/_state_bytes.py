@@ -50,12 +50,9 @@ def from_bytes(state: Any) -> tuple[int, State]:
             "take it from torch.get_rng_state()."
         )
     bits = int(np.float64(spare).view(np.uint64))
-    return seed, State(
-        jnp.asarray(np.array(words, np.uint32)),
-        jnp.asarray(np.int32(SIZE + 1 - left)),
-        jnp.asarray(np.array([bits >> 32, bits & 0xFFFFFFFF], np.uint32)),
-        jnp.asarray(np.bool_(has_spare)),
-    )
+    spare = np.uint32([bits >> 32, bits & 0xFFFFFFFF])
+    parts = np.uint32(words), np.int32(SIZE + 1 - left), spare, np.bool_(has_spare)
+    return seed, State(*map(jnp.asarray, parts))
 
 
 def _bytes(state: Any) -> bytes:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 Parameters = dict[str, Any]
 """Arrays by Flax's names, or those of each layer by its name, as Flax nests them."""
 
-_LINEAR_SLOPE = math.sqrt(5)  # torch's `a`: the bound is then 1 / sqrt(fan_in)
-
 
 def manual_seed(seed: int) -> Stream:
     """Returns torch's random stream, from the beginning.
@@ -103,10 +101,9 @@ class Stream(Tensors):
           "kernel" of shape (*kernel_size, in / groups, out) and "bias" of shape (out,).
 
         Example:
-          >>> import jax, jinit
-          >>> params = jinit.torch.manual_seed(0).conv(3, 8, (5, 5), bias=False)
-          >>> jax.tree.map(jax.numpy.shape, params)
-          {'kernel': (5, 5, 3, 8)}
+          >>> import jinit
+          >>> jinit.torch.manual_seed(0).conv(3, 8, (5, 5))["kernel"].shape
+          (5, 5, 3, 8)
         """
         inputs = _sizes.divided("in_features", in_features, "groups", groups)
         _sizes.divided("out_features", out_features, "groups", groups)
@@ -219,9 +216,8 @@ class Stream(Tensors):
           >>> jax.tree.map(jax.numpy.shape, params)
           {'h': {'kernel': (4, 4)}, 'i': {'bias': (4,), 'kernel': (3, 4)}}
         """
-        (w_i,), (w_h,), (b_i,), (b_h,) = self._gates(
-            1, in_features, hidden_features, bias, dtype
-        )
+        parts = self._gates(1, in_features, hidden_features, bias, dtype)
+        (w_i,), (w_h,), (b_i,), (b_h,) = parts
         return {"i": {"kernel": w_i, "bias": b_i + b_h}, "h": {"kernel": w_h}}
 
     def lstm_cell(
@@ -473,9 +469,9 @@ class Stream(Tensors):
     def _weighted(
         self, shape: Sequence[int], out: int, bias: bool, dtype: Any
     ) -> Parameters:
-        """A weight of torch's linear and convolutional layers, and its bias."""
+        """A weight in U[±1 / sqrt(fan_in)], which torch has of `a=sqrt(5)`, and a bias."""
         bias = _checks.flag("bias", bias)
-        weight = self.kaiming_uniform_(shape, a=_LINEAR_SLOPE, dtype=dtype)
+        weight = self.kaiming_uniform_(shape, a=math.sqrt(5), dtype=dtype)
         params = {"kernel": jnp.moveaxis(weight, (0, 1), (-1, -2))}
         if bias:
             bound = 1 / math.sqrt(math.prod(shape[1:]))

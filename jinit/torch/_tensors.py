@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from jinit.torch.functional import DType
 
+
 class Tensors:
     """torch's CPU generator, and the functions of `torch.nn.init` that draw from it.
 

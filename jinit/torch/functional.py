@@ -27,15 +27,8 @@ from jax import lax
 
 from jinit import _checks
 from jinit._checks import check_dtype, check_range, check_shape
-from jinit.torch import _sizes
-from jinit.torch._mt19937 import (
-    State,
-    advanced,
-    blocks_after,
-    check_state,
-    seeded,
-    words_at,
-)
+from jinit.torch import _mt19937, _sizes
+from jinit.torch._mt19937 import State, advanced, blocks_after, check_state, words_at
 
 if TYPE_CHECKING:
     from chex import ArrayDType, Shape
@@ -72,7 +65,7 @@ def seed(number: int) -> State:
         raise ValueError(
             f"seed must be from -2^63 to 2^64 - 1, as torch's, got {number!r}."
         )
-    return seeded(int(number))
+    return _mt19937.seeded(int(number))
 
 
 def uniform(
