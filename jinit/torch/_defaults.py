@@ -373,8 +373,7 @@ class triangular(Initializer):
         p(w) = (1 - |w| / bound) / bound
 
     A bias of Flax that is the sum of two in torch, such as `bias_ih` and `bias_hh` of
-    `torch.nn.RNN`, has this distribution. `jax.random.triangular` takes both bounds and
-    the mode.
+    `torch.nn.RNN`, has this distribution. `jax.random.triangular` takes a mode too.
 
     Args:
       bound: The largest absolute value.

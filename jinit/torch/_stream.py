@@ -469,7 +469,7 @@ class Stream(Tensors):
     def _weighted(
         self, shape: Sequence[int], out: int, bias: bool, dtype: Any
     ) -> Parameters:
-        """A weight in U[±1 / sqrt(fan_in)], which torch has of `a=sqrt(5)`, and a bias."""
+        """A weight in U[±1 / sqrt(fan_in)], torch's with `a=sqrt(5)`, and its bias."""
         bias = _checks.flag("bias", bias)
         weight = self.kaiming_uniform_(shape, a=math.sqrt(5), dtype=dtype)
         params = {"kernel": jnp.moveaxis(weight, (0, 1), (-1, -2))}
