@@ -1,6 +1,7 @@
 """The audit finds what was planted, with its cause, and nothing where all is right."""
 
 import json
+import math
 import re
 
 import flax.linen as nn
@@ -109,6 +110,61 @@ def test_models_with_the_defaults_of_torch_have_no_finding(name):
         one = jax.tree.map(lambda w, seed=seed: w[seed], params)
         assert audit(one, "torch").findings == ()
     assert audit(one, "flax").exit_status == 1  # torch's are not Flax's
+
+
+ATTENDING = MODELS["attending"](jax.random.key(5))
+OTHERS = {
+    "Flax's default": (lambda: ATTENDING, "torch"),
+    "torch's default": (
+        lambda: redrawn(jinit.torch.default_rules()),
+        "flax",
+    ),
+    "xavier_uniform": (
+        lambda: redrawn({"**/kernel": jinit.xavier_uniform(), "**": None}),
+        "flax",
+    ),
+}
+
+
+def redrawn(rules):
+    return jinit.reinit(jax.random.key(6), ATTENDING, rules)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_one_mistake_of_a_whole_model_has_one_cause(name):
+    made, rules = OTHERS[name]
+    findings = audit(made(), rules).findings
+    assert len(findings) > 8
+    assert {finding.cause.split(",")[0].split(" was")[0] for finding in findings} <= {
+        name,
+        "Keras's default",  # which is Xavier's
+    }
+
+
+def test_two_facts_count_more_than_one():
+    key = jax.random.key(7)
+    for planned, drawn, cause in [
+        (jinit.he_uniform(), jinit.lecun_normal(), "Flax's default"),
+        (jinit.he_normal(), jinit.kaiming_uniform(a=math.sqrt(5)), "torch's default"),
+        (jinit.he_normal(), jinit.lecun_normal(), "the gain of 1.414"),
+    ]:
+        (found,) = audit({"kernel": drawn(key, (256, 200))}, {"*": planned}).findings
+        assert found.cause.startswith(cause)
+
+
+def test_what_is_zero_or_large_by_method_is_no_fault():
+    key = jax.random.key(8)
+    params = {
+        "cls": jnp.zeros((1, 1, 64)),
+        "lora_b": jnp.zeros((8, 64)),
+        "head": {"kernel": jnp.zeros((64, 10))},
+        "pos_embed": jax.random.normal(key, (64, 64)),
+        "codebook": jax.random.normal(jax.random.key(9), (512, 64)),
+    }
+    assert audit(params).findings == ()
+    left = {"zero": jnp.zeros((64, 64))}
+    assert audit(left).findings
+    assert audit(left, {"zero": None}).findings == ()
 
 
 INITS = [

@@ -13,8 +13,9 @@ import numpy as np
 
 from jinit import _checks
 from jinit._text import some
+from jinit.audit._common import with_common_cause
 from jinit.audit._copies import copies
-from jinit.audit._leaf import judge
+from jinit.audit._leaf import fits, judge
 from jinit.audit._report import Finding, Report
 from jinit.audit._statistics import Statistics, measure
 from jinit.audit._stored import in_layout_of_flax, is_equinox, is_state_dict, weights
@@ -110,6 +111,11 @@ def audit(
     follows = ("std", "distribution", "shape")  # from the exchange
     findings = [f for f in findings if f.path not in exchanged or f.kind not in follows]
     findings += exchanged.values()
+    findings = with_common_cause(
+        findings,
+        leaves,
+        lambda path, init: fits(leaves[path], measured[path], init),
+    )
     order = {path: number for number, path in enumerate(leaves)}
     findings.sort(key=lambda finding: order.get(finding.path, len(order)))
     return Report(

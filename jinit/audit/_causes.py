@@ -14,7 +14,7 @@ from jinit._fans import FanInitializer, fans
 from jinit._initializer import Initializer
 from jinit.audit._statistics import Statistics
 from jinit.gains._gain import resolve_gain
-from jinit.laws import Truncated
+from jinit.laws import Truncated, Uniform
 
 # By what share a cause may miss what was measured: less than half of log(sqrt(2)), so
 # that of two mistakes that lie a factor sqrt(2) apart, one at most is named.
@@ -40,7 +40,10 @@ def cause_of_std(init: Any, shape: Shape, found: Statistics, kernel: Shape = ())
     # Five standard errors, and at most half the way to what was planned.
     allowed = min(max(5 * error, _LEAST), _MOST, off / 2)
     slips = _slips(init, shape, planned) if isinstance(init, Initializer) else ()
-    for guesses in (slips, chain(_known(shape, kernel), _squares(planned))):
+    # What fits in two ways, of which the kurtosis is one, outranks what fits in one.
+    law = init.law(shape) if isinstance(init, Initializer) else None
+    defaults = _defaults(shape, found, law.kurtosis if law else None)
+    for guesses in (defaults, slips, chain(_known(shape, kernel), _squares(planned))):
         texts = dict.fromkeys(
             text
             for guess, text in guesses
@@ -145,6 +148,30 @@ def _of_gain(init: FanInitializer, shape: Shape) -> Iterator[Guess]:
     yield std * math.sqrt(2), "a gain of sqrt(2), that of ReLU, was applied"
 
 
+_INSTEAD = "was drawn instead, or drawn over it"
+
+
+def _defaults(
+    shape: Shape, found: Statistics, planned: float | None
+) -> Iterator[Guess]:
+    """Defaults of libraries that have the kurtosis found, which was not planned."""
+    error = 5 * math.sqrt(24 / found.size)
+    if len(shape) < 2 or found.kurtosis is None or error > 0.3:
+        return
+    fan_in = fans(shape).fan_in
+    for law, std, text in (
+        (Truncated(0.0, 1.0, -2.0, 2.0), 1 / math.sqrt(fan_in), _FLAX),
+        (Uniform(-1.0, 1.0), 1 / math.sqrt(3 * fan_in), _TORCH),
+    ):
+        differs = planned is None or abs(planned - law.kurtosis) > 0.01
+        if differs and abs(found.kurtosis - law.kurtosis) < error:
+            yield std, f"{text}, {_INSTEAD}"
+
+
+_FLAX = "Flax's default, lecun_normal"
+_TORCH = "torch's default, U(±1 / sqrt(fan_in))"
+
+
 def _known(shape: Shape, kernel: Shape) -> Iterator[Guess]:
     """Defaults of libraries and habits, that leave out what was planned."""
     if kernel:
@@ -156,12 +183,11 @@ def _known(shape: Shape, kernel: Shape) -> Iterator[Guess]:
     if len(shape) < 2:
         return
     fan_in, fan_out = fans(shape)
-    instead = "was drawn instead, or drawn over it"
-    yield 1 / math.sqrt(fan_in), f"Flax's default, lecun_normal, {instead}"
-    yield 1 / math.sqrt(3 * fan_in), f"torch's default, U(±1 / sqrt(fan_in)), {instead}"
-    yield math.sqrt(2 / fan_in), f"Kaiming's, sqrt(2 / fan_in), {instead}"
-    yield math.sqrt(2 / (fan_in + fan_out)), f"Xavier's {instead}"
-    yield 1 / math.sqrt(fan_out), f"that of 1 / sqrt(fan_out) {instead}"
+    yield 1 / math.sqrt(fan_in), f"{_FLAX}, {_INSTEAD}"
+    yield 1 / math.sqrt(3 * fan_in), f"{_TORCH}, {_INSTEAD}"
+    yield math.sqrt(2 / fan_in), f"Kaiming's, sqrt(2 / fan_in), {_INSTEAD}"
+    yield math.sqrt(2 / (fan_in + fan_out)), f"Xavier's {_INSTEAD}"
+    yield 1 / math.sqrt(fan_out), f"that of 1 / sqrt(fan_out) {_INSTEAD}"
 
 
 def _std(init: Initializer, shape: Shape) -> float:

@@ -66,6 +66,17 @@ def judge(
     return leaf, [Finding(path, *f) for f in checks]
 
 
+def fits(array: Any, found: Statistics | None, init: Any) -> bool:
+    """Whether an array is what an initializer draws."""
+    shape, dtype = tuple(array.shape), array.dtype
+    try:
+        meant = expected(init, shape, dtype)
+    except ValueError:  # it does not draw such a shape
+        return False
+    entry = Entry("", shape, dtype, None, init)
+    return found is not None and not any(_against_plan(array, found, entry, meant, ()))
+
+
 def _without_plan(path: str, array: np.ndarray, found: Statistics) -> Found:
     if found.nonfinite:
         yield _nonfinite(array, found)

@@ -1,0 +1,69 @@
+"""One cause for many findings: a library's defaults, left in place in the whole model.
+
+planned                 drawn                        each by itself    together
+torch's defaults        Flax's, in every layer       a missing gain    Flax's
+lecun_normal, zeros     Xavier's, in every matrix    another fan       Xavier's
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jinit._basic import uniform, zeros
+from jinit._fan_scaled import xavier_uniform
+from jinit.audit._report import Finding
+from jinit.model._plan import decide
+from jinit.recipes import rules_of
+
+_LEAST = 3  # findings that a common cause explains
+_KINDS = (
+    "std",
+    "mean",
+    "distribution",
+    "dead",
+    "pattern",
+    "spectrum",
+)  # that follow from a draw
+
+Explains = Callable[[str, Any], bool]
+"""Whether a leaf is what an initializer draws."""
+
+
+def with_common_cause(
+    findings: Sequence[Finding], leaves: Mapping[str, Any], explains: Explains
+) -> list[Finding]:
+    """The findings, with the default that explains most of them as their cause."""
+    wrong = list(dict.fromkeys(f.path for f in findings if f.kind in _KINDS))
+    if len(wrong) < _LEAST:
+        return list(findings)
+    kinds = [
+        (path, jax.ShapeDtypeStruct(w.shape, jax.dtypes.canonicalize_dtype(w.dtype)))
+        for path, w in leaves.items()
+        if jnp.issubdtype(w.dtype, jnp.inexact)
+    ]
+    best, cause = set[str](), ""
+    for text, rules in _libraries():
+        inits = {entry.path: entry.init for entry in decide(kinds, rules).entries}
+        fitting = {p for p in wrong if inits.get(p) and explains(p, inits[p])}
+        if len(fitting) > len(best):
+            best, cause = fitting, f"{text} was left in place, or drawn over it"
+    if len(best) < max(_LEAST, len(wrong) / 2):
+        return list(findings)
+    return [
+        replace(f, cause=cause) if f.path in best and f.kind in _KINDS else f
+        for f in findings
+    ]
+
+
+def _libraries() -> Iterable[tuple[str, Any]]:
+    yield "Flax's default", rules_of("flax")
+    yield "torch's default", rules_of("torch")
+    keras = {"**/embedding": uniform(a=-0.05, b=0.05), "**/bias": zeros()}
+    yield "Keras's default, glorot_uniform,", {**keras, "**/kernel": xavier_uniform()}
+    matrices = {"**/kernel": xavier_uniform(), "**/embedding": xavier_uniform()}
+    yield "xavier_uniform, as in torch.nn.Transformer,", matrices
