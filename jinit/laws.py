@@ -114,7 +114,7 @@ class Law(Value):
           >>> print(f"{jinit.normal().law(()).pdf(0.0):.4f}")  # 1 / sqrt(2 pi)
           0.3989
         """
-        raise ValueError(f"{self!r} says too little to know its density.")
+        return self._pdf(np.asarray(x))
 
     def cdf(self, x: Any) -> Any:
         """The distribution function P(w <= x); of both parts if these are complex.
@@ -127,6 +127,12 @@ class Law(Value):
           >>> print(f"{jinit.uniform(a=-1.0, b=3.0).law(()).cdf(0.0):.2f}")
           0.25
         """
+        return self._cdf(np.asarray(x))
+
+    def _pdf(self, x: np.ndarray) -> Any:
+        raise ValueError(f"{self!r} says too little to know its density.")
+
+    def _cdf(self, x: np.ndarray) -> Any:
         raise ValueError(f"{self!r} says too little to know its distribution.")
 
     @property
@@ -144,14 +150,14 @@ class Law(Value):
 
     def __repr__(self) -> str:
         shown = [each.name for each in self._fields() if each.repr]
-        values = ((name, _number(getattr(self, name))) for name in shown)
-        given = [f"{name}={value!r}" for name, value in values if value is not None]
+        values = ((name, getattr(self, name)) for name in shown)
+        # A NumPy scalar as Python's, which prints as a number.
+        given = [
+            f"{name}={value.item() if isinstance(value, np.generic) else value!r}"
+            for name, value in values
+            if value is not None
+        ]
         return f"{type(self).__name__}({', '.join(given)})"
-
-
-def _number(value: Any) -> Any:
-    """A NumPy scalar as Python's, which prints as a number."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 class Point(Law):
@@ -177,14 +183,12 @@ class Point(Law):
         """Fills an array."""
         return jnp.broadcast_to(_draws.cast(self.mean, dtype), shape)
 
-    def pdf(self, x: Any) -> Any:
-        """Zero: all of the law is an atom."""
-        return np.zeros(np.shape(x))[()]
+    def _pdf(self, x: np.ndarray) -> Any:
+        return np.zeros(x.shape)[()]  # all of the law is an atom
 
-    def cdf(self, x: Any) -> Any:
-        """A step."""
-        real = np.real(x) >= np.real(self.mean)
-        return np.where(real & (np.imag(x) >= np.imag(self.mean)), 1.0, 0.0)[()]
+    def _cdf(self, x: np.ndarray) -> Any:
+        step = (x.real >= np.real(self.mean)) & (x.imag >= np.imag(self.mean))
+        return np.where(step, 1.0, 0.0)[()]
 
 
 class Normal(Law):
@@ -209,14 +213,12 @@ class Normal(Law):
         """Draws an array of independent weights."""
         return _draws.normal(key, shape, dtype, self.mean, self.std)
 
-    def pdf(self, x: Any) -> Any:
-        """The density."""
-        z = (np.asarray(x) - self.mean) / self.std
+    def _pdf(self, x: np.ndarray) -> Any:
+        z = (x - self.mean) / self.std
         return np.exp(-z * z / 2) / (math.sqrt(2 * math.pi) * self.std)
 
-    def cdf(self, x: Any) -> Any:
-        """The distribution function."""
-        return _ndtr((np.asarray(x) - self.mean) / self.std)
+    def _cdf(self, x: np.ndarray) -> Any:
+        return _ndtr((x - self.mean) / self.std)
 
     def over_complex(self) -> Law:
         """Independent parts, of half the variance each."""
@@ -255,20 +257,16 @@ class Uniform(Law):
             return _draws.symmetric_uniform(key, shape, dtype, self.high)
         return _draws.uniform(key, shape, dtype, self.low, self.high)
 
-    def pdf(self, x: Any) -> Any:
-        """The density."""
-        x = np.asarray(x)
+    def _pdf(self, x: np.ndarray) -> Any:
         return ((self.low <= x) & (x <= self.high)) / (self.high - self.low)
 
-    def cdf(self, x: Any) -> Any:
-        """The distribution function."""
-        return np.clip((np.asarray(x) - self.low) / (self.high - self.low), 0, 1)
+    def _cdf(self, x: np.ndarray) -> Any:
+        return np.clip((x - self.low) / (self.high - self.low), 0, 1)
 
     def over_complex(self) -> Law:
         """Independent parts, of half the variance each."""
-        reach, middle = (self.high - self.low) / math.sqrt(8), self.mean
-        real = Uniform(middle - reach, middle + reach)
-        return Complex(real, Uniform(-reach, reach))
+        d = (self.high - self.low) / math.sqrt(8)
+        return Complex(Uniform(self.mean - d, self.mean + d), Uniform(-d, d))
 
 
 class Truncated(Law):
@@ -303,26 +301,22 @@ class Truncated(Law):
     @property
     def bounds(self) -> tuple[Any, Any]:
         """The least and the greatest weight."""
-        if self.ends is not None:
-            return self.ends
         low, high = (self.location + self.scale * z for z in (self.low, self.high))
-        return low, high
+        return self.ends or (low, high)
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         """Draws an array of independent weights."""
-        spread, cut = (self.location, self.scale), (self.low, self.high)
-        return _draws.truncated_normal(key, shape, dtype, *spread, *cut, self.ends)
+        law = self.location, self.scale, self.low, self.high
+        return _draws.truncated_normal(key, shape, dtype, *law, self.ends)
 
-    def pdf(self, x: Any) -> Any:
-        """The density."""
-        z, cut = (np.asarray(x) - self.location) / self.scale, self._cut
+    def _pdf(self, x: np.ndarray) -> Any:
+        z, cut = (x - self.location) / self.scale, self._cut
         d = np.clip(z, self.low, self.high) - cut.mode
         inside = np.exp(-d * (cut.mode + d / 2)) / (cut.mass * self.scale)
         return inside * ((self.low <= z) & (z <= self.high))
 
-    def cdf(self, x: Any) -> Any:
-        """The distribution function, to the last digits in either tail too."""
-        z = np.clip((np.asarray(x) - self.location) / self.scale, self.low, self.high)
+    def _cdf(self, x: np.ndarray) -> Any:
+        z = np.clip((x - self.location) / self.scale, self.low, self.high)
         if self.low < 0 < self.high:
             below, above = _ndtr(self.low), _ndtr(self.high)
             return (_ndtr(z) - below) / (above - below)
@@ -332,9 +326,8 @@ class Truncated(Law):
 
     def over_complex(self) -> Law:
         """Independent parts, of half the variance each."""
-        scale, cut = self.scale / math.sqrt(2), (self.low, self.high)
-        real = Truncated(self.location, scale, *cut)
-        return Complex(real, Truncated(0.0, scale, *cut))
+        law = self.scale / math.sqrt(2), self.low, self.high
+        return Complex(Truncated(self.location, *law), Truncated(0.0, *law))
 
 
 class Triangular(Law):
@@ -360,20 +353,16 @@ class Triangular(Law):
         """Draws an array of independent weights."""
         real = jnp.issubdtype(dtype, np.floating)
         wide = real_dtype(dtype) if real else dtype
+        keys = jax.random.split(key)
         # The sum of draws on [-1, 1] is exact, and so the same however it is compiled.
-        u, v = (
-            _draws.symmetric_uniform(each, shape, wide, 1.0)
-            for each in jax.random.split(key)
-        )
+        u, v = (_draws.symmetric_uniform(each, shape, wide, 1.0) for each in keys)
         return _draws.round_to((u + v) * _draws.cast(self.bound / 2, wide), dtype)
 
-    def pdf(self, x: Any) -> Any:
-        """The density."""
-        return np.maximum(1 - abs(np.asarray(x) / self.bound), 0) / self.bound
+    def _pdf(self, x: np.ndarray) -> Any:
+        return np.maximum(1 - abs(x / self.bound), 0) / self.bound
 
-    def cdf(self, x: Any) -> Any:
-        """The distribution function."""
-        z = np.clip(np.asarray(x) / self.bound, -1, 1)
+    def _cdf(self, x: np.ndarray) -> Any:
+        z = np.clip(x / self.bound, -1, 1)
         return 0.5 + z - z * abs(z) / 2
 
     def over_complex(self) -> Law:
@@ -426,20 +415,14 @@ class Mixture(Law):
     parts: tuple[tuple[float, Law], ...]
 
     dense = False
-
-    @property
-    def mean(self) -> Any:
-        """The mean."""
-        return sum(share * law.mean for share, law in self.parts)
+    mean = property(lambda self: sum(share * law.mean for share, law in self.parts))
+    zeros = property(lambda self: sum(share * law.zeros for share, law in self.parts))
 
     @property
     def std(self) -> Any:
         """The standard deviation: of the laws, and of their means."""
-        squares = (
-            share * (law.std**2 + abs(law.mean - self.mean) ** 2)
-            for share, law in self.parts
-        )
-        return math.sqrt(sum(squares))
+        off = ((p, law.std, abs(law.mean - self.mean)) for p, law in self.parts)
+        return math.sqrt(sum(share * (std**2 + d**2) for share, std, d in off))
 
     @property
     def kurtosis(self) -> float | None:
@@ -465,17 +448,10 @@ class Mixture(Law):
         """The mixture of the laws of the real parts."""
         return Mixture(tuple((p, getattr(law, "real", law)) for p, law in self.parts))
 
-    @property
-    def zeros(self) -> float:
-        """The share of weights that are exactly zero."""
-        return sum(share * law.zeros for share, law in self.parts)
-
-    def pdf(self, x: Any) -> Any:
-        """The density, without the atoms."""
+    def _pdf(self, x: np.ndarray) -> Any:
         return sum(share * law.pdf(x) for share, law in self.parts)
 
-    def cdf(self, x: Any) -> Any:
-        """The distribution function."""
+    def _cdf(self, x: np.ndarray) -> Any:
         return sum(share * law.cdf(x) for share, law in self.parts)
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
@@ -483,10 +459,8 @@ class Mixture(Law):
         which, *keys = jax.random.split(key, 1 + len(self.parts))
         shares = jnp.array([share for share, _ in self.parts])
         chosen = jax.random.choice(which, len(self.parts), shape, p=shares)
-        drawn = [
-            law.draw(each, shape, dtype)
-            for each, (_, law) in zip(keys, self.parts, strict=True)
-        ]
+        parts = zip(keys, self.parts, strict=True)
+        drawn = [law.draw(each, shape, dtype) for each, (_, law) in parts]
         return jnp.select([chosen == i for i in range(len(drawn))], drawn)
 
     def over_complex(self) -> Law:
@@ -530,13 +504,11 @@ class Complex(Law):
         low, high = (complex(*corner) for corner in corners)
         return low, high
 
-    def pdf(self, x: Any) -> Any:
-        """The density over the complex plane."""
-        return self.real.pdf(np.real(x)) * self.imaginary.pdf(np.imag(x))
+    def _pdf(self, x: np.ndarray) -> Any:
+        return self.real.pdf(x.real) * self.imaginary.pdf(x.imag)
 
-    def cdf(self, x: Any) -> Any:
-        """P(Re w <= Re x, Im w <= Im x)."""
-        return self.real.cdf(np.real(x)) * self.imaginary.cdf(np.imag(x))
+    def _cdf(self, x: np.ndarray) -> Any:
+        return self.real.cdf(x.real) * self.imaginary.cdf(x.imag)
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         """Draws both parts."""
@@ -566,6 +538,8 @@ class Disc(Law):
     edge: float | None = None
 
     mean = 0.0
+    std = property(lambda self: self.scale * math.sqrt(self._power(1)))
+    kurtosis = property(lambda self: self._power(2) / self._power(1) ** 2)
     bounds = property(lambda self: (-self.radius * (1 + 1j), self.radius * (1 + 1j)))
 
     @property
@@ -574,21 +548,10 @@ class Disc(Law):
         return self.scale * (math.sqrt(2) if self.edge is None else self.edge)
 
     @property
-    def std(self) -> Any:
-        """The root of E |w|²."""
-        return self.scale * math.sqrt(self._power(1))
-
-    @property
-    def kurtosis(self) -> float | None:
-        """E |w|⁴ / std⁴."""
-        return self._power(2) / self._power(1) ** 2
-
-    @property
     def real(self) -> Law:
         """The law of the real parts, and of the imaginary ones."""
         # With a phase of its own, E (r cos)² = E r² / 2 and E (r cos)⁴ = 3/8 E r⁴.
-        kurtosis = 3 / 2 * self._power(2) / self._power(1) ** 2
-        return Moments(0.0, self.std / math.sqrt(2), kurtosis)
+        return Moments(0.0, self.std / math.sqrt(2), 3 / 2 * self.kurtosis)
 
     imaginary = real
 
@@ -601,24 +564,22 @@ class Disc(Law):
         lost = end * math.exp(-end) / -math.expm1(-end)
         return 1 - lost if n == 1 else 2 - (end + 2) * lost
 
-    def pdf(self, x: Any) -> Any:
-        """The density over the complex plane."""
-        t = abs(np.asarray(x) / self.scale) ** 2
-        inside = abs(np.asarray(x)) <= self.radius
+    def _pdf(self, x: np.ndarray) -> Any:
+        t, inside = abs(x / self.scale) ** 2, abs(x) <= self.radius
         if self.edge is None:
             return inside / (math.pi * self.radius**2)
         mass = -math.expm1(-(self.edge**2)) * math.pi * self.scale**2
         return inside * np.exp(-t) / mass
 
-    def cdf(self, x: Any) -> Any:
-        """P(Re w <= Re x, Im w <= Im x), by quadrature over the real part."""
-        x = np.asarray(x)[..., None]
-        top = np.arcsin(np.clip(np.real(x) / self.radius, -1, 1))
+    def _cdf(self, x: np.ndarray) -> Any:
+        # By quadrature over the real part.
+        x = x[..., None]
+        top = np.arcsin(np.clip(x.real / self.radius, -1, 1))
         nodes, weights = _gauss_legendre()
         angle = (top - math.pi / 2) / 2 + (top + math.pi / 2) / 2 * nodes
         # At Re w = radius · sin(angle) the chord reaches radius · cos(angle).
         chord = self.radius * np.cos(angle)
-        upper = np.clip(np.imag(x), -chord, chord)
+        upper = np.clip(x.imag, -chord, chord)
         if self.edge is None:
             below = (upper + chord) / (math.pi * self.radius**2)
         else:
