@@ -240,9 +240,9 @@ def check_shape(shape: Any) -> Shape:
             "shape must be a sequence of integers, such as (784, 256), got "
             f"{shape!r}{remedy}"
         ) from None
-    if any(size < 0 for size in sizes):
+    if min(sizes, default=0) < 0:
         raise ValueError(f"shape must not have negative sizes, got {shape!r}.")
-    if any(size > np.iinfo(np.int64).max for size in sizes):
+    if max(sizes, default=0) > np.iinfo(np.int64).max:
         raise ValueError("shape must have sizes of at most 64 bits; use smaller ones.")
     return sizes
 
@@ -362,14 +362,10 @@ def check_exact(name: str, value: Any, dtype: np.dtype) -> None:
     """Refuses a value that a dtype which does not round cannot hold."""
     if jnp.issubdtype(dtype, np.complexfloating):
         return
-    if isinstance(value, jax.Array):  # traced, and known by its dtype alone
-        exact = (
-            not jnp.issubdtype(value.dtype, np.complexfloating)
-            if jnp.issubdtype(dtype, np.floating)
-            else np.can_cast(value.dtype, dtype)
-        )
-    elif jnp.issubdtype(dtype, np.floating):
+    if jnp.issubdtype(dtype, np.floating):
         exact = not np.iscomplexobj(value)
+    elif isinstance(value, jax.Array):  # traced, and known by its dtype alone
+        exact = np.can_cast(value.dtype, dtype)
     else:
         with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
             exact = np.array_equal(np.array(value).astype(dtype), value)

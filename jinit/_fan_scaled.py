@@ -73,10 +73,9 @@ class _Kaiming(_OfTorch):
             )
 
     def _std(self, shape: Shape) -> Any:
+        gain = resolve_gain(self.nonlinearity)
         if self.nonlinearity == "leaky_relu":
             gain = _gain.calculate_gain("leaky_relu", self.a)
-        else:
-            gain = resolve_gain(self.nonlinearity)
         return gain / sqrt(self._fan(shape, self.mode))
 
 
@@ -113,8 +112,7 @@ class xavier_normal(_Xavier):
         W ~ N(0, std²),    std = gain · sqrt(2 / (fan_in + fan_out))
 
     Args:
-      gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
-      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
+      gain, in_axis, out_axis, ...: As in `jinit.xavier_uniform`.
 
     Example:
       >>> import jax, jinit
@@ -123,9 +121,8 @@ class xavier_normal(_Xavier):
       0.118
 
     References:
-      Glorot and Bengio (2010), eq. 12. `torch.nn.init.xavier_normal_` in Flax's layout.
-      `jax.nn.initializers.glorot_normal` is truncated at two standard deviations; this
-      is not.
+      Glorot and Bengio (2010), eq. 12. `torch.nn.init.xavier_normal_` in Flax's layout,
+      and not truncated, as `jax.nn.initializers.glorot_normal` is.
     """
 
     distribution = "normal"
@@ -172,11 +169,7 @@ class kaiming_normal(_Kaiming):
         W ~ N(0, std²),    std = gain / sqrt(fan),    gain² = 2 / (1 + a²)
 
     Args:
-      a, mode, nonlinearity: As in `jinit.kaiming_uniform`.
-      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
-
-    Raises:
-      ValueError: `a` is given, and `nonlinearity` is not "leaky_relu".
+      a, mode, nonlinearity, ...: As in `jinit.kaiming_uniform`, with its errors.
 
     Example:
       >>> import jax, jinit
@@ -186,9 +179,8 @@ class kaiming_normal(_Kaiming):
       0.059
 
     References:
-      He et al. (2015), arXiv:1502.01852, eq. 10 and 14 (ReLU), 15 (leaky ReLU).
-      `torch.nn.init.kaiming_normal_` in Flax's layout. `jax.nn.initializers.he_normal`
-      is truncated at two standard deviations; this is not.
+      He et al. (2015). `torch.nn.init.kaiming_normal_` in Flax's layout, and not
+      truncated, as `jax.nn.initializers.he_normal` is.
     """
 
     distribution = "normal"
@@ -230,12 +222,10 @@ class variance_scaling(_VarianceScaling):
 
     Args:
       scale: Factor of the variance.
-      mode: "fan_in" keeps the activations, "fan_out" the gradients, "fan_avg" and
-        "fan_geo_avg" (arithmetic and geometric mean) compromise.
+      mode: As in `jinit.kaiming_uniform`.
       distribution: "truncated_normal" at two standard deviations, with the variance of
         the formula; "normal"; or "uniform" on ±sqrt(3 · Var(W)).
-      gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
-      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
+      gain, in_axis, out_axis, ...: As in `jinit.xavier_uniform`.
 
     Example:
       >>> import jax, jinit
@@ -255,15 +245,12 @@ class variance_scaling(_VarianceScaling):
 
 
 class lecun_uniform(_VarianceScaling):
-    """LeCun initialization, uniform: keeps the variance of the activations.
+    """LeCun initialization, uniform: keeps the variance of linear activations.
 
         W ~ U[±sqrt(3 · Var W)],    Var W = gain² / fan_in
 
-    The activations of a layer without nonlinearity, that is; `gain` is for others.
-
     Args:
-      gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
-      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
+      gain, in_axis, out_axis, ...: As in `jinit.xavier_uniform`.
 
     Example:
       >>> import jax, jinit
@@ -281,15 +268,12 @@ class lecun_uniform(_VarianceScaling):
 
 
 class lecun_normal(_VarianceScaling):
-    """LeCun initialization, truncated normal: keeps the variance of the activations.
+    """LeCun initialization, truncated normal: keeps the variance, with SELU too.
 
         W ~ N(0, s²) given |W| < 2s,    Var W = (0.88 s)² = gain² / fan_in
 
-    The activations of a layer without nonlinearity, that is, or of one with SELU.
-
     Args:
-      gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
-      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
+      gain, in_axis, out_axis, ...: As in `jinit.xavier_uniform`.
 
     Example:
       >>> import jax, jinit
@@ -312,8 +296,7 @@ class glorot_uniform(_VarianceScaling):
         W ~ U[±sqrt(3 · Var W)],    Var W = gain² · 2 / (fan_in + fan_out)
 
     Args:
-      gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
-      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
+      gain, in_axis, out_axis, ...: As in `jinit.xavier_uniform`.
 
     Example:
       >>> import jax, jinit
@@ -335,8 +318,7 @@ class glorot_normal(_VarianceScaling):
         W ~ N(0, s²) given |W| < 2s,  Var W = (0.88 s)² = gain² · 2 / (fan_in + fan_out)
 
     Args:
-      gain: Factor of the standard deviation, or the activation: see `jinit.gain`.
-      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
+      gain, in_axis, out_axis, ...: As in `jinit.xavier_uniform`.
 
     Example:
       >>> import jax, jinit
@@ -356,8 +338,6 @@ class he_uniform(_VarianceScaling):
     """He initialization, uniform: keeps the signal through ReLUs.
 
         W ~ U[±sqrt(3 · Var W)],    Var W = gain² / fan_in
-
-    ReLU halves the second moment of a symmetric input; its gain, sqrt(2), restores it.
 
     Args:
       gain: That of ReLU by default; a number or an activation: see `jinit.gain`.
@@ -384,8 +364,7 @@ class he_normal(_VarianceScaling):
         W ~ N(0, s²) given |W| < 2s,    Var W = (0.88 s)² = gain² / fan_in
 
     Args:
-      gain: That of ReLU by default; a number or an activation: see `jinit.gain`.
-      in_axis, out_axis, ...: The axes, or the fans as numbers: see `jinit.fans`.
+      gain, in_axis, out_axis, ...: As in `jinit.he_uniform`.
 
     Example:
       >>> import jax, jinit
