@@ -33,8 +33,7 @@ def check_init(name: str, init: Any, usage: str = "{}") -> Init:
         return init()
     if isinstance(init, type) or not callable(init):
         ours = isinstance(init, type) and issubclass(init, Initializer)
-        factory = init.__name__ if ours else "lecun_normal"
-        example = usage.format(f"jinit.{factory}()")
+        example = usage.format(f"jinit.{init.__name__ if ours else 'lecun_normal'}()")
         raise TypeError(
             f"{name} must be an initializer, got {init!r}; call a factory, as in "
             f"{example}."
@@ -45,6 +44,9 @@ def check_init(name: str, init: Any, usage: str = "{}") -> Init:
 def as_given(name: str, value: Any) -> Any:
     """An option that others decide on; see `_check_options`."""
     return value
+
+
+_UNKNOWN = object.__new__(Initializer)
 
 
 class Combinator(Initializer):
@@ -65,27 +67,25 @@ class Combinator(Initializer):
 
     def _check_within(self, shape: Shape, dtype: np.dtype) -> None:
         """Refuses what the initializer within refuses."""
-        if isinstance(self.init, Initializer):
-            self.init._check_all(shape, dtype)
+        self._known_init._check_all(shape, dtype)
+
+    @property
+    def _known_init(self) -> Initializer:
+        """The initializer within, or one that knows nothing in the place of others'."""
+        return self.init if isinstance(self.init, Initializer) else _UNKNOWN
 
     def _within(self, shape: Shape) -> tuple[Any, Shape]:
         """Where the kernels within lie, and the shape of one."""
         return None, shape
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law | None:
-        if isinstance(self.init, Initializer):
-            return self.init._law(self._within(shape)[1], dtype)
-        return None
+        return self._known_init._law(self._within(shape)[1], dtype)
 
     def _fans(self, shape: Shape) -> tuple[Any, Any] | None:
-        if isinstance(self.init, Initializer):
-            return self.init._fans(self._within(shape)[1])
-        return None
+        return self._known_init._fans(self._within(shape)[1])
 
     def _copies(self, shape: Shape) -> int:
-        if isinstance(self.init, Initializer):
-            return self.init._copies(self._within(shape)[1])
-        return 1
+        return self._known_init._copies(self._within(shape)[1])
 
     def _members(self, array: np.ndarray) -> list[np.ndarray]:
         """The kernels within."""
@@ -93,12 +93,8 @@ class Combinator(Initializer):
 
     def _breaks(self, array: np.ndarray) -> Breaks:
         """What the first kernel breaks that breaks something."""
-        if not isinstance(self.init, Initializer):
-            return
-        for member in self._members(array):
-            if broken := [*self.init._breaks(member)]:
-                yield from broken
-                return
+        found = ([*self._known_init._breaks(w)] for w in self._members(array))
+        yield from next(filter(None, found), [])
 
     def _draw_each(self, key: Any, n: int, shape: Shape, dtype: np.dtype) -> jax.Array:
         """Draws the n kernels within, stacks them along their axis and reshapes."""

@@ -30,35 +30,25 @@ if TYPE_CHECKING:
 def option(
     check: Callable[[str, Any], Any], *, default: Any = MISSING, kw_only: bool = True
 ) -> Any:
-    """An option of an initializer, declared once.
+    """An option of an initializer, which must be given where it has no default.
 
-    `check` takes its name and a value, and returns the value in its one normal form or
-    refuses it. Without a default the option must be given.
+    `check` takes its name and a value, and returns the one normal form or refuses it.
     """
     return field(default=default, kw_only=kw_only, metadata={"check": check})
 
 
 class _Signature:
-    """The options of a class, for whatever inspects it: its own before inherited ones.
-
-    Made when it is asked for. An instance has the signature of its call.
-    """
+    """The options of a class, made when asked for; an instance has that of its call."""
 
     def __get__(self, init: Any, cls: Any) -> inspect.Signature:
         if init is not None:
             raise AttributeError("__signature__")
-        kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-        parameters = [
-            inspect.Parameter(
-                each.name,
-                kinds[bool(each.kw_only)],
-                default=inspect.Parameter.empty
-                if each.default is MISSING
-                else each.default,
-                annotation=each.type,
-            )
-            for each in cls._fields()
-        ]
+        empty, parameters = inspect.Parameter.empty, []
+        for each in cls._fields():
+            kind = "KEYWORD_ONLY" if each.kw_only else "POSITIONAL_OR_KEYWORD"
+            parameter = inspect.Parameter(each.name, getattr(inspect.Parameter, kind))
+            default = empty if each.default is MISSING else each.default
+            parameters.append(parameter.replace(default=default, annotation=each.type))
         return inspect.Signature(parameters)
 
 
@@ -181,10 +171,7 @@ class Initializer(Value):
         if out_sharding is not None:
             _checks.check_sharding(out_sharding, size)
         if 0 in size:  # fans may be zero, and there is nothing to draw
-            empty = jnp.zeros(size, kind)
-            return (
-                empty if out_sharding is None else jax.device_put(empty, out_sharding)
-            )
+            return jax.device_put(jnp.zeros(size, kind), out_sharding)
         if out_sharding is None:
             return self._draw(key, size, kind)
         explicit = bool(jax.sharding.get_abstract_mesh().explicit_axes)
@@ -225,9 +212,9 @@ class Initializer(Value):
             return None
         complex_ = jnp.issubdtype(kind, np.complexfloating)
         law = self._law(size, np.dtype(np.complex128 if complex_ else np.float64))
-        if law is not None and complex_:
-            law = law.over_complex()
-        return None if law is None else law.simplified()
+        if law is None:
+            return None
+        return (law.over_complex() if complex_ else law).simplified()
 
     def __repr__(self) -> str:
         options = []
@@ -242,10 +229,8 @@ class Initializer(Value):
     def _is_traced(self) -> bool:
         """Whether an option is a traced array, here or in an initializer within."""
         return any(
-            option._is_traced()
-            if isinstance(option, Initializer)
-            else is_traced(option)
-            for option in self._values()
+            each._is_traced() if isinstance(each, Initializer) else is_traced(each)
+            for each in self._values()
         )
 
     def _check_all(self, shape: Shape, dtype: np.dtype) -> None:
@@ -293,10 +278,7 @@ class Initializer(Value):
         return 1
 
     def _breaks(self, array: np.ndarray) -> Breaks:
-        """What of its pattern an array does not have.
-
-        `array` has a shape that can be drawn. Where nothing is random all is known.
-        """
+        """What an array lacks of its pattern; where nothing is random all is known."""
         if not self._random:
             planned = np.asarray(self(jax.random.key(0), array.shape, array.dtype))
             off = int((planned != array).sum())
