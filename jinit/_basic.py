@@ -69,17 +69,14 @@ class constant(Initializer):
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         own = np.shape(self.value)
-        if len(own) > len(shape) or any(
-            have not in (1, want)
-            for have, want in zip(own[::-1], shape[::-1], strict=False)
-        ):
+        pairs = zip(own[::-1], shape[::-1], strict=False)
+        if len(own) > len(shape) or any(have not in (1, want) for have, want in pairs):
             raise ValueError(
                 f"value of shape {own} does not broadcast to shape {shape}; "
                 "give one number, or an array that fits the trailing axes."
             )
         if not _checks.is_traced(self.value):
-            largest = float(np.abs(self.value).max(initial=0))
-            check_range("value", largest, dtype)
+            check_range("value", float(np.abs(self.value).max(initial=0)), dtype)
         _checks.check_exact("value", self.value, dtype)
 
     def _values(self) -> tuple[Any, ...]:
@@ -111,8 +108,6 @@ class zeros(Uncalled):
       >>> import jax, jinit
       >>> print(jinit.zeros()(jax.random.key(0), (3,)))
       [0. 0. 0.]
-      >>> print(jinit.zeros(jax.random.key(0), (3,), "int32"))
-      [0 0 0]
 
     References:
       `torch.nn.init.zeros_`, `jax.nn.initializers.zeros`.
@@ -127,12 +122,10 @@ class zeros(Uncalled):
 class ones(Uncalled):
     """Fills with one, in any dtype: the scale of a normalization layer.
 
-    The name works uncalled too, as `jinit.zeros` does.
-
     Example:
       >>> import jax, jinit
-      >>> print(jinit.ones()(jax.random.key(0), (3,)))
-      [1. 1. 1.]
+      >>> print(jinit.ones(jax.random.key(0), (3,), "int32"))  # uncalled, as with zeros
+      [1 1 1]
 
     References:
       `torch.nn.init.ones_`, `jax.nn.initializers.ones`.
@@ -216,9 +209,8 @@ class trunc_normal(Initializer):
     The bounds are absolute, as torch's are: with std = 0.02 the default ±2 lies a
     hundred standard deviations out and cuts nothing off. For two standard deviations
     write `a=-2 * std, b=2 * std`: the weights' own deviation is then 0.88 of `std`.
-
-    Values keep their precision in either tail: `a=8, b=9` is drawn as well as `a=-2,
-    b=2`. In a complex dtype each part is such a draw about the mean over sqrt(2).
+    Values keep their precision in either tail. In a complex dtype each part is such a
+    draw about the mean over sqrt(2).
 
     Args:
       mean, std: Mean and standard deviation before truncation, std > 0.
@@ -268,11 +260,9 @@ class truncated_normal(Initializer):
     `corrected=True` divides by that factor, so that `std` is what the weights have.
 
     Args:
-      mean: Mean of the normal distribution; with bounds that are not symmetric the
-        weights have another.
+      mean: Mean of the normal distribution; of the weights where bounds are symmetric.
       std: Its standard deviation; with `corrected=True` that of the weights.
-      lower, upper: Bounds in standard deviations of the normal distribution; -inf and
-        inf are no bound.
+      lower, upper: Bounds in deviations of the normal distribution; ±inf are none.
       corrected: Whether to make up for what truncation takes.
 
     Raises:

@@ -41,11 +41,10 @@ def serialize(init: Callable[..., jax.Array]) -> dict[str, Any]:
             f"init must be an initializer of jinit, got {init!r}; no other has a name "
             "to be found by."
         )
-    values = [(each, getattr(init, each.name)) for each in init._fields()]
     options = {
         each.name: to_plain(each.name, value)
-        for each, value in values
-        if is_traced(value) or value != each.default
+        for each in init._fields()
+        if is_traced(value := getattr(init, each.name)) or value != each.default
     }
     return {"jinit": VERSION, "name": type(init).__name__, "options": options}
 
@@ -61,8 +60,7 @@ def deserialize(config: Mapping[str, Any]) -> Initializer:
 
     Raises:
       TypeError: `config` is not a mapping, or an option is unknown.
-      ValueError: `config` is of another version, lacks an entry or has an
-        unknown name.
+      ValueError: `config` is of another version, lacks an entry or names none.
 
     Example:
       >>> import jinit

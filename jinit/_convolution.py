@@ -17,47 +17,35 @@ import numpy as np
 from jax import lax
 
 from jinit import _bits, _draws
-from jinit._checks import Number, Shape, or_none, single_axis
+from jinit._checks import Number, Shape
 from jinit._haar import haar, matmul, not_isometric, precision
-from jinit._identity import REMEDY
-from jinit._initializer import Breaks, Initializer, option
+from jinit._identity import ConvolutionKernel
+from jinit._initializer import Breaks, option
 from jinit.gains._gain import Gain, check_gain, resolve_gain
 from jinit.laws import Law, Mixture, Moments, Point
 
+Draw = Callable[[jax.Array, Shape, np.dtype], jax.Array]
+"""Draws a kernel of shape (*spatial, in, out), in the dtype of computation."""
 
-class _ConvolutionIsometry(Initializer):
+
+class _ConvolutionIsometry(ConvolutionKernel):
     """A kernel that keeps the norm of the whole signal it is convolved with."""
 
     gain: Gain = option(check_gain, default=1.0)
-    in_axis: int | None = option(or_none(single_axis), default=None)
-    out_axis: int = option(single_axis, default=-1)
-
-    # Draws a kernel of shape (*spatial, in, out), in the dtype of computation.
-    _isometry: ClassVar[Callable[[jax.Array, Shape, np.dtype], jax.Array]]
+    _isometry: ClassVar[Draw]
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        name = type(self).__name__
-        if not 3 <= len(shape) <= 5:
-            raise ValueError(
-                f"{name} needs the kernel of a convolution in 1 to 3 dimensions, "
-                f"(*spatial, in, out), got shape {shape}; for a matrix use "
-                "jinit.orthogonal()."
-            )
+        super()._check(shape, dtype)
         *_, in_axis, out_axis = self._layout(shape)
-        if shape[in_axis] > shape[out_axis]:
+        inputs, outputs = shape[in_axis], shape[out_axis]
+        if inputs > outputs:
             raise ValueError(
-                f"{name} needs at least as many outputs as inputs, or some of the "
-                f"signal is lost, got shape {shape} with {shape[in_axis]} inputs "
-                f"(in_axis={in_axis - len(shape)}) and {shape[out_axis]} outputs "
-                f"(out_axis={self.out_axis}); if these are the other way round, name "
-                "the axes; for a layer that narrows, use jinit.orthogonal()."
+                f"{type(self).__name__} needs at least as many outputs as inputs, or "
+                f"some of the signal is lost, got shape {shape} with {inputs} inputs "
+                f"(in_axis={in_axis - len(shape)}) and {outputs} outputs (out_axis="
+                f"{self.out_axis}); if these are the other way round, name the axes; "
+                "for a layer that narrows, use jinit.orthogonal()."
             )
-
-    def _layout(self, shape: Shape) -> tuple[int, ...]:
-        """The spatial axes, the one of the inputs and the one of the outputs."""
-        (in_axis,), (out_axis,) = self._axes(shape, REMEDY)
-        spatial = [a for a in range(len(shape)) if a not in (in_axis, out_axis)]
-        return *spatial, in_axis, out_axis
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law:
         # The squares of all weights sum to those of one frequency: gain² · inputs.
@@ -85,15 +73,10 @@ class _ConvolutionIsometry(Initializer):
 
 @partial(jax.jit, static_argnums=(1, 2, 3, 5))
 def _kernel(
-    key: jax.Array,
-    shape: Shape,
-    dtype: np.dtype,
-    axes: tuple[int, ...],
-    gain: Number,
-    isometry: Callable[[jax.Array, Shape, np.dtype], jax.Array],
+    key: jax.Array, shape: Shape, dtype: np.dtype, axes: Shape, gain: Number, draw: Draw
 ) -> jax.Array:
     """Draws in the layout (*spatial, in, out), rounds and gives the kernel's layout."""
-    kernel = isometry(key, tuple(shape[axis] for axis in axes), dtype)
+    kernel = draw(key, tuple(shape[axis] for axis in axes), dtype)
     kernel = _draws.round_to(kernel * jnp.asarray(gain, kernel.dtype), dtype)
     return kernel.transpose(np.argsort(axes))
 
@@ -187,8 +170,7 @@ class convolution_orthogonal(_ConvolutionIsometry):
       in_axis, out_axis: Axes of the inputs and of the outputs.
 
     Raises:
-      ValueError: At the call: the shape is not that of a convolution in one to three
-        dimensions, or has fewer outputs than inputs.
+      ValueError: As `jinit.delta_orthogonal` does.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

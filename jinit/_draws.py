@@ -88,9 +88,7 @@ def symmetric_uniform(
 
 
 @partial(jax.jit, static_argnums=(1, 2))
-def disc_uniform(
-    key: jax.Array, shape: Shape, dtype: np.dtype, std: Number
-) -> jax.Array:
+def disc_uniform(key: Any, shape: Shape, dtype: np.dtype, std: Number) -> jax.Array:
     """Draws complex numbers, uniform on the disc of radius sqrt(2) · std."""
     (std,) = _scalars(dtype, std)
     u, turn = units(key, shape, dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -70,8 +71,6 @@ def fans(
 
     Example:
       >>> import jinit
-      >>> jinit.fans((3, 3, 64, 128))
-      Fans(fan_in=576, fan_out=1152)
       >>> jinit.fans((3, 3, 1, 64), groups=64)  # depthwise
       Fans(fan_in=9, fan_out=9)
       >>> jinit.fans((3, 3, 16, 8), transposed=True)  # from 8 channels to 16
@@ -131,13 +130,11 @@ def einsum_axes(spec: str) -> dict[str, Any]:
       lecun_normal(in_axis=(1,), out_axis=(2,), batch_axis=(0,))
     """
     inputs, kernel, outputs = _operands(spec)
-    axes = range(len(kernel))
-    fed = [axis for axis in axes if kernel[axis] in outputs]
-    return {
-        "in_axis": tuple(axis for axis in axes if axis not in fed),
-        "out_axis": tuple(axis for axis in fed if kernel[axis] not in inputs),
-        "batch_axis": tuple(axis for axis in fed if kernel[axis] in inputs),
-    }
+    roles: dict[str, Any] = dict.fromkeys(("in_axis", "out_axis", "batch_axis"), ())
+    for axis, index in enumerate(kernel):
+        fed = "batch_axis" if index in inputs else "out_axis"
+        roles[fed if index in outputs else "in_axis"] += (axis,)
+    return roles
 
 
 class FanInitializer(Initializer):
@@ -156,14 +153,11 @@ class FanInitializer(Initializer):
 
     def _fans(self, shape: Shape) -> tuple[Any, Any]:
         """Both fans, None for one that a vector does not have."""
-
-        def fan(side: str) -> Any:
-            try:
-                return self._side(shape, side)
-            except ValueError:
-                return None
-
-        return fan("fan_in"), fan("fan_out")
+        found: dict[str, Any] = dict.fromkeys(("fan_in", "fan_out"))
+        for side in found:
+            with suppress(ValueError):
+                found[side] = self._side(shape, side)
+        return found["fan_in"], found["fan_out"]
 
     def _fan(self, shape: Shape, mode: str) -> Any:
         """The fan of one mode; a shape without the axes is refused."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,6 @@ from jinit import _checks, _draws
 from jinit._checks import Axis, Number, Shape, or_none, single_axis
 from jinit._initializer import Initializer, option
 from jinit.laws import Law, Mixture, Point
-
-REMEDY = "in torch's layout write in_axis=1, out_axis=0"
 
 
 def two_points(share: float, value: Any) -> Law:
@@ -88,7 +86,31 @@ def _diagonal(
     return jnp.where(row == column, _draws.cast(gain, dtype), _draws.cast(0, dtype))
 
 
-class dirac(Initializer):
+class ConvolutionKernel(Initializer):
+    """The kernel of a convolution in one to three dimensions."""
+
+    in_axis: int | None = option(or_none(single_axis), default=None)
+    out_axis: int = option(single_axis, default=-1)
+    _of_matrices: ClassVar[str] = "jinit.orthogonal()"  # its like
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        if not 3 <= len(shape) <= 5:
+            raise ValueError(
+                f"{type(self).__name__} needs the kernel of a convolution in 1 to 3 "
+                f"dimensions, (*spatial, in, out), got shape {shape}; for a matrix use "
+                f"{self._of_matrices}."
+            )
+
+    def _layout(self, shape: Shape) -> tuple[int, ...]:
+        """The spatial axes, the one of the inputs and the one of the outputs."""
+        (in_axis,), (out_axis,) = self._axes(
+            shape, "in torch's layout write in_axis=1, out_axis=0"
+        )
+        spatial = [a for a in range(len(shape)) if a not in (in_axis, out_axis)]
+        return *spatial, in_axis, out_axis
+
+
+class dirac(ConvolutionKernel):
     """The identity of a convolution: every channel passes through unchanged.
 
         W[k // 2, i, o] = 1 if o mod (out / groups) == i else 0,    other taps 0
@@ -119,31 +141,25 @@ class dirac(Initializer):
     """
 
     groups: int = option(_checks.count, default=1)
-    in_axis: int | None = option(or_none(single_axis), default=None)
-    out_axis: int = option(single_axis, default=-1)
     _random = False
+    _of_matrices = "jinit.eye()"
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        if not 3 <= len(shape) <= 5:
+        super()._check(shape, dtype)
+        outputs = shape[self._layout(shape)[-1]]
+        if outputs % self.groups:
             raise ValueError(
-                "dirac needs the kernel of a convolution in 1 to 3 dimensions, "
-                f"(*spatial, in, out), got shape {shape}; for a matrix use jinit.eye()."
-            )
-        (_, (out_axis,)) = self._axes(shape, REMEDY)
-        if shape[out_axis] % self.groups:
-            raise ValueError(
-                f"groups must divide the {shape[out_axis]} outputs of shape {shape}, "
-                f"got groups={self.groups}."
+                f"groups must divide the {outputs} outputs of shape {shape}, got "
+                f"groups={self.groups}."
             )
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law:
-        (in_axis,), (out_axis,) = self._axes(shape, REMEDY)
-        inputs, outputs = shape[in_axis], shape[out_axis]
+        *_, inputs, outputs = (shape[axis] for axis in self._layout(shape))
         units = self.groups * min(inputs, outputs // self.groups)
         return two_points(units / math.prod(shape), 1.0)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        (in_axis,), (out_axis,) = self._axes(shape, REMEDY)
+        *_, in_axis, out_axis = self._layout(shape)
         return _taps(shape, dtype, in_axis, out_axis, shape[out_axis] // self.groups)
 
 

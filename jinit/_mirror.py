@@ -58,9 +58,7 @@ class looks_linear(Combinator):
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         if dtype == np.bool_ or jnp.issubdtype(dtype, np.unsignedinteger):
-            raise ValueError(
-                f"dtype must have a sign to be mirrored, got {dtype.name}."
-            )
+            raise ValueError(f"dtype must have a sign to mirror, got {dtype.name}.")
         super()._check(shape, dtype)
 
     def _within(self, shape: Shape) -> tuple[tuple[int, ...], Shape]:

@@ -33,11 +33,11 @@ class _Orthogonal(Initializer):
         self._sides(shape)
 
     def _sides(self, shape: Shape) -> Sides:
-        _, outs, batch = self._axes(
-            shape,
+        remedy = (
             f"{type(self).__name__} needs an axis of inputs and one of outputs "
-            "(in_axis=, out_axis=); for a vector use jinit.normal()",
+            "(in_axis=, out_axis=); for a vector use jinit.normal()"
         )
+        _, outs, batch = self._axes(shape, remedy)
         rows = tuple(a for a in range(len(shape)) if a not in (*outs, *batch))
         return batch, rows, outs
 

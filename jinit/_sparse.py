@@ -16,8 +16,6 @@ from jinit._checks import Number, Shape, at_least_zero, or_none, single_axis
 from jinit._initializer import Breaks, Initializer, option
 from jinit.laws import Law, Mixture, Normal, Point
 
-_REMEDY = "a matrix has axes 0 and 1"
-
 
 def _share(name: str, value: Any) -> float:
     if _checks.is_traced(value):
@@ -76,31 +74,30 @@ class sparse(Initializer):
                 f"sparse needs a matrix, (in, out), got shape {shape}; draw a kernel "
                 "of more axes as a matrix and reshape it."
             )
-        self._axes(shape, _REMEDY)
+        self._zeros(shape)
 
-    def _zeros(self, outputs: int) -> int:
-        """How many weights of each input are zero, as torch rounds it."""
-        return math.ceil(self.sparsity * outputs)
+    def _zeros(self, shape: Shape) -> tuple[int, int]:
+        """The axis of the outputs, and how many are zero, as torch rounds it."""
+        _, (out_axis,) = self._axes(shape, "a matrix has axes 0 and 1")
+        return out_axis, math.ceil(self.sparsity * shape[out_axis])
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law:
-        _, (out_axis,) = self._axes(shape, _REMEDY)
-        zeros = self._zeros(shape[out_axis]) / shape[out_axis]
-        return Mixture(((zeros, Point(0.0)), (1 - zeros, Normal(0.0, self.std))))
+        out_axis, zeros = self._zeros(shape)
+        share = zeros / shape[out_axis]
+        return Mixture(((share, Point(0.0)), (1 - share, Normal(0.0, self.std))))
 
     def _breaks(self, array: np.ndarray) -> Breaks:
-        _, (out_axis,) = self._axes(array.shape, _REMEDY)
-        planned = self._zeros(array.shape[out_axis])
+        out_axis, planned = self._zeros(array.shape)
         found = (array == 0).sum(out_axis)
         if found.min() < planned:
             few = f"{planned} zeros for each input, found as few as {found.min()}"
             yield "pattern", f"planned are {few}", ""
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        (in_axis,), (out_axis,) = self._axes(shape, _REMEDY)
-        inputs, outputs = shape[in_axis], shape[out_axis]
-        zeros = self._zeros(outputs)
-        weights = _sparse_matrix(key, inputs, outputs, zeros, dtype, self.std)
-        return weights if in_axis == 0 else weights.T
+        out_axis, zeros = self._zeros(shape)
+        sizes = shape[1 - out_axis], shape[out_axis]
+        weights = _sparse_matrix(key, *sizes, zeros, dtype, self.std)
+        return weights if out_axis == 1 else weights.T
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3, 4))
