@@ -132,9 +132,7 @@ def _array(path: str, leaf: Any) -> Any:
         )
     if isinstance(leaf, jax.Array):
         if leaf.is_deleted():
-            raise ValueError(
-                f"params must be there, but {path!r} was given up (donated)."
-            )
+            raise ValueError(f"params must be there: {path!r} was given up (donated).")
         if not leaf.is_fully_addressable:
             raise ValueError(
                 f"params must be in reach of this process, but {path!r} has parts on "
@@ -142,10 +140,7 @@ def _array(path: str, leaf: Any) -> Any:
             )
         return np.asarray(leaf) if jnp.issubdtype(leaf.dtype, np.number) else leaf
     if leaf.dtype.hasobject:
-        raise TypeError(
-            f"params must hold arrays of numbers, got objects at {path!r}; leave them "
-            "out."
-        )
+        raise TypeError(f"params must hold numbers, got objects at {path!r}.")
     return np.asarray(leaf)
 
 
@@ -213,20 +208,15 @@ def _transposed(leaves: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _structure(
     leaves: Mapping[str, Any], entries: Mapping[str, Entry]
-) -> list[Finding]:
-    """Leaves of the plan that are not there, and those that have another shape."""
-    found = []
+) -> Iterator[Finding]:
+    """Leaves that are missing, of another shape or not in the plan."""
     for path, entry in entries.items():
         if path not in leaves:
-            found.append(Finding(path, "missing", "planned, but not there"))
+            yield Finding(path, "missing", "planned, but not there")
         elif leaves[path].shape != entry.shape:
             shape, planned = tuple(leaves[path].shape), entry.shape
-            swapped = shape == planned[::-1] or sorted(shape) == sorted(planned)
-            cause = "axes in another order" if swapped else ""
-            message = f"shape {shape}, planned {planned}"
-            found.append(Finding(path, "shape", message, cause))
-    return found + [
-        Finding(path, "unexpected", "there, but not in the plan")
-        for path, array in leaves.items()
-        if path not in entries and jnp.issubdtype(array.dtype, jnp.inexact)
-    ]
+            cause = "axes in another order" if sorted(shape) == sorted(planned) else ""
+            yield Finding(path, "shape", f"shape {shape}, planned {planned}", cause)
+    for path, array in leaves.items():
+        if path not in entries and jnp.issubdtype(array.dtype, jnp.inexact):
+            yield Finding(path, "unexpected", "there, but not in the plan")

@@ -44,12 +44,10 @@ def cause_of_std(init: Any, shape: Shape, found: Statistics, kernel: Shape = ())
     law = init.law(shape) if isinstance(init, Initializer) else None
     defaults = _defaults(shape, found, law.kurtosis if law else None)
     for guesses in (defaults, slips, chain(_known(shape, kernel), _squares(planned))):
-        texts = dict.fromkeys(
-            text
-            for guess, text in guesses
-            if guess > 0 and abs(math.log(std / guess)) < allowed
+        near = (
+            (g > 0 and abs(math.log(std / g)) < allowed, text) for g, text in guesses
         )
-        if texts:
+        if texts := dict.fromkeys(text for fits, text in near if fits):
             return "; or ".join(list(texts)[:2])
     return ""
 
@@ -100,11 +98,9 @@ def _of_fans(init: FanInitializer, shape: Shape) -> Iterator[Wrong]:
             ins = -1 if init.out_axis in (-2, len(shape) - 2) else -2
         mode = getattr(init, "mode", "fan_in")
         other = "fan_in for fan_out" if mode == "fan_out" else "fan_out for fan_in"
-        text = (
-            f"inputs and outputs are exchanged: {other}, as of another layout, or of a "
-            "transposed layer"
-        )
-        yield replace(init, in_axis=init.out_axis, out_axis=ins), shape, text
+        text = f"inputs and outputs are exchanged: {other}, as of another layout, or of"
+        swapped = replace(init, in_axis=init.out_axis, out_axis=ins)
+        yield swapped, shape, f"{text} a transposed layer"
     else:
         text = "the fans were counted by the shape, not as given"
         yield replace(init, fan_in=None, fan_out=None), shape, text
@@ -136,10 +132,9 @@ def _of_gain(init: FanInitializer, shape: Shape) -> Iterator[Guess]:
     std = _std(init, shape)
     for option in ("gain", "nonlinearity"):
         given = getattr(init, option, 1.0)
+        gain = float(resolve_gain(given))
         if given == "leaky_relu" and option == "nonlinearity":  # torch's slope is `a`
             gain = math.sqrt(2 / (1 + getattr(init, "a", 0.0) ** 2))
-        else:
-            gain = float(resolve_gain(given))
         if gain > 0 and gain != 1:
             yield std / gain, f"the gain of {gain:.4g} ({given!r}) is missing"
             yield std * gain, f"the gain of {gain:.4g} ({given!r}) was applied twice"

@@ -85,12 +85,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> chex.ArrayTree:
     try:
         return _nested(read(path))
     except Exception as error:  # a damaged file may raise anything
-        reason = str(error)
-        if not isinstance(error, ValueError | TypeError):
-            reason = f"{type(error).__name__}: {reason}"
+        ours = isinstance(error, ValueError | TypeError)
+        reason = f"{'' if ours else f'{type(error).__name__}: '}{error}"
+        reason = textwrap.shorten(reason, 300)
         raise ValueError(
-            f"path {str(path)!r} cannot be read as {name}: "
-            f"{textwrap.shorten(reason, 300)}"
+            f"path {str(path)!r} cannot be read as {name}: {reason}"
         ) from error
 
 
@@ -172,10 +171,7 @@ def _orbax(path: Path) -> Iterator[Leaf]:
             + (f", here {within}." if within else ".")
         )
     metadata = json.loads((path / "_METADATA").read_text(encoding="utf-8"))
-    folder, driver = (
-        f"{path.resolve()}/",
-        "zarr3" if metadata.get("use_zarr3") else "zarr",
-    )
+    driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
     # Else zeros stand for what is lost. Older versions left zeros out on purpose.
     fill = not metadata.get("store_array_data_equal_to_fill_value")
     for entry in _few(metadata["tree_metadata"].values()):
@@ -185,9 +181,9 @@ def _orbax(path: Path) -> Iterator[Leaf]:
             continue
         if kind == "string":
             raise TypeError(f"{'/'.join(keys)!r} is a string, not an array of numbers.")
-        store = {"driver": "file", "path": f"{folder}{name}/"}
+        store = {"driver": "file", "path": f"{path.resolve()}/{name}/"}
         if metadata.get("use_ocdbt"):
-            base = {"driver": "file", "path": folder}
+            base = {"driver": "file", "path": f"{path.resolve()}/"}
             store = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
         spec = {"driver": driver, "kvstore": store, "fill_missing_data_reads": fill}
         yield keys, tensorstore.open(spec, read=True).result().read().result()
@@ -238,8 +234,9 @@ def _leaves(tree: Any, keys: tuple[Any, ...] = ()) -> Iterator[Leaf]:
     if isinstance(tree, Mapping | list | tuple):
         items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
         for key, value in items:
-            name = str(key) if isinstance(key, int) else key
-            yield from _leaves(value, (*keys, name))
+            yield from _leaves(
+                value, (*keys, str(key) if isinstance(key, int) else key)
+            )
     elif tree is not None:
         yield keys, tree
 

@@ -28,9 +28,8 @@ def copies(
         if head.size >= 32 and len(set(head)) > 8:
             groups.setdefault((head > 0).tobytes(), []).append(path)
     for paths in groups.values():
-        first, *others = paths
-        for path in others:
-            found += _copy(path, leaves[path], first, leaves[first])
+        for path in paths[1:]:
+            found += _copy(path, leaves[path], paths[0], leaves[paths[0]])
     return found
 
 
@@ -54,8 +53,8 @@ def _equal_parts(array: np.ndarray) -> Found:
     if array.ndim < 2 or array.size < 64:
         return
     if array.shape[0] > 1 and array[0].size >= 16 and _same(array[0], array[1]):
-        message = "members 0 and 1 along axis 0 are equal"
-        yield "equal", message, "the members were drawn from one key"
+        cause = "the members were drawn from one key"
+        yield "equal", "members 0 and 1 along axis 0 are equal", cause
         return
     for n in (2, 3, 4, 8):
         width = array.shape[-1] // n

@@ -111,7 +111,7 @@ def _against_plan(
     if meant.std == 0:
         yield from _not_constant(array, found, entry.init, meant, kernel)
         return
-    broken: list[tuple[str, str, str]] = []
+    broken = list[tuple[str, str, str]]()
     if isinstance(entry.init, Initializer) and jnp.finfo(array.dtype).bits > 8:
         broken = list(entry.init._breaks(array))
     if not getattr(entry.init, "_random", True):
@@ -188,22 +188,16 @@ def _other_law(array: np.ndarray, found: Statistics, meant: Expected) -> Found:
     if known and abs(found.kurtosis - planned) > max(error, 0.05):
         message = f"kurtosis {found.kurtosis:.3g}, expected {planned:.3g}"
     elif found.minimum < low - slack or found.maximum > high + slack:
-        message = (
-            f"weights from {found.minimum:.4g} to {found.maximum:.4g}, expected "
-            f"between {low:.4g} and {high:.4g}"
-        )
+        message = f"weights from {found.minimum:.4g} to {found.maximum:.4g}, "
+        message += f"expected between {low:.4g} and {high:.4g}"
     else:
         return
-    near = [
-        name
-        for name, kurtosis in _LAWS.items()
-        if name != meant.name and abs(found.kurtosis - kurtosis) < max(error / 2, 0.05)
-    ]
-    given = "truncated normal" if meant.name == "truncated" else meant.name
-    cause = (
-        f"drawn from the {near[0]} distribution, not the {given} one" if near else ""
-    )
-    yield "distribution", message, cause if near[:1] != [given] else ""
+    given = meant.name.replace("truncated", "truncated normal")
+    close = max(error / 2, 0.05)
+    near = (law for law, k in _LAWS.items() if abs(found.kurtosis - k) < close)
+    other = next((law for law in near if law != meant.name), given)
+    cause = f"drawn from the {other} distribution, not the {given} one"
+    yield "distribution", message, cause if other != given else ""
 
 
 def _too_few_zeros(found: Statistics, meant: Expected) -> Found:
@@ -211,8 +205,7 @@ def _too_few_zeros(found: Statistics, meant: Expected) -> Found:
     share = found.zeros / found.size
     error = _Z * math.sqrt(meant.zeros * (1 - meant.zeros) / found.size)
     if share < meant.zeros - error:
-        message = f"{share:.3g} of the weights are zero, of {meant.zeros:.3g}"
-        yield "pattern", message, ""
+        yield "pattern", f"{share:.3g} of weights are zero, of {meant.zeros:.3g}", ""
 
 
 def _not_constant(
@@ -292,8 +285,7 @@ def _low_rank(array: np.ndarray, found: Statistics) -> Found:
     if found.rank is None or found.columns is None or found.rank >= found.columns:
         return
     columns = sampled_columns(array, found.columns)
-    same = len(np.unique(columns, axis=1).T) < columns.shape[1]
-    cause = (
-        "outputs are copies of one another" if same else "a product of narrower ones"
-    )
+    cause = "a product of narrower ones"
+    if len(np.unique(columns, axis=1).T) < columns.shape[1]:
+        cause = "outputs are copies of one another"
     yield "rank", f"rank {found.rank} among {found.columns} of its outputs", cause

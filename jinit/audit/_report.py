@@ -111,10 +111,7 @@ class Report:
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
 
     def to_json(self) -> str:
-        """Writes the report down.
-
-        Returns:
-          JSON: an object with "leaves" and "findings"; infinity is a string.
+        """An object of JSON with "leaves" and "findings"; infinity is a string.
 
         Example:
           >>> import json, jax.numpy as jnp, jinit
@@ -130,15 +127,7 @@ def _row(leaf: Leaf) -> tuple[str, ...]:
     if found is None or not found.size:
         return *cells, "", "", "", "", ""
     scores = [z for z in (leaf.z_mean, leaf.z_std) if z is not None]
-    return (
-        *cells,
-        _digits(found.mean, ".3g"),
-        _digits(found.std, ".4g"),
-        _digits(leaf.expected_std, ".4g"),
-        _digits(max(scores, key=abs, default=None), ".1f"),
-        _digits(found.kurtosis, ".2f"),
-    )
-
-
-def _digits(number: float | None, form: str) -> str:
-    return "" if number is None else format(number, form)
+    z = max(scores, key=abs, default=None)
+    numbers = found.mean, found.std, leaf.expected_std, z, found.kurtosis
+    forms = zip(numbers, (".3g", ".4g", ".4g", ".1f", ".2f"), strict=True)
+    return *cells, *("" if number is None else format(number, f) for number, f in forms)

@@ -61,16 +61,15 @@ class Statistics:
 def measure(array: np.ndarray) -> Statistics:
     """Measures an array of floating-point or complex numbers."""
     parts = (array.real, array.imag) if _is_complex(array.dtype) else (array,)
-    means, stds, kurtoses, lows, highs, zeros, nonfinite = zip(
-        *map(_measured, parts), strict=True
-    )
+    measured = zip(*map(_measured, parts), strict=True)
+    means, stds, kurtoses, lows, highs, (zeros, *_), (nonfinite, *_) = measured
     if len(parts) > 1:  # a complex number counts once
-        zeros = [int(np.count_nonzero(array == 0))]
-        nonfinite = [int(np.count_nonzero(~np.isfinite(array)))]
+        zeros = int(np.count_nonzero(array == 0))
+        nonfinite = int(np.count_nonzero(~np.isfinite(array)))
     numbers = means[0], math.hypot(*stds), kurtoses[0], min(lows), max(highs)
     mean, std, kurtosis, low, high = (None if math.isnan(n) else n for n in numbers)
-    moments, counts = (mean, std, kurtosis, low, high), (zeros[0], nonfinite[0])
-    return Statistics(array.size, *moments, *counts, *_rank(array))
+    moments = mean, std, kurtosis, low, high
+    return Statistics(array.size, *moments, zeros, nonfinite, *_rank(array))
 
 
 def _measured(array: np.ndarray) -> tuple[Any, ...]:
