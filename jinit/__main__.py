@@ -80,10 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     show.add_argument("initializer", help="the call that makes it, or its name")
     show.add_argument(
-        "--shape",
-        type=_shape,
-        required=True,
-        help="sizes separated by commas; () is a scalar",
+        "--shape", type=_shape, required=True, help="sizes, as 512,256; () is a scalar"
     )
     show.add_argument("--dtype", help="such as bfloat16 (JAX's default float dtype)")
     show.add_argument("--seed", type=int, default=0, help="of the key (%(default)s)")
@@ -93,12 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     which = gain.add_mutually_exclusive_group(required=True)
     which.add_argument("activation", nargs="?", help="its name, such as gelu")
-    which.add_argument(
-        "--table", action="store_true", help="print all that have a name"
-    )
-    gain.add_argument(
-        "parameter", nargs="?", type=float, help="such as the slope of leaky_relu"
-    )
+    which.add_argument("--table", action="store_true", help="print all with a name")
+    slope = "such as the slope of leaky_relu"
+    gain.add_argument("parameter", nargs="?", type=float, help=slope)
 
     audit = command(
         _audit,
@@ -115,12 +109,9 @@ def _parser() -> argparse.ArgumentParser:
         help="the part of it to check, such as params or 'agent/*/actor'",
     )
     meant = audit.add_mutually_exclusive_group()
-    meant.add_argument(
-        "--plan", type=Path, metavar="PLAN.json", help="what Plan.to_json wrote"
-    )
-    meant.add_argument(
-        "--rules", choices=tuple(RULES), help="the rules that it was drawn by"
-    )
+    written = "what Plan.to_json wrote"
+    meant.add_argument("--plan", type=Path, metavar="PLAN.json", help=written)
+    meant.add_argument("--rules", choices=tuple(RULES), help="that it was drawn by")
 
     return parser
 
@@ -156,16 +147,14 @@ def _gain(options: argparse.Namespace) -> int:
     from jinit.cli._gains import describe, names, report, table
 
     if options.table and options.json:
-        _print(to_json("gain", activations=[describe(name) for name in names()]))
+        _print(to_json("gain", activations=[*map(describe, names())]))
         return 0
     if options.table:
         for line in table():
             print(line, flush=True)
         return 0
-    named = [options.activation]
-    if options.parameter is not None:
-        named.append(options.parameter)
-    act = check_activation("activation", named)
+    given = options.activation, options.parameter
+    act = check_activation("activation", [part for part in given if part is not None])
     _print(to_json("gain", **describe(act)) if options.json else report(act))
     return 0
 

@@ -6,6 +6,7 @@ The words are those of `jax.random.bits`, for every implementation of keys.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -53,10 +54,7 @@ def bits(key: jax.Array, shape: Shape, dtype: Any = np.uint32) -> jax.Array:
     bits. Written out it fuses, and bits, floats, scale and rounding are one pass over
     the memory. On other backends, and for other generators, JAX's own way is taken.
     """
-
-    def library(key: jax.Array) -> jax.Array:
-        return jax.random.bits(key, shape, dtype)
-
+    library = partial(jax.random.bits, shape=shape, dtype=dtype)
     ours = (
         jax.random.key_impl(key) == "threefry2x32"
         and getattr(jax.config, "jax_threefry_partitionable")  # noqa: B009 (untyped)
@@ -66,20 +64,15 @@ def bits(key: jax.Array, shape: Shape, dtype: Any = np.uint32) -> jax.Array:
         return library(key)
 
     def written_out(key: jax.Array) -> jax.Array:
-        coordinates = [
-            lax.broadcasted_iota(np.uint32, shape, axis) for axis in range(len(shape))
-        ]
-        first, second = _threefry(_words(key), _index(coordinates, shape))
+        axes = range(len(shape))
+        coordinates = [lax.broadcasted_iota(np.uint32, shape, axis) for axis in axes]
+        words = jax.random.key_data(key)
+        first, second = _threefry((words[0], words[1]), _index(coordinates, shape))
         if np.dtype(dtype) == np.uint64:
             return (first.astype(dtype) << np.uint64(32)) | second.astype(dtype)
         return jnp.broadcast_to(first ^ second, shape)
 
     return lax.platform_dependent(key, cpu=written_out, default=library)
-
-
-def _words(key: jax.Array) -> Words:
-    data = jax.random.key_data(key)
-    return data[0], data[1]
 
 
 def _index(coordinates: list[Any], shape: Shape) -> Words:

@@ -95,10 +95,8 @@ def _critical(activation: Activation) -> str:
     point = _critical_point(activation)
     if point is None:
         return "           none"
-    return (
-        f"{point.weight_var:15.6f}  / fan_in, the variance of the weights; biases "
-        f"{point.bias_var:.6f}"
-    )
+    weights, biases = f"{point.weight_var:15.6f}", f"{point.bias_var:.6f}"
+    return f"{weights}  / fan_in, the variance of the weights; biases {biases}"
 
 
 def _depths(step: variance_map, q: float) -> list[str]:

@@ -141,8 +141,7 @@ def show(init: Initializer, shape: Any, dtype: Any = None, seed: int = 0) -> Sho
     if math.prod(shape) > MOST_WEIGHTS:
         raise ValueError(
             f"shape must have at most {MOST_WEIGHTS} weights, got {shape} with "
-            f"{math.prod(shape)}; give a smaller one, with fan_in= and fan_out= if the "
-            "scale is to stay."
+            f"{math.prod(shape)}; give a smaller one, and fan_in= for the same scale."
         )
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be between 0 and 2**32 - 1, got {seed!r}.")

@@ -118,9 +118,8 @@ def _batched(program: Function, what: str) -> Curve:
         results = [_call(program, jax.device_put(batch)) for batch in batches]
         y = np.concatenate(jax.device_get(results))[: x.size].reshape(x.shape)
         if np.isnan(y).any():
-            rule = f"must not have a NaN as its {what}"
             where = f", which has one at {x[np.isnan(y)][0]:.6g}"
-            raise Refused(ValueError, rule, where)
+            raise Refused(ValueError, f"must not have a NaN as its {what}", where)
         return y
 
     return curve
@@ -131,13 +130,12 @@ def _call(program: Function, x: Any) -> Any:
     try:
         return program(x)
     except Exception as error:
-        rule = (
-            "must be a function of one array, made of JAX's operations, that depends "
-            "on no traced value"
-        )
+        rule = "must be a function of one array, made of JAX's operations, that"
         reason = str(error).strip().partition("\n")[0].removesuffix(".")
-        remedy = f", which raised {type(error).__name__}: {reason}"
-        raise Refused(TypeError, rule, remedy) from error
+        raised = f", which raised {type(error).__name__}: {reason}"
+        raise Refused(
+            TypeError, f"{rule} depends on no traced value", raised
+        ) from error
 
 
 def _check_result(function: Function) -> None:
@@ -147,17 +145,13 @@ def _check_result(function: Function) -> None:
     if not hasattr(result, "shape"):
         raise Refused(TypeError, "must return an array", f", which returns {result!r}")
     if result.shape != asked.shape:
-        remedy = (
-            f", which returns {result.shape} for {asked.shape}; of a gated unit give "
-            "the name, such as 'swiglu'"
-        )
+        returned = f", which returns {result.shape} for {asked.shape}"
+        remedy = f"{returned}; of a gated unit give the name, such as 'swiglu'"
         raise Refused(ValueError, "must keep the shape", remedy)
     if result.dtype != asked.dtype:
         rule = "must return the real dtype that it is given"
-        remedy = (
-            f", which returns {result.dtype} for float64; convert with .astype(x.dtype)"
-        )
-        raise Refused(TypeError, rule, remedy)
+        returned = f", which returns {result.dtype} for float64"
+        raise Refused(TypeError, rule, f"{returned}; convert with .astype(x.dtype)")
 
 
 def _check_elementwise(curve: Curve) -> None:
@@ -167,12 +161,9 @@ def _check_elementwise(curve: Curve) -> None:
     first, second = np.split(curve(np.concatenate([low, high])), 2)
     # The same points again, in the other half, beside others.
     for others in (np.linspace(0.1, 40.0, half), np.linspace(-40.0, -0.1, half)):
-        first_again = np.split(curve(np.concatenate([others, low])), 2)[1]
-        second_again = np.split(curve(np.concatenate([high, others])), 2)[0]
+        first_again = curve(np.concatenate([others, low]))[half:]
+        second_again = curve(np.concatenate([high, others]))[:half]
         for y, again in ((first, first_again), (second, second_again)):
             if not np.allclose(y, again, rtol=1e-9, atol=1e-12):
-                remedy = (
-                    ", in which the elements of an array depend on each other or on "
-                    "their place"
-                )
-                raise Refused(ValueError, "must be elementwise", remedy)
+                depend = ", in which elements depend on each other or on their place"
+                raise Refused(ValueError, "must be elementwise", depend)

@@ -142,13 +142,10 @@ def _averages(what: str, q: float, functions: Functions, f: Curve) -> tuple[floa
             averages = normal_average(function, 1 / scale, accepted=1e-6)
     except OverflowError:
         rule = f"must have a finite {what} for inputs of variance {q:g}"
-        remedy = ", for which it is infinite, or too large to compute"
-        raise Refused(Infinite, rule, remedy) from None
+        why = ", for which it is infinite, or too large to compute"
+        raise Refused(Infinite, rule, why) from None
     except ArithmeticError:
         rule = f"must have an {what} that can be computed to ten digits"
-        remedy = (
-            ", which is unbounded at a point, or does not compute in the dtype of its "
-            "input; choose the gain as a number"
-        )
-        raise Refused(ValueError, rule, remedy) from None
+        why = ", which is unbounded at a point, or does not compute in float64"
+        raise Refused(ValueError, rule, f"{why}; give the gain as a number") from None
     return tuple(map(float, averages))
