@@ -180,8 +180,7 @@ class normal(Initializer):
         W ~ N(mean, std²)
 
     Args:
-      mean: Mean.
-      std: Standard deviation; 0 gives the mean.
+      mean, std: Mean and standard deviation; of 0 all weights are the mean.
 
     Example:
       >>> import jax, jinit

@@ -1,8 +1,7 @@
 """Checks: what an option and a call may be, and the error that says so.
 
-First the options of an initializer. Every check returns the option in its one normal
-form (a Python float, a tuple), so that equal calls make equal initializers. A traced
-array passes unchecked but for its shape: its value is not known yet.
+Those of options return the one normal form (a Python float, a tuple), so that equal
+calls make equal initializers. A traced array passes unchecked but for its shape.
 """
 
 from __future__ import annotations
@@ -147,11 +146,7 @@ def axes(name: str, value: Any) -> int | tuple[int, ...]:
 
 
 def distinct_axes(**named: Axis | None) -> None:
-    """Refuses axes that have two roles.
-
-    Two axes counted from different ends may still turn out to be one; that is seen
-    when there is a shape, by `resolve_axes`.
-    """
+    """Refuses axes that have two roles, `resolve_axes` those that a shape makes one."""
     owner = dict[int, str]()
     for name, value in named.items():
         group = _several(value)
@@ -172,10 +167,9 @@ def _several(value: Any) -> tuple[int, ...]:
 
 def single_axis(name: str, value: Any) -> int:
     """Returns one axis as an int."""
-    axis = axes(name, value)
-    if not isinstance(axis, int):
-        raise TypeError(f"{name} must be one axis, got {value!r}.")
-    return axis
+    if isinstance(axis := axes(name, value), int):
+        return axis
+    raise TypeError(f"{name} must be one axis, got {value!r}.")
 
 
 def or_none(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
@@ -289,10 +283,9 @@ def dtype_name(dtype: Any, inexact: bool) -> str:
 def check_keys(key: Any) -> jax.Array:
     """Returns typed keys; raw ones are of JAX's default implementation."""
     try:
-        if isinstance(key, np.ndarray):
-            key = jnp.asarray(key)
-        if not isinstance(key, jax.Array):
+        if not isinstance(key, jax.Array | np.ndarray):
             raise TypeError
+        key = jnp.asarray(key)
         if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.wrap_key_data(key)
     except (TypeError, ValueError):
@@ -350,7 +343,7 @@ def check_sharding(sharding: Any, shape: Shape) -> None:
 def check_range(name: str, value: Any, dtype: np.dtype) -> None:
     """Refuses a Python number that would be infinite in the dtype of the draw."""
     wide = dtype in (np.float64, np.complex128)
-    largest = float(jnp.finfo(np.float64 if wide else np.float32).max)
+    largest = float(np.finfo(np.float64 if wide else np.float32).max)
     if isinstance(value, float) and largest < abs(value) < math.inf:
         raise ValueError(
             f"{name} must be at most {largest:.3g} in size to be finite in dtype "

@@ -205,9 +205,8 @@ class blocks(Combinator):
 
     References:
       torch packs the projections of `MultiheadAttention` and does not make up for it
-      (pytorch#166378). Flax's `nnx.OptimizedLSTMCell` and `nnx.GRUCell` pack their
-      gates, and `DenseGeneral` with batch dimensions folds them into the first axis:
-      `blocks(init, n, axis=0)`.
+      (pytorch#166378). Flax's `nnx.OptimizedLSTMCell` and `nnx.GRUCell` pack gates, and
+      `DenseGeneral` folds batch dimensions into the first axis: `axis=0`.
     """
 
     n: int = option(count, kw_only=False)

@@ -166,11 +166,7 @@ class convolution_orthogonal(_ConvolutionIsometry):
     projections P, along each axis in turn.
 
     Args:
-      gain: Factor of the singular values, or the activation: see `jinit.gain`.
-      in_axis, out_axis: Axes of the inputs and of the outputs.
-
-    Raises:
-      ValueError: As `jinit.delta_orthogonal` does.
+      gain, in_axis, out_axis: As in `jinit.delta_orthogonal`, with its errors.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

@@ -114,19 +114,19 @@ class Initializer(Value):
                 f"If it was passed on uncalled, kernel_init=jinit.{cls.__name__}, call "
                 f"it: kernel_init=jinit.{cls.__name__}({', '.join(positional)})."
             )
-        by_position = dict(zip(positional, args, strict=False))
-        for name in options:
+        given = dict(zip(positional, args, strict=False))
+        for name, value in options.items():
             if name not in names:
                 known = ", ".join(names) or "none"
                 raise TypeError(
                     f"jinit.{cls.__name__} has no option {name!r}; it has: {known}."
                 )
-            if name in by_position:
+            if name in given:
                 raise TypeError(
                     f"jinit.{cls.__name__} got {name} twice, by position and by "
                     "keyword; leave one out."
                 )
-        given = {**by_position, **options}
+            given[name] = value
         for each in declared:
             value = given.get(each.name, each.default)
             if value is MISSING:
@@ -142,20 +142,17 @@ class Initializer(Value):
         dtype: chex.ArrayDType | None = None,
         out_sharding: Sharding | None = None,
     ) -> jax.Array:
-        """Draws an array.
+        """Draws an array of a shape and dtype.
 
         Args:
           key: A JAX key of any implementation, typed (`jax.random.key`) or raw
             (`jax.random.PRNGKey`). Deterministic initializers do not look at it.
-          shape: The shape of the array. Scalars and empty shapes are shapes too.
-          dtype: Its dtype; by default JAX's default float dtype.
+          shape: The shape, which may be empty or a scalar's.
+          dtype: The dtype; by default JAX's default float dtype.
           out_sharding: A `NamedSharding`, or a `PartitionSpec` under `jax.set_mesh`.
             Each device draws its own part only, but for those of `blocks` along a
             sharded axis, and for `sparse`, `looks_linear` and the orthogonal ones,
             which communicate; these draw whole matrices.
-
-        Returns:
-          An array of that shape and dtype.
 
         Raises:
           TypeError: The key is not one key, the shape is not integers, or the dtype is

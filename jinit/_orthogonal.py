@@ -105,16 +105,14 @@ class orthogonal(_Orthogonal):
 class scaled_orthogonal(_Orthogonal):
     """An orthogonal matrix that keeps the size of each output where a layer widens.
 
-        M of shape (inputs, outputs), with singular values
-        gain · max(1, sqrt(outputs / inputs))
+        M (inputs, outputs) has singular values gain · max(1, sqrt(outputs / inputs))
 
     An orthogonal matrix keeps the length of its input, which in a wider layer is spread
     over more outputs; the factor makes up for that. Where the layer narrows, part of
     the input is lost, and the rest is kept as it is.
 
     Args:
-      gain: Factor of the singular values, or the activation: see `jinit.gain`.
-      in_axis, out_axis, batch_axis: As in `jinit.orthogonal`.
+      gain, in_axis, out_axis, batch_axis: As in `jinit.orthogonal`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -135,15 +133,13 @@ class scaled_orthogonal(_Orthogonal):
 class spectral_orthogonal(_Orthogonal):
     """An orthogonal matrix that meets the spectral condition for learning features.
 
-        M of shape (inputs, outputs), with singular values
-        gain · sqrt(outputs / inputs)
+        M (inputs, outputs) has singular values gain · sqrt(outputs / inputs)
 
     Inputs of root mean square 1 give outputs of at most 1, and of 1 where the layer
     does not narrow, whatever the widths.
 
     Args:
-      gain: Factor of the singular values, or the activation: see `jinit.gain`.
-      in_axis, out_axis, batch_axis: As in `jinit.orthogonal`.
+      gain, in_axis, out_axis, batch_axis: As in `jinit.orthogonal`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

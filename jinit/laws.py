@@ -33,7 +33,8 @@ class Law(Value):
     """The distribution of each weight of a kernel.
 
     Of a complex law `mean` and `bounds` are complex: the bounds are the corners of the
-    rectangle that holds the weights.
+    rectangle that holds the weights. `Moments` say too little for a draw, a density or
+    a distribution function, and raise a ValueError.
 
     Attributes:
       mean: The mean m.
@@ -91,9 +92,6 @@ class Law(Value):
     def draw(self, key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
         """Draws an array of independent weights; of a complex dtype, both parts.
 
-        Raises:
-          ValueError: Of `Moments`, which say too little to draw from.
-
         Example:
           >>> import jax, jinit, numpy as np
           >>> law = jinit.laws.Uniform(2.0, 3.0)
@@ -106,9 +104,6 @@ class Law(Value):
     def pdf(self, x: Any) -> Any:
         """The density at a number or an array of them, without atoms.
 
-        Raises:
-          ValueError: Of `Moments`, whose density is not known.
-
         Example:
           >>> import jinit
           >>> print(f"{jinit.normal().law(()).pdf(0.0):.4f}")  # 1 / sqrt(2 pi)
@@ -118,9 +113,6 @@ class Law(Value):
 
     def cdf(self, x: Any) -> Any:
         """The distribution function P(w <= x); of both parts if these are complex.
-
-        Raises:
-          ValueError: Of `Moments`, whose distribution is not known.
 
         Example:
           >>> import jinit
@@ -372,9 +364,7 @@ class Triangular(Law):
 
 
 class Moments(Law):
-    """A law of which moments alone are known.
-
-    So it is where weights depend on each other, as in an orthogonal matrix.
+    """A law of which moments alone are known, as of the weights of orthogonal matrices.
 
     Attributes:
       mean: The mean.
@@ -610,11 +600,9 @@ def _ndtr(z: Any) -> Any:
 
 
 def _tail_cdf(z: Any, low: float, high: float) -> Any:
-    """The distribution function of a normal variable between bounds 0 <= low < high.
-
-    As P(low < x < z) / P(low < x < high) with both over the mass beyond low, which may
-    be too small for a float: by its logarithm.
-    """
+    """The distribution function of a normal variable between bounds 0 <= low < high."""
+    # Of P(low < x < z) / P(low < x < high) both are taken over the mass beyond low,
+    # which may be too small for a float: by its logarithm.
     from scipy.special import log_ndtr
 
     beyond = log_ndtr(-low)

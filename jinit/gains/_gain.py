@@ -136,20 +136,12 @@ def _gain(name: str, activation: Activation, mode: str = "forward") -> float:
             spread = _moments.variance(activation)
         if spread <= 1e-20 * square:
             raise Refused(ValueError, "must not be constant")
-        if mode == "centered":
-            return 1 / math.sqrt(spread)
-        if mode == "forward":
-            return 1 / math.sqrt(square)
-        gradient = _moments.gradient(activation)
-        if gradient == 0:
+        lost = spread if mode == "centered" else square
+        if mode == "backward" and (lost := _moments.gradient(activation)) == 0:
             remedy = ", whose derivative is 0; use mode='forward'"
             rule = "must have a derivative for a backward gain"
             raise Refused(ValueError, rule, remedy)
-        return 1 / math.sqrt(gradient)
-
-
-# Where torch's number and the forward gain are one.
-_SAME = ("linear", "relu")
+        return 1 / math.sqrt(lost)
 
 
 def check_gain(name: str, value: Any, *, at_least: float | None = 0) -> Gain:
@@ -163,7 +155,8 @@ def check_gain(name: str, value: Any, *, at_least: float | None = 0) -> Gain:
     activation = check_activation(name, value)
     if not isinstance(activation, str):
         _gain(name, activation)  # refuses it here, rather than at the first draw
-    own = activation in NONLINEARITIES and activation not in _SAME
+    # Of "linear" and "relu" torch's number and the forward gain are one.
+    own = activation in NONLINEARITIES and activation not in ("linear", "relu")
     return (activation,) if own else activation
 
 

@@ -1,10 +1,4 @@
-"""What an activation does to a signal in depth, in the limit of wide layers.
-
-    q ← gain² · E f(sqrt(q) z)² + bias_var,    z ~ N(0, 1)
-
-is the variance of the pre-activations of a layer, given that of the layer before, for
-weights of variance gain² / fan_in and biases of variance bias_var.
-"""
+"""What an activation does to a signal in depth, in the limit of wide layers."""
 
 from __future__ import annotations
 
@@ -34,15 +28,16 @@ class variance_map:
 
         q -> gain² · E f(sqrt(q) z)² + bias_var,    z ~ N(0, 1)
 
-    It is exact for wide layers with independent weights; in one layer of n units the
-    variance strays from it by a share of about sqrt(2 / n). What becomes of that in
-    depth, the slope at the fixed point says: below 1 it fades, above 1 it grows, as it
-    does with GELU and SiLU, which need a normalization or `jinit.critical_point`.
+    Weights have variance gain² / fan_in. It is exact for wide layers of independent
+    weights; in one of n units the variance strays by a share of about sqrt(2 / n). What
+    becomes of that in depth, the slope at the fixed point says: below 1 it fades, above
+    1 it grows, as with GELU and SiLU, which need a normalization or
+    `jinit.critical_point`.
 
     Args:
       activation: f, as `jinit.gain` takes it.
-      gain: Factor of the standard deviation of the weights, as initializers take it; by
-        default `jinit.gain(activation)`, which keeps a variance of 1.
+      gain: As initializers take it; by default `jinit.gain(activation)`, which keeps a
+        variance of 1.
       bias_var: The variance of the biases.
 
     Attributes:
@@ -251,9 +246,8 @@ def _at_zero(activation: Activation) -> float | None:
 
 def _fades(activation: Activation) -> bool:
     """Whether a small variance does not grow where that of the gradients is kept."""
-    q = 1e-4
-    kept = q * _moments.gradient(activation, 0.0)
-    return _sign(_moments.square(activation, q) / kept - 1) <= 0
+    kept = 1e-4 * _moments.gradient(activation, 0.0)
+    return _sign(_moments.square(activation, 1e-4) / kept - 1) <= 0
 
 
 def _mismatch(activation: Activation, bias_var: float | None, q: float) -> float:
