@@ -85,9 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--dtype", help="such as bfloat16 (JAX's default float dtype)")
     show.add_argument("--seed", type=int, default=0, help="of the key (%(default)s)")
 
-    gain = command(
-        _gain, help="print the gains of an activation, and what they do in depth"
-    )
+    gain = command(_gain, help="print an activation's gains, and what they do in depth")
     which = gain.add_mutually_exclusive_group(required=True)
     which.add_argument("activation", nargs="?", help="its name, such as gelu")
     which.add_argument("--table", action="store_true", help="print all with a name")

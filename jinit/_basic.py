@@ -279,8 +279,7 @@ class truncated_normal(Initializer):
 
     References:
       `jax.nn.initializers.truncated_normal`, `keras.initializers.TruncatedNormal` and
-      Haiku's are uncorrected; the truncated normal of `jinit.variance_scaling` is
-      corrected. `jinit.trunc_normal` is torch's, with absolute bounds.
+      Haiku's are uncorrected. `jinit.trunc_normal` is torch's, with absolute bounds.
     """
 
     mean: Number = option(number, default=0.0)

@@ -12,6 +12,7 @@ import numbers
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from functools import partial
 from typing import Any
 
 import jax
@@ -60,9 +61,7 @@ def number(name: str, value: Any, *, at_least: float | None = None) -> Any:
     return float(value)
 
 
-def at_least_zero(name: str, value: Any) -> Any:
-    """Returns a real option that is not negative as a float."""
-    return number(name, value, at_least=0)
+at_least_zero = partial(number, at_least=0)
 
 
 def _traced_number(name: str, value: jax.Array) -> jax.Array:
@@ -174,25 +173,17 @@ def single_axis(name: str, value: Any) -> int:
 
 def or_none(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
     """The check of an option that may be None."""
-
-    def checked(name: str, value: Any) -> Any:
-        return None if value is None else check(name, value)
-
-    return checked
+    return lambda name, value: None if value is None else check(name, value)
 
 
 def resolve_axes(
     shape: Sequence[int], remedy: str, **named: Axis | None
 ) -> list[tuple[int, ...]]:
-    """Counts groups of axes from the front, one tuple for each, and checks them.
-
-    An `in_axis` of None is the axis before the last, or the last where `out_axis` takes
-    that one: of a matrix (out, in) with out_axis=0 the inputs are axis 1.
-    """
+    """Counts groups of axes from the front, one tuple for each, and checks them."""
     rank = len(shape)
     given = {name: value for name, value in named.items() if value is not None}
     groups = {name: _several(axes(name, value)) for name, value in given.items()}
-    if "in_axis" not in groups and "in_axis" in named:
+    if "in_axis" not in groups and "in_axis" in named:  # as `jinit.fans` has it
         outs = [axis % rank for axis in groups["out_axis"] if -rank <= axis < rank]
         groups["in_axis"] = (-1,) if rank > 1 and rank - 2 in outs else (-2,)
     seen, resolved = dict[int, str](), []

@@ -254,8 +254,8 @@ class with_dtype(Combinator):
     def _check_options(self) -> None:
         super()._check_options()
         # By its name: which dtype that is with 64 bits off or on, the call decides.
-        self._set(dtype=dtype_name(self.dtype, inexact=self._random))
-        self._set(_dtype=self.dtype)
+        name = dtype_name(self.dtype, inexact=self._random)
+        self._set(dtype=name, _dtype=name)
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         return draw_one(self.init, key, shape, dtype)

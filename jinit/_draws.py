@@ -76,10 +76,7 @@ def normal(
 def symmetric_uniform(
     key: jax.Array, shape: Shape, dtype: np.dtype, bound: Number
 ) -> jax.Array:
-    """Draws from the uniform distribution on [-bound, bound].
-
-    As `uniform` does, in another order of rounding: that of `jax.nn.initializers`.
-    """
+    """Draws likewise on [-bound, bound], rounding as `jax.nn.initializers` does."""
     (bound,) = _scalars(dtype, bound)
     parts = [_between(-1, 1, u) for u in units(key, shape, dtype)]
     if jnp.issubdtype(dtype, np.complexfloating):

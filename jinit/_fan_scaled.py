@@ -1,6 +1,4 @@
-"""Xavier, Kaiming, LeCun, Glorot, He: a gain over the fans, squared the variance.
-
-    Var(W) = gain² / fan
+"""Xavier, Kaiming, LeCun, Glorot, He: Var(W) = gain² / fan.
 
 torch's names, xavier and kaiming, draw from the whole normal distribution. JAX's and
 Keras's are cases of `variance_scaling`, whose normal is truncated at two standard
@@ -121,8 +119,8 @@ class xavier_normal(_Xavier):
       0.118
 
     References:
-      Glorot and Bengio (2010), eq. 12. `torch.nn.init.xavier_normal_` in Flax's layout,
-      and not truncated, as `jax.nn.initializers.glorot_normal` is.
+      Glorot and Bengio (2010), eq. 12. `torch.nn.init.xavier_normal_` in Flax's layout;
+      `jax.nn.initializers.glorot_normal` is truncated, and this is not.
     """
 
     distribution = "normal"
@@ -179,8 +177,8 @@ class kaiming_normal(_Kaiming):
       0.059
 
     References:
-      He et al. (2015). `torch.nn.init.kaiming_normal_` in Flax's layout, and not
-      truncated, as `jax.nn.initializers.he_normal` is.
+      He et al. (2015). `torch.nn.init.kaiming_normal_` in Flax's layout;
+      `jax.nn.initializers.he_normal` is truncated, and this is not.
     """
 
     distribution = "normal"
@@ -259,9 +257,8 @@ class lecun_uniform(_VarianceScaling):
       0.058 0.100
 
     References:
-      LeCun, Bottou, Orr and Müller (1998), "Efficient BackProp", section 4.6.
-      `jax.nn.initializers.lecun_uniform`, and Keras's; torch's `kaiming_uniform_` with
-      nonlinearity="linear".
+      LeCun et al. (1998), "Efficient BackProp", section 4.6. Keras's, and
+      `jax.nn.initializers.lecun_uniform`; torch's `kaiming_uniform_` of "linear".
     """
 
     mode, distribution = "fan_in", "uniform"
@@ -283,8 +280,7 @@ class lecun_normal(_VarianceScaling):
 
     References:
       LeCun et al. (1998), section 4.6; Klambauer et al. (2017), arXiv:1706.02515.
-      `jax.nn.initializers.lecun_normal`, and Keras's; torch's nearest,
-      `kaiming_normal_` with nonlinearity="linear", is not truncated.
+      `jax.nn.initializers.lecun_normal`, and Keras's; torch's is not truncated.
     """
 
     mode, distribution = "fan_in", "truncated_normal"

@@ -153,10 +153,7 @@ class Law(Value):
 
 
 class Point(Law):
-    """One value: a constant.
-
-    Attributes:
-      mean: The value.
+    """One value, its mean: a constant.
 
     Example:
       >>> import jinit
@@ -185,10 +182,6 @@ class Point(Law):
 
 class Normal(Law):
     """N(mean, std²).
-
-    Attributes:
-      mean: The mean.
-      std: The standard deviation.
 
     Example:
       >>> import jinit
@@ -220,10 +213,6 @@ class Normal(Law):
 
 class Uniform(Law):
     """U[low, high].
-
-    Attributes:
-      low: The lower bound.
-      high: The upper one.
 
     Example:
       >>> import jinit
@@ -365,11 +354,6 @@ class Triangular(Law):
 
 class Moments(Law):
     """A law of which moments alone are known, as of the weights of orthogonal matrices.
-
-    Attributes:
-      mean: The mean.
-      std: The standard deviation.
-      kurtosis: The kurtosis, or None.
 
     Example:
       >>> import jinit

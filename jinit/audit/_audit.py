@@ -68,12 +68,9 @@ def audit(
         refuses the rules.
 
     Example:
-      >>> import jax, jax.numpy as jnp, jinit
-      >>> import flax.linen as nn
-      >>> model = nn.Dense(512, kernel_init=jinit.xavier_normal())
-      >>> params = model.init(jax.random.key(0), jnp.ones((1, 784)))
-      >>> rules = {"**/kernel": jinit.he_normal(), "**/bias": jinit.zeros()}
-      >>> report = jinit.diagnostics.audit(params, rules)
+      >>> import jax, jinit
+      >>> params = {"kernel": jinit.xavier_normal()(jax.random.key(0), (784, 512))}
+      >>> report = jinit.diagnostics.audit(params, {"**/kernel": jinit.he_normal()})
       >>> print(report.findings[0].kind, "-", report.findings[0].cause)
       std - Xavier's was drawn instead, or drawn over it
 

@@ -43,7 +43,11 @@ def cause_of_std(init: Any, shape: Shape, found: Statistics, kernel: Shape = ())
     # What fits in two ways, of which the kurtosis is one, outranks what fits in one.
     law = init.law(shape) if isinstance(init, Initializer) else None
     defaults = _defaults(shape, found, law.kurtosis if law else None)
-    for guesses in (defaults, slips, chain(_known(shape, kernel), _squares(planned))):
+    squares = (
+        (planned**2, "the variance was taken for the standard deviation"),
+        (math.sqrt(planned), "the standard deviation was taken for the variance"),
+    )
+    for guesses in (defaults, slips, chain(_known(shape, kernel), squares)):
         near = (
             (g > 0 and abs(math.log(std / g)) < allowed, text) for g, text in guesses
         )
@@ -65,11 +69,6 @@ def _slips(init: Initializer, shape: Shape, planned: float) -> Iterator[Guess]:
         yield from _of_gain(inner, within)
     truncated = "truncated at two standard deviations, and not corrected for it"
     yield planned * Truncated(0.0, 1.0, -2.0, 2.0).std, truncated
-
-
-def _squares(planned: float) -> Iterator[Guess]:
-    yield planned**2, "the variance was taken for the standard deviation"
-    yield math.sqrt(planned), "the standard deviation was taken for the variance"
 
 
 def _of_blocks(init: Initializer, shape: Shape) -> Iterator[Wrong]:

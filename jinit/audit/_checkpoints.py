@@ -37,10 +37,8 @@ _DTYPES = {
     **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
     "BF16": "bfloat16",
     "C64": "complex64",
+    **{f"F8_E{e}": f"float8_e{e.lower()}" for e in ("5M2", "4M3FNUZ", "5M2FNUZ")},
     "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
     "F8_E8M0": "float8_e8m0fnu",
 }
 
