@@ -80,8 +80,9 @@ class constant(Initializer):
         _checks.check_exact("value", self.value, dtype)
 
     def _values(self) -> tuple[Any, ...]:
-        known = isinstance(self.value, int | float | complex)
-        return (self.value, str(complex(self.value)) if known else "")  # 0.0 and -0.0
+        value: Any = self.value
+        known = isinstance(value, int | float | complex)
+        return value, str(complex(value)) if known else ""  # 0.0 is not -0.0
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law:
         values, counts = np.unique(np.asarray(self.value), return_counts=True)

@@ -277,8 +277,9 @@ class Plan:
             own = {e.path: self._own(e.path, key.ndim) for e in drawn}
             layout = tuple(own[p] if at[p] is None else at[p] for p in own)
             for group in _groups(drawn, layout, self._tree.free):
-                arrays = _run(*zip(*group, strict=True), key, given_up)
-                leaves |= zip((entry.path for entry, _ in group), arrays, strict=True)
+                some_drawn, places = zip(*group, strict=True)
+                arrays = _run(some_drawn, places, key, given_up)
+                leaves |= zip((e.path for e in some_drawn), arrays, strict=True)
         return self._tree.filled(leaves)
 
     def _own(self, path: str, stacked: int) -> jax.sharding.Sharding | None:

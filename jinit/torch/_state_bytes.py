@@ -50,8 +50,9 @@ def from_bytes(state: Any) -> tuple[int, State]:
             "take it from torch.get_rng_state()."
         )
     bits = int(np.float64(spare).view(np.uint64))
-    spare = np.uint32([bits >> 32, bits & 0xFFFFFFFF])
-    parts = np.uint32(words), np.int32(SIZE + 1 - left), spare, np.bool_(has_spare)
+    spare = np.array([bits >> 32, bits & 0xFFFFFFFF], np.uint32)
+    used, has = np.int32(SIZE + 1 - left), np.bool_(has_spare)
+    parts = np.array(words, np.uint32), used, spare, has
     return seed, State(*map(jnp.asarray, parts))
 
 
