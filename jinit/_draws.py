@@ -149,8 +149,10 @@ def _truncated(
 ) -> jax.Array:
     """Draws from the standard normal in one of two ways, scales and adds the mean."""
     mean, std, low, high = _scalars(dtype, mean, std, *limits)
-    # Farther out all bounds are alike, and squares still finite.
-    low, high = (jnp.clip(bound, -1e18, 1e18) for bound in (low, high))
+    # Of a constant XLA computes erf with another last bit: what depends on the key is
+    # none, though it be a float times zero. Beyond 1e18 all bounds are alike.
+    zero = 0 * jax.random.key_data(key).ravel()[0].astype(low.dtype)
+    low, high = (jnp.clip(bound, -1e18, 1e18) + zero for bound in (low, high))
 
     inner, outer = lax.stop_gradient((low, high))
     inside = jnp.nextafter(inner, outer), jnp.nextafter(outer, inner)
