@@ -234,6 +234,17 @@ def stream():
 
 
 BAD = [
+    (
+        lambda: stream().trunc_normal_((3,), method="x"),
+        ValueError,
+        "rejection, inverse",
+    ),
+    (lambda: stream().linear(3, 2, kernel_=3), TypeError, "stream.zeros_, got 3"),
+    (
+        lambda: stream().linear(3, 2, bias_=lambda shape, dtype: jnp.ones(5)),
+        ValueError,
+        r"bias_ must draw .*\(2,\)",
+    ),
     (lambda: jinit.torch.manual_seed(2**64), ValueError, "2\\^64"),
     (lambda: jinit.torch.manual_seed(-(2**63) - 1), ValueError, "seed must be from"),
     (lambda: jinit.torch.manual_seed(1.5), TypeError, "integer, got 1.5"),

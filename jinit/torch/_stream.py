@@ -17,6 +17,8 @@ from jinit.torch._tensors import Tensors
 if TYPE_CHECKING:
     from jinit.torch.functional import DType
 
+Draw = Callable[..., jax.Array]
+"""A method of the stream that ends in an underscore, with options bound."""
 Parameters = dict[str, Any]
 """Arrays by Flax's names, or those of each layer by its name, as Flax nests them."""
 
@@ -71,8 +73,13 @@ class Stream(Tensors):
         *,
         bias: bool = True,
         dtype: DType = None,
+        kernel_: Draw | None = None,
+        bias_: Draw | None = None,
     ) -> Parameters:
         """Draws `torch.nn.Linear`, for `nn.Dense` or `nnx.Linear`.
+
+        `kernel_` and `bias_` draw instead of torch's default, where a model calls
+        `torch.nn.init` itself: `kernel_=partial(stream.normal_, std=0.02)`.
 
         Returns:
           "kernel" of shape (in, out) and "bias" of shape (out,).
@@ -83,7 +90,8 @@ class Stream(Tensors):
           (3, 2)
         """
         sizes = _sizes.counts(in_features=in_features, out_features=out_features)
-        return self._weighted(sizes[::-1], out_features, bias, dtype)
+        own = kernel_, bias_
+        return self._weighted(sizes[::-1], out_features, bias, dtype, *own)
 
     def conv(
         self,
@@ -94,8 +102,12 @@ class Stream(Tensors):
         groups: int = 1,
         bias: bool = True,
         dtype: DType = None,
+        kernel_: Draw | None = None,
+        bias_: Draw | None = None,
     ) -> Parameters:
         """Draws `torch.nn.Conv1d`, `Conv2d` or `Conv3d`, for `nn.Conv` or `nnx.Conv`.
+
+        `kernel_` and `bias_` draw instead of torch's default, as for `linear`.
 
         Returns:
           "kernel" of shape (*kernel_size, in / groups, out) and "bias" of shape (out,).
@@ -108,7 +120,7 @@ class Stream(Tensors):
         inputs = _sizes.divided("in_features", in_features, "groups", groups)
         _sizes.divided("out_features", out_features, "groups", groups)
         shape = out_features, inputs, *_sizes.kernel(kernel_size)
-        return self._weighted(shape, out_features, bias, dtype)
+        return self._weighted(shape, out_features, bias, dtype, kernel_, bias_)
 
     def conv_transpose(
         self,
@@ -467,15 +479,22 @@ class Stream(Tensors):
         return self._transformer(names, features, num_heads, mlp_features, dtype)
 
     def _weighted(
-        self, shape: Sequence[int], out: int, bias: bool, dtype: Any
+        self,
+        shape: Sequence[int],
+        out: int,
+        bias: bool,
+        dtype: Any,
+        kernel_: Draw | None = None,
+        bias_: Draw | None = None,
     ) -> Parameters:
         """A weight in U[±1 / sqrt(fan_in)], torch's with `a=sqrt(5)`, and its bias."""
-        bias = _checks.flag("bias", bias)
-        weight = self.kaiming_uniform_(shape, a=math.sqrt(5), dtype=dtype)
+        bias, bound = _checks.flag("bias", bias), 1 / math.sqrt(math.prod(shape[1:]))
+        kernel_ = kernel_ or partial(self.kaiming_uniform_, a=math.sqrt(5))
+        bias_ = bias_ or partial(self.uniform_, a=-bound, b=bound)
+        weight = _drawn("kernel_", kernel_, tuple(shape), dtype)
         params = {"kernel": jnp.moveaxis(weight, (0, 1), (-1, -2))}
         if bias:
-            bound = 1 / math.sqrt(math.prod(shape[1:]))
-            params["bias"] = self.uniform_((out,), -bound, bound, dtype)
+            params["bias"] = _drawn("bias_", bias_, (out,), dtype)
         return params
 
     def _gates(
@@ -518,3 +537,17 @@ class Stream(Tensors):
         for n in range(len(attentions) + 1):
             params[f"norm{n + 1}"] = self.layer_norm(features, dtype=dtype)
         return params
+
+
+def _drawn(name: str, draw: Draw, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    if not callable(draw):
+        raise TypeError(
+            f"{name} must be a method of a stream, such as stream.zeros_, got {draw!r}."
+        )
+    w = draw(shape, dtype=dtype)
+    if getattr(w, "shape", None) != shape:
+        raise ValueError(
+            f"{name} must draw an array of the shape that it is given, {shape}, got "
+            f"{w!r}."
+        )
+    return w

@@ -109,10 +109,11 @@ class Tensors:
         a: float = -2.0,
         b: float = 2.0,
         dtype: DType = None,
+        method: str = "rejection",
     ) -> jax.Array:
         """Draws from N(mean, std²) within [a, b]: see `functional.trunc_normal`."""
-        drawn = functional.trunc_normal(self._state, shape, mean, std, a, b, dtype)
-        return self._next(drawn)
+        options = mean, std, a, b, dtype, method
+        return self._next(functional.trunc_normal(self._state, shape, *options))
 
     def xavier_uniform_(
         self, shape: Shape, gain: float = 1.0, dtype: DType = None

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import math
 import os
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -319,3 +321,31 @@ def test_transformer_layers(part):
     assert set(params) == {
         name for name, _ in module.named_children() if "dropout" not in name
     }
+
+
+@pytest.mark.parametrize("bounds", [(-2.0, 2.0), (-0.04, 0.04), (0.5, 3.0)])
+def test_truncation_by_the_inverse_is_that_of_timm_and_older_torch(bounds):
+    low, high = ((1 + math.erf(z / math.sqrt(2))) / 2 for z in bounds)
+    torch.manual_seed(3)
+    theirs = torch.empty(5, 7).uniform_(2 * low - 1, 2 * high - 1).erfinv_()
+    theirs = theirs.mul_(math.sqrt(2)).clamp_(*bounds)
+    after = torch.rand(3)
+    stream = jinit.torch.manual_seed(3)
+    ours = stream.trunc_normal_((5, 7), 0.0, 1.0, *bounds, method="inverse")
+    np.testing.assert_allclose(ours, theirs, rtol=3e-6, atol=1e-7)
+    np.testing.assert_array_equal(stream.uniform_((3,)), after)
+
+
+def test_a_layer_may_be_drawn_by_what_the_model_calls_itself():
+    torch.manual_seed(5)
+    layer = torch.nn.Linear(6, 4)
+    torch.nn.init.normal_(layer.weight, std=0.02)
+    torch.nn.init.zeros_(layer.bias)
+    stream = jinit.torch.manual_seed(5)
+    stream.linear(6, 4)  # what the constructor draws
+    normal = partial(stream.normal_, std=0.02)
+    ours = stream.linear(6, 4, kernel_=normal, bias_=stream.zeros_)
+    check_units(ours["kernel"], layer.weight.detach().numpy().T, UNITS)
+    assert not ours["bias"].any()
+    conv = stream.conv(3, 8, (2, 2), kernel_=stream.dirac_, bias=False)
+    assert conv["kernel"].shape == (2, 2, 3, 8)
