@@ -25,3 +25,4 @@ from jinit.torch._like import like as like
 from jinit.torch._rules import default_rules as default_rules
 from jinit.torch._stream import Stream as Stream
 from jinit.torch._stream import manual_seed as manual_seed
+from jinit.torch._stream import to_nnx as to_nnx

@@ -45,6 +45,50 @@ def manual_seed(seed: int) -> Stream:
     return Stream(seed)
 
 
+def to_nnx(cell: Parameters, *, packed: bool = False) -> Parameters:
+    """Names and packs the parameters of a recurrent cell as flax.nnx does.
+
+    Args:
+      cell: As `Stream.rnn_cell`, `lstm_cell` or `gru_cell` returns them.
+      packed: Whether it is for `nnx.OptimizedLSTMCell`, which has the gates "ifgo" side
+        by side, in "dense_i" and "dense_h"; of a GRU they are so in any case.
+
+    Returns:
+      The parameters of `nnx.SimpleCell`, `nnx.LSTMCell` or `nnx.GRUCell`, as a pure
+      dict.
+
+    Raises:
+      ValueError: `cell` is none of these, or has a bias of "hn" that is not zero, which
+        `nnx.GRUCell` lacks: draw it with `bias=False`.
+
+    Example:
+      >>> import jinit
+      >>> cell = jinit.torch.manual_seed(0).lstm_cell(3, 4)
+      >>> jinit.torch.to_nnx(cell, packed=True)["dense_i"]["kernel"].shape
+      (3, 16)
+    """
+    packed = _checks.flag("packed", packed)
+    gates = {2: ("",), 6: ("r", "z", "n"), 8: tuple("ifgo")}.get(len(cell), ())
+    if not gates or set(cell) != {f"{side}{gate}" for side in "ih" for gate in gates}:
+        raise ValueError(
+            "cell must be the parameters of a recurrent cell, as stream.lstm_cell "
+            f"returns them, got the names {sorted(cell)}."
+        )
+    if len(gates) == 4 and not packed:
+        return {"if_" if name == "if" else name: cell[name] for name in cell}
+    if len(gates) == 3 and bool(cell["hn"]["bias"].any()):
+        raise ValueError(
+            "cell must have no bias of 'hn', for nnx.GRUCell has none; draw it with "
+            "bias=False."
+        )
+    dense: Parameters = {"dense_i": {}, "dense_h": {}}
+    for side, layer in zip("ih", dense.values(), strict=True):
+        for name in cell[f"{side}{gates[0]}"]:
+            parts = [cell[f"{side}{gate}"][name] for gate in gates]
+            layer[name] = jnp.concatenate(parts, axis=-1)
+    return dense
+
+
 class Stream(Tensors):
     """torch's random stream: what torch would draw on the CPU, tensor by tensor.
 
@@ -215,8 +259,8 @@ class Stream(Tensors):
     ) -> Parameters:
         """Draws `torch.nn.RNNCell`, for `SimpleCell` of flax.linen.
 
-        torch adds two biases, and Flax has one, which is their sum. In flax.nnx the
-        layers "i" and "h" are called "dense_i" and "dense_h".
+        torch adds two biases, and Flax has one, which is their sum. `to_nnx` makes of
+        it what the cell of flax.nnx has.
 
         Returns:
           "i" with the kernel and the bias of the inputs, and "h" with the recurrent
@@ -242,9 +286,8 @@ class Stream(Tensors):
     ) -> Parameters:
         """Draws `torch.nn.LSTMCell`, for `nn.LSTMCell` and `nn.OptimizedLSTMCell`.
 
-        torch adds two biases, and Flax has one, which is their sum. In flax.nnx the
-        layer "if" is called "if_", and `nnx.OptimizedLSTMCell` has the gates "ifgo"
-        side by side, in "dense_i" and "dense_h".
+        torch adds two biases, and Flax has one, which is their sum. `to_nnx` makes of
+        it what the cells of flax.nnx have.
 
         Returns:
           "ii", "if", "ig", "io" with the kernels of the inputs; "hi", "hf", "hg", "ho"

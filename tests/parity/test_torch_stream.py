@@ -349,3 +349,41 @@ def test_a_layer_may_be_drawn_by_what_the_model_calls_itself():
     assert not ours["bias"].any()
     conv = stream.conv(3, 8, (2, 2), kernel_=stream.dirac_, bias=False)
     assert conv["kernel"].shape == (2, 2, 3, 8)
+
+
+CELLS = {
+    "RNN": (torch.nn.RNN, "rnn_cell", nnx.SimpleCell, {}),
+    "LSTM": (torch.nn.LSTM, "lstm_cell", nnx.LSTMCell, {}),
+    "packed LSTM": (
+        torch.nn.LSTM,
+        "lstm_cell",
+        nnx.OptimizedLSTMCell,
+        {"packed": True},
+    ),
+    "GRU": (torch.nn.GRU, "gru_cell", nnx.GRUCell, {}),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_cell_of_nnx_computes_what_the_cell_of_torch_does(name):
+    of_torch, method, of_nnx, options = CELLS[name]
+    bias = name != "GRU"  # which nnx has not all of
+    torch.manual_seed(4)
+    layer = of_torch(3, 5, bias=bias, batch_first=True)
+    drawn = getattr(jinit.torch.manual_seed(4), method)(3, 5, bias=bias)
+    cell = of_nnx(3, 5, rngs=nnx.Rngs(0))
+    state = nnx.state(cell, nnx.Param)
+    nnx.replace_by_pure_dict(state, jinit.torch.to_nnx(drawn, **options))
+    nnx.update(cell, state)
+    x = np.random.default_rng(0).normal(size=(2, 6, 3)).astype("float32")
+    ours = nnx.RNN(cell)(x)
+    theirs = layer(torch.tensor(x))[0].detach().numpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_what_is_no_cell_of_nnx_is_refused():
+    stream = jinit.torch.manual_seed(0)
+    with pytest.raises(ValueError, match="bias=False"):
+        jinit.torch.to_nnx(stream.gru_cell(3, 4))
+    with pytest.raises(ValueError, match="must be the parameters of a recurrent cell"):
+        jinit.torch.to_nnx(stream.linear(3, 4))
