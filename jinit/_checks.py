@@ -33,6 +33,16 @@ def is_traced(value: Any) -> bool:
     return isinstance(value, jax.core.Tracer)
 
 
+def is_mapping(value: Any) -> bool:
+    """Whether it is a dict, or what a library of configurations has for one."""
+    return hasattr(value, "keys") and hasattr(value, "__getitem__")
+
+
+def is_sequence(value: Any) -> bool:
+    """Whether it is a list or a tuple, or what such a library has for one."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
 def sqrt(x: Number) -> Any:
     """Square root in double precision, or of a traced scalar in its own."""
     return jnp.sqrt(x) if isinstance(x, jax.Array) else math.sqrt(x)

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from jinit._checks import is_traced, nearest, number
+from jinit._checks import is_mapping, is_sequence, is_traced, nearest, number
 from jinit._initializer import Initializer
 from jinit._text import VERSION
 from jinit._value import FrozenArray
@@ -93,7 +93,7 @@ def _factory(name: Any) -> type[Initializer]:
 
 
 def _build(config: Any) -> Initializer:
-    if not isinstance(config, Mapping):
+    if not is_mapping(config):
         raise TypeError(
             f"config must be a dict, as jinit.serialize returns it, got {config!r}."
         )
@@ -108,7 +108,7 @@ def _build(config: Any) -> Initializer:
             "with the version of jinit that wrote it."
         )
     factory, options = _factory(config["name"]), config["options"]
-    if not isinstance(options, Mapping):
+    if not is_mapping(options):
         raise TypeError(f"options of config must be a dict, got {options!r}.")
     required = {f.name for f in factory._fields() if f.default is MISSING}
     if missing := sorted(required.difference(options)):
@@ -148,12 +148,12 @@ def to_plain(name: str, value: Any) -> Any:
 
 
 def _from_json(value: Any) -> Any:
-    if isinstance(value, Mapping) and set(value) == {"real", "imag"}:
+    if is_mapping(value) and set(value.keys()) == {"real", "imag"}:
         return complex(*(number(part, value[part]) for part in ("real", "imag")))
     if value in ("inf", "-inf"):
         return float(value)
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return _build(value)
-    if isinstance(value, list | tuple):
+    if is_sequence(value):
         return tuple(_from_json(item) for item in value)
     return value

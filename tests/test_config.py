@@ -2,9 +2,12 @@
 
 import json
 import re
+from collections.abc import Sequence
+from types import MappingProxyType
 
 import jax
 import pytest
+from flax.core import FrozenDict
 from test_values import CALLS, build
 
 import jinit
@@ -122,3 +125,58 @@ def test_a_configuration_nested_without_end_is_refused():
         config = {"jinit": 1, "name": "stack", "options": {"init": config}}
     with pytest.raises(ValueError, match="nested without end"):
         jinit.deserialize(config)
+
+
+class ConfigDict:
+    """Like those of libraries of configurations: no Mapping, but with its methods."""
+
+    def __init__(self, values):
+        self._values = {
+            key: ConfigDict(value) if isinstance(value, dict) else value
+            for key, value in values.items()
+        }
+
+    def __getitem__(self, key):
+        return self._values[key]
+
+    def __iter__(self):
+        return iter(self._values)
+
+    def __len__(self):
+        return len(self._values)
+
+    def keys(self):
+        return self._values.keys()
+
+    def items(self):
+        return self._values.items()
+
+
+class ListConfig(Sequence):
+    """Likewise, of lists."""
+
+    def __init__(self, *values):
+        self._values = values
+
+    def __getitem__(self, index):
+        return self._values[index]
+
+    def __len__(self):
+        return len(self._values)
+
+
+@pytest.mark.parametrize("kind", [ConfigDict, MappingProxyType, FrozenDict])
+def test_what_a_library_of_configurations_has_for_a_dict_is_one(kind):
+    init = jinit.stack(jinit.xavier_normal(gain=("leaky_relu", 0.2)))
+    assert jinit.deserialize(kind(jinit.serialize(init))) == init
+    tree = {"w": jax.ShapeDtypeStruct((2, 2), "float32")}
+    rules = kind({"w": jinit.zeros()})
+    assert jinit.plan(tree, rules) == jinit.plan(tree, {"w": jinit.zeros()})
+
+
+def test_what_it_has_for_a_list_is_one():
+    gain, axes = ListConfig("leaky_relu", 0.2), ListConfig(0, 1)
+    made = jinit.xavier_normal(gain=gain, in_axis=axes)
+    assert made == jinit.xavier_normal(gain=("leaky_relu", 0.2), in_axis=(0, 1))
+    assert jinit.constant(ListConfig(1, 2)) == jinit.constant([1, 2])
+    assert jinit.gain(gain) == jinit.gain(("leaky_relu", 0.2))

@@ -150,7 +150,7 @@ def check_gain(name: str, value: Any, *, at_least: float | None = 0) -> Gain:
     # given as a function or a tuple, means its forward gain, and becomes a tuple.
     if isinstance(value, str) and value in NONLINEARITIES:
         return str(value)
-    if not (isinstance(value, str | tuple | list) or callable(value)):
+    if not (isinstance(value, str) or _checks.is_sequence(value) or callable(value)):
         return _checks.number(name, value, at_least=at_least)
     activation = check_activation(name, value)
     if not isinstance(activation, str):

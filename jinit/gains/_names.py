@@ -27,7 +27,7 @@ def check_activation(name: str, value: Any) -> Activation:
     # JAX's own functions cannot be pickled, and print with an address; names can.
     if isinstance(value, str):
         return _known(name, value)
-    if isinstance(value, tuple | list) and value and isinstance(value[0], str):
+    if _checks.is_sequence(value) and len(value) and isinstance(value[0], str):
         activation, parameters = _known(name, value[0]), _parameters(name, value)
         return (activation, *parameters) if parameters else activation
     if not callable(value):

@@ -24,7 +24,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jinit._checks import Shape, check_keys, is_traced
+from jinit._checks import Shape, check_keys, is_mapping, is_traced
 from jinit._combine import check_init
 from jinit._initializer import Initializer
 from jinit._text import some
@@ -396,7 +396,7 @@ def _rules(rules: Any) -> list[_Rule]:
     try:
         if isinstance(rules, str):
             raise TypeError
-        pairs = list(rules.items() if isinstance(rules, Mapping) else rules)
+        pairs = list(rules.items() if is_mapping(rules) else rules)
         if any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
             raise TypeError
     except TypeError:
