@@ -86,7 +86,7 @@ def conv(
       0.115
     """
     inputs = _sizes.divided("in_features", in_features, "groups", groups)
-    return _uniform(inputs * math.prod(_sizes.kernel(kernel_size)))
+    return _uniform(inputs * math.prod(_sizes.several("kernel_size", kernel_size)))
 
 
 def conv_transpose(out_features: int, kernel_size: int | Sequence[int]) -> Inits:
@@ -116,7 +116,7 @@ def conv_transpose(out_features: int, kernel_size: int | Sequence[int]) -> Inits
       0.177
     """
     outputs = _checks.count("out_features", out_features)
-    return _uniform(outputs * math.prod(_sizes.kernel(kernel_size)))
+    return _uniform(outputs * math.prod(_sizes.several("kernel_size", kernel_size)))
 
 
 def embedding(*, padding_idx: int | None = None) -> Inits:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
 from typing import Any
 
 from jinit import _checks
@@ -25,20 +24,19 @@ def divided(name: str, size: Any, parts_name: str, parts: Any) -> int:
     return size // parts
 
 
-def kernel(kernel_size: Any) -> tuple[int, ...]:
-    """One size for each spatial axis; an integer is one."""
-    sizes = (kernel_size,) if isinstance(kernel_size, numbers.Number) else kernel_size
-    if isinstance(sizes, str | bytes) or not isinstance(sizes, Sequence):
+def several(name: str, value: Any) -> tuple[int, ...]:
+    """One size for each axis; an integer is one."""
+    sizes = (value,) if isinstance(value, numbers.Number) else value
+    if not _checks.is_sequence(sizes):
         raise TypeError(
-            "kernel_size must be an integer or a sequence of integers, got "
-            f"{kernel_size!r}; give one size for each spatial axis."
+            f"{name} must be an integer or a sequence of integers, got {value!r}; give "
+            "one size for each axis."
         )
-    if not sizes:
+    if not len(sizes):
         raise ValueError(
-            f"kernel_size must not be empty, got {kernel_size!r}; give one size for "
-            "each spatial axis."
+            f"{name} must not be empty, got {value!r}; give one size for each axis."
         )
-    return tuple(_checks.count("kernel_size", size) for size in sizes)
+    return tuple(_checks.count(name, size) for size in sizes)
 
 
 def row(name: str, value: Any, rows: int | None = None) -> int:

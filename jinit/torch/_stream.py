@@ -163,7 +163,7 @@ class Stream(Tensors):
         """
         inputs = _sizes.divided("in_features", in_features, "groups", groups)
         _sizes.divided("out_features", out_features, "groups", groups)
-        shape = out_features, inputs, *_sizes.kernel(kernel_size)
+        shape = out_features, inputs, *_sizes.several("kernel_size", kernel_size)
         return self._weighted(shape, out_features, bias, dtype, kernel_, bias_)
 
     def conv_transpose(
@@ -189,7 +189,7 @@ class Stream(Tensors):
           (2, 2, 3, 8)
         """
         sizes = _sizes.counts(in_features=in_features, out_features=out_features)
-        shape = *sizes, *_sizes.kernel(kernel_size)
+        shape = *sizes, *_sizes.several("kernel_size", kernel_size)
         params = self._weighted(shape, out_features, bias, dtype)
         spatial = tuple(range(params["kernel"].ndim - 2))
         kernel = jnp.flip(jnp.swapaxes(params["kernel"], -1, -2), spatial)
@@ -443,21 +443,27 @@ class Stream(Tensors):
             out["bias"] = self.zeros_((features,), dtype)
         return params | {"out": out}
 
-    def layer_norm(self, features: int, *, dtype: DType = None) -> Parameters:
+    def layer_norm(
+        self, features: int | Sequence[int], *, bias: bool = True, dtype: DType = None
+    ) -> Parameters:
         """Returns `torch.nn.LayerNorm`, `GroupNorm` or `BatchNorm`: ones and zeros.
 
-        The running statistics of a `BatchNorm` are those of `batch_stats`.
+        The running statistics of a `BatchNorm` are those of `batch_stats`. Without
+        `bias` it is `torch.nn.RMSNorm`.
 
         Returns:
-          "scale" and "bias" of shape (features,).
+          "scale" and "bias" of shape (features,), or of `features` if it is several.
 
         Example:
           >>> import jinit
           >>> print(jinit.torch.manual_seed(0).layer_norm(2)["scale"])
           [1. 1.]
         """
-        shape = _sizes.counts(features=features)
-        return {"scale": self.ones_(shape, dtype), "bias": self.zeros_(shape, dtype)}
+        shape = _sizes.several("features", features)
+        params = {"scale": self.ones_(shape, dtype)}
+        if _checks.flag("bias", bias):
+            params["bias"] = self.zeros_(shape, dtype)
+        return params
 
     def batch_stats(self, features: int, *, dtype: DType = None) -> Parameters:
         """Returns the buffers of `torch.nn.BatchNorm`: zeros and ones.
@@ -482,6 +488,7 @@ class Stream(Tensors):
         num_heads: int,
         mlp_features: int = 2048,
         *,
+        bias: bool = True,
         dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.TransformerEncoderLayer`.
@@ -497,7 +504,8 @@ class Stream(Tensors):
           ['linear1', 'linear2', 'norm1', 'norm2', 'self_attn']
         """
         names = ("self_attn",)
-        return self._transformer(names, features, num_heads, mlp_features, dtype)
+        sizes = features, num_heads, mlp_features
+        return self._transformer(names, *sizes, bias=bias, dtype=dtype)
 
     def transformer_decoder_layer(
         self,
@@ -505,6 +513,7 @@ class Stream(Tensors):
         num_heads: int,
         mlp_features: int = 2048,
         *,
+        bias: bool = True,
         dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.TransformerDecoderLayer`: as that of the encoder.
@@ -519,7 +528,8 @@ class Stream(Tensors):
           ['multihead_attn', 'norm1', 'norm2', 'norm3', 'self_attn']
         """
         names = ("self_attn", "multihead_attn")
-        return self._transformer(names, features, num_heads, mlp_features, dtype)
+        sizes = features, num_heads, mlp_features
+        return self._transformer(names, *sizes, bias=bias, dtype=dtype)
 
     def _weighted(
         self,
@@ -569,16 +579,21 @@ class Stream(Tensors):
         return [cell(n, hidden, **options) for n in sizes for _ in range(directions)]
 
     def _transformer(
-        self, attentions: Sequence[str], features: int, heads: int, mlp: int, dtype: Any
+        self,
+        attentions: Sequence[str],
+        features: int,
+        heads: int,
+        mlp: int,
+        **options: Any,
     ) -> Parameters:
         params = {
-            name: self.multihead_attention(features, heads, dtype=dtype)
+            name: self.multihead_attention(features, heads, **options)
             for name in attentions
         }
-        params["linear1"] = self.linear(features, mlp, dtype=dtype)
-        params["linear2"] = self.linear(mlp, features, dtype=dtype)
+        params["linear1"] = self.linear(features, mlp, **options)
+        params["linear2"] = self.linear(mlp, features, **options)
         for n in range(len(attentions) + 1):
-            params[f"norm{n + 1}"] = self.layer_norm(features, dtype=dtype)
+            params[f"norm{n + 1}"] = self.layer_norm(features, **options)
         return params
 
 

@@ -387,3 +387,27 @@ def test_what_is_no_cell_of_nnx_is_refused():
         jinit.torch.to_nnx(stream.gru_cell(3, 4))
     with pytest.raises(ValueError, match="must be the parameters of a recurrent cell"):
         jinit.torch.to_nnx(stream.linear(3, 4))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", ["Encoder", "Decoder"])
+def test_a_transformer_layer_has_biases_or_none(kind, bias):
+    torch.manual_seed(6)
+    layer = getattr(torch.nn, f"Transformer{kind}Layer")(8, 2, 12, bias=bias)
+    stream = jinit.torch.manual_seed(6)
+    draw = getattr(stream, f"transformer_{kind.lower()}_layer")
+    drawn = draw(8, 2, 12, bias=bias)
+    assert len(jax.tree.leaves(drawn)) == sum(
+        3 if name.endswith(("in_proj_weight", "in_proj_bias")) else 1
+        for name, _ in layer.named_parameters()
+    )
+    theirs = layer.linear2.weight.detach().numpy().T
+    np.testing.assert_array_equal(drawn["linear2"]["kernel"], theirs)
+    np.testing.assert_array_equal(stream.uniform_((3,)), torch.rand(3))
+
+
+def test_a_norm_may_be_over_several_axes_and_without_bias():
+    stream = jinit.torch.manual_seed(0)
+    assert jax.tree.map(np.shape, stream.layer_norm((4, 8), bias=False)) == {
+        "scale": tuple(torch.nn.RMSNorm((4, 8)).weight.shape)
+    }
