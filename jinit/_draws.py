@@ -149,15 +149,17 @@ def _truncated(
 ) -> jax.Array:
     """Draws from the standard normal in one of two ways, scales and adds the mean."""
     mean, std, low, high = _scalars(dtype, mean, std, *limits)
+    # Farther out all bounds are alike, and squares still finite.
+    low, high = (jnp.clip(bound, -1e18, 1e18) for bound in (low, high))
     # Of a constant XLA computes erf with another last bit: what depends on the key is
-    # none, though it be a float times zero. Beyond 1e18 all bounds are alike.
+    # none, though it be a float times zero.
     zero = 0 * jax.random.key_data(key).ravel()[0].astype(low.dtype)
-    low, high = (jnp.clip(bound, -1e18, 1e18) + zero for bound in (low, high))
-
+    ends = lax.optimization_barrier([_erf_end(bound + zero) for bound in (low, high)])
     inner, outer = lax.stop_gradient((low, high))
     inside = jnp.nextafter(inner, outer), jnp.nextafter(outer, inner)
     parts = [
-        jnp.clip(standard(u, low, high), *inside) for u in units(key, shape, dtype)
+        jnp.clip(standard(u, low, high, ends), *inside)
+        for u in units(key, shape, dtype)
     ]
     if jnp.issubdtype(dtype, np.complexfloating):
         return mean.astype(dtype) + std.astype(dtype) * _complex(parts, dtype)
@@ -189,14 +191,13 @@ def _erf_end(bound: jax.Array) -> jax.Array:
     return jnp.clip(erf, -outermost, outermost)
 
 
-def _central_normal(u: jax.Array, low: Any, high: Any) -> jax.Array:
+def _central_normal(u: jax.Array, low: Any, high: Any, ends: list[Any]) -> jax.Array:
     """Inverts the error function, as `jax.random.truncated_normal` does."""
-    # Opaque, like the options: XLA would compute what is linear in u in another order.
-    start, end = lax.optimization_barrier((_erf_end(low), _erf_end(high)))
+    start, end = ends
     return lax.erf_inv(_between(start, end, u)) * np.array(math.sqrt(2), u.dtype)
 
 
-def _tail_normal(u: jax.Array, low: Any, high: Any) -> jax.Array:
+def _tail_normal(u: jax.Array, low: Any, high: Any, ends: list[Any]) -> jax.Array:
     """Inverts the logarithm of the survival function S, in the distance from the bound.
 
     With `log S(near + d) / S(near)` drawn, Newton's method finds d. It starts from the

@@ -326,7 +326,7 @@ def test_a_class_that_says_neither_law_nor_draw_is_refused_at_its_first_use():
         (jinit.lecun_normal(), (3,), ValueError, "has no axis -2"),
         (jinit.orthogonal(), (3,), ValueError, "needs an axis of inputs"),
         (jinit.blocks(jinit.normal(), 3), (4, 4), ValueError, "n must divide"),
-        (jinit.normal(), 3, TypeError, "shape must be a sequence"),
+        (jinit.normal(), 3.0, TypeError, "shape must be a sequence"),
     ],
     ids=str,
 )

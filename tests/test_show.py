@@ -323,7 +323,7 @@ def test_the_json_says_what_the_page_says():
         ({"shape": (4097, 4096)}, "at most 16777216 weights, got .4097, 4096. with"),
         ({"shape": (10**10, 10**10)}, "at most 16777216 weights"),
         ({"shape": (-1, 2)}, "must not have negative sizes"),
-        ({"shape": 3}, "shape must be a sequence of integers"),
+        ({"shape": 3.0}, "shape must be a sequence of integers"),
         ({"shape": (3,), "dtype": "float23"}, "dtype must be a numeric dtype"),
         ({"shape": (3,), "dtype": "int32"}, "draws floating-point"),
         ({"shape": (3,), "seed": -1}, "seed must be between 0"),
