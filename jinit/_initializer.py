@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import MISSING, Field, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _checks
+from jinit._bits import real_dtype
 from jinit._checks import Shape, is_traced
 from jinit._value import Value
 
@@ -169,12 +171,13 @@ class Initializer(Value):
             _checks.check_sharding(out_sharding, size)
         if 0 in size:  # fans may be zero, and there is nothing to draw
             return jax.device_put(jnp.zeros(size, kind), out_sharding)
-        if out_sharding is None:
-            return self._draw(key, size, kind)
-        explicit = bool(jax.sharding.get_abstract_mesh().explicit_axes)
-        # A traced option cannot be hashed, nor does it need to: jax.jit is under way.
-        program = _sharded_draw.__wrapped__ if self._is_traced() else _sharded_draw
-        return program(self, size, kind, out_sharding, explicit)(key)
+        with _in_full(kind):
+            if out_sharding is None:
+                return self._draw(key, size, kind)
+            explicit = bool(jax.sharding.get_abstract_mesh().explicit_axes)
+            # A traced option cannot be hashed, nor need it be: jax.jit is under way.
+            program = _sharded_draw.__wrapped__ if self._is_traced() else _sharded_draw
+            return program(self, size, kind, out_sharding, explicit)(key)
 
     def law(
         self, shape: chex.Shape, dtype: chex.ArrayDType | None = None
@@ -289,6 +292,13 @@ class Uncalled(Initializer):
     def __new__(cls, *args: Any, **call: Any) -> Any:
         init = super().__new__(cls)
         return init(*args, **call) if args or call else init
+
+
+def _in_full(dtype: np.dtype) -> Any:
+    """Settings in which 64 bits are drawn in 64, where JAX allows them one by one."""
+    enabled = getattr(jax.config, "jax_enable_x64")  # noqa: B009 (untyped)
+    wide = real_dtype(dtype) == np.float64 and not enabled
+    return jax.enable_x64(True) if wide else nullcontext()
 
 
 @lru_cache(maxsize=1024)

@@ -290,3 +290,20 @@ def test_float64_without_x64_warns_as_jax_does(key):
 )
 def test_python_scalar_types_mean_the_default_precision(scalar, dtype, key):
     assert jinit.normal()(key, (2,), scalar).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "init", [jinit.normal(std=0.1), jinit.glorot_uniform(), jinit.orthogonal()], ids=str
+)
+def test_float64_is_float64_where_jax_allows_it_alone(init, key):
+    with jax.enable_x64(True):
+        wanted = np.asarray(init(key, (4, 8), "float64"))
+    before = jax.config.jax_explicit_x64_dtypes
+    jax.config.update("jax_explicit_x64_dtypes", "allow")
+    try:
+        drawn = init(key, (4, 8), "float64")
+        in_jit = jax.jit(lambda key: init(key, (4, 8), "float64"))(key)
+    finally:
+        jax.config.update("jax_explicit_x64_dtypes", before)
+    np.testing.assert_allclose(drawn, wanted, rtol=1e-14)
+    np.testing.assert_allclose(in_jit, wanted, rtol=1e-14)
