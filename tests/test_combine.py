@@ -69,6 +69,7 @@ def test_every_block_is_orthogonal_by_itself(key):
         np.testing.assert_allclose(gate.T @ gate, np.eye(16), atol=5e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", [custom, jax.nn.initializers.he_normal()])
 def test_any_function_of_key_shape_and_dtype_is_stacked(init, key):
     w = jinit.stack(init)(key, (3, 5, 4))
@@ -119,6 +120,7 @@ def test_blocks_of_any_shape_are_split_and_joined_right(data):
     np.testing.assert_array_equal(w, np.concatenate(each, axis))
 
 
+@pytest.mark.slow
 def test_the_fans_are_those_of_one_kernel(key):
     """The ratio to standard normals of the same keys is the standard deviation."""
     std = 24**-0.5
@@ -160,6 +162,7 @@ def test_empty_arrays_stay_empty(init, shape, key):
     assert init(key, shape).shape == shape
 
 
+@pytest.mark.slow
 def test_options_within_may_be_traced(key):
     def draw(std):
         init = jinit.normal(std=std)
@@ -198,6 +201,7 @@ def test_a_mirrored_kernel_in_the_torch_layout_is_the_transposed_one(mirror, key
     np.testing.assert_array_equal(torch, np.transpose(flax, (2, 1, 0)))
 
 
+@pytest.mark.slow
 def test_a_dtype_of_its_own_holds_through_a_combinator(key):
     init = jinit.with_dtype(jinit.normal(), "bfloat16")
     for whole in (jinit.stack(init), jinit.blocks(init, 2), jinit.looks_linear(init)):

@@ -74,6 +74,7 @@ def test_the_torch_layout_is_the_transposed_kernel(factory, key):
     np.testing.assert_array_equal(torch, np.transpose(flax, (3, 2, 0, 1)))
 
 
+@pytest.mark.slow
 @both
 def test_a_convolution_keeps_the_norm_of_the_signal(factory, key):
     x = jax.random.normal(key, (1, 9, 9, 4))
@@ -114,6 +115,7 @@ def test_the_sum_of_the_taps_has_the_moments_of_haar_measure(dtype):
     check_std(trace, 1, kurtosis=3 if dtype == "float32" else 2)
 
 
+@pytest.mark.slow
 def test_every_projection_keeps_half_of_the_channels_on_average():
     """The first of two taps is Q P: its squared norm is the rank of P."""
     keys = jax.random.split(jax.random.key(3), 5_000)

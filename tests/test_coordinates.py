@@ -137,6 +137,7 @@ def test_standard_parametrization_grows_with_width_under_adam(trained):
     assert trained.slopes[1, 2] > 0.5
 
 
+@pytest.mark.slow
 def test_maximal_update_parametrization_is_level_under_adam(optax_promotion):
     check = coordinate_check(maximal_update, WIDTHS, X, loss, keys=KEYS, steps=4)
 
@@ -165,6 +166,7 @@ def test_sizes_are_those_of_training_by_hand(trained, optax_promotion):
     np.testing.assert_allclose(trained.sizes[0, 1, :, 3], sizes, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_nnx_model_can_be_checked():
     def make(width, key):
         rngs = nnx.Rngs(params=key)

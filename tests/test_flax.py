@@ -667,6 +667,7 @@ def test_a_model_made_under_jit_is_the_eager_one_bit_for_bit(jit, eval_shape, cr
     chex.assert_trees_all_equal(*map(tree_of, (jit(create)(), create())))
 
 
+@pytest.mark.slow
 @parametrize_models
 def test_eval_shape_gives_the_shapes_of_the_model(jit, eval_shape, create):
     shapes, params = map(tree_of, (eval_shape(create), create()))

@@ -491,6 +491,7 @@ def test_an_orthogonal_convolution_keeps_the_norm_of_a_signal(init, api):
     np.testing.assert_allclose(norms[1], norms[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 @parametrize_apis
 @pytest.mark.parametrize(
     "init", [jinit.orthogonal(), peers.orthogonal()], ids=["jinit", "jax"]

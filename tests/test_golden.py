@@ -76,6 +76,7 @@ def check_scales(layout, dtype, within):
         assert ours == pytest.approx(case["scale"], rel=within), case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_scales_are_what_torch_asks_of_its_generator(layout):
     check_scales(layout, "float32", 1e-6)

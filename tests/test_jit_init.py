@@ -238,6 +238,7 @@ def init_cnn(key, x, train):
     return CNN().init({"params": key, "dropout": key}, x, train)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "args", "kwargs"),
     [
@@ -347,6 +348,7 @@ def test_the_settings_of_the_generator_are_those_of_each_draw():
     check_same(mixed, KEY)
 
 
+@pytest.mark.slow
 def test_settings_may_change_between_calls():
     init = jinit.jit_init(nested_keys)
     check_equal(init(KEY), jax.jit(nested_keys)(KEY))
@@ -545,6 +547,7 @@ def test_bits_do_not_depend_on_the_mesh(specs, mesh):
         np.testing.assert_array_equal(numbers(x), numbers(y))
 
 
+@pytest.mark.slow
 def test_a_sharding_may_follow_from_the_path(mesh):
     def place(path, leaf):
         assert isinstance(leaf, jax.ShapeDtypeStruct)
@@ -652,6 +655,7 @@ def test_shardings_that_do_not_fit_the_result_are_refused(mesh):
         jinit.jit_init(tree, out_shardings="x")(KEY)
 
 
+@pytest.mark.slow
 def test_what_was_compiled_long_ago_is_compiled_again(monkeypatch, key):
     monkeypatch.setattr(_jit_init, "_RECIPES", 1)
     init = jinit.jit_init(nn.Dense(3).init)

@@ -82,6 +82,7 @@ def variables(model):
     return model.init(jax.random.key(0), X)
 
 
+@pytest.mark.slow
 def test_layers_of_linen_are_shown_in_the_order_of_their_calls():
     model = nn.Sequential([nn.Dense(3), nn.Sequential([nn.Dense(2), nn.LayerNorm()])])
     params = variables(model)

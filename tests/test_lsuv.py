@@ -147,6 +147,7 @@ def test_training_that_stands_still_gets_going(key):
     assert trained(lsuv(model, still, X)[0]) < 0.3 * np.log(4)
 
 
+@pytest.mark.slow
 def test_linen_and_nnx_twins_get_the_same(key):
     linen = nn.Sequential([dense(16), nn.relu, dense(4)])
     one, two = (
@@ -230,6 +231,7 @@ def test_double_precision_is_kept(key, x64):
     assert abs(np.var(model.apply(params, batch)) - 1) < 1e-12
 
 
+@pytest.mark.slow
 def test_shardings_are_kept_and_make_no_difference(key):
     mesh = jax.make_mesh((4, 2), ("x", "y"))
     model = dense(16)
@@ -365,6 +367,7 @@ def test_a_report_tells_of_tries_that_were_not_enough(key):
     assert row.after == pytest.approx(float(np.var(Root().apply(params, X))), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_biases_on_inner_axes_settle(key):
     # Flax adds the bias of "d" to the second axis; it is taken to be of the last.
     model = nn.Einsum((8, 6), "abc,cd->adb", bias_init=jinit.normal(std=0.5))

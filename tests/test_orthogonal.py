@@ -193,6 +193,7 @@ def test_a_product_of_many_keeps_every_length(key):
     assert math.isclose(float(jnp.linalg.norm(x)), 1, abs_tol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_whole_batch_is_one_call_of_vmap(key):
     keys = jax.random.split(key, 4)
     init = jinit.orthogonal()

@@ -411,6 +411,7 @@ def test_plans_are_equal_only_if_their_results_are(key):
     assert plan({"w": elsewhere}, ONES) != plan({"w": ones["w"]}, ONES)
 
 
+@pytest.mark.slow
 def test_fifty_thousand_leaves_come_back_from_json_as_few_initializers():
     tree = {f"l{n}": jax.ShapeDtypeStruct((2, 2), "float32") for n in range(50_000)}
     again = Plan.from_json(plan(tree, ONES).to_json())

@@ -187,6 +187,7 @@ def test_dead_units_are_those_that_are_zero_for_the_whole_batch():
     assert found.dead.tolist() == [[0.0, 0.0, 3 / 8]]
 
 
+@pytest.mark.slow
 def test_dead_units_of_images_are_channels():
     model = nn.Conv(4, (1, 1), use_bias=False)
     params = {"params": {"kernel": jnp.ones((1, 1, 2, 4)).at[..., 1].set(0.0)}}
@@ -247,6 +248,7 @@ def test_double_precision_is_kept(x64):
     np.testing.assert_allclose(found.second_moment[0, 0], expected, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_half_precision_is_measured():
     model = Perceptron((8,), dtype="bfloat16")
     found = propagation(model, variables(model), X)
@@ -294,6 +296,7 @@ def test_a_model_is_traced_no_more_for_more_keys():
     assert len(traces) == 2  # to see the layers, and to compile
 
 
+@pytest.mark.slow
 def test_the_states_of_nnx_models_can_be_made_of_keys():
     def state(key):
         return nnx.state(NnxPerceptron(nnx.Rngs(params=key)))
@@ -308,6 +311,7 @@ def test_the_states_of_nnx_models_can_be_made_of_keys():
 # Predictions
 
 
+@pytest.mark.slow
 def test_the_prediction_starts_from_the_first_layer_and_follows_the_map():
     model = nn.Sequential([nn.LayerNorm(), nn.Dense(8), nn.tanh, nn.Dense(8)])
     found = propagation(model, variables(model), X, activation="tanh")
@@ -393,6 +397,7 @@ def test_quartiles_of_infinities_are_infinite():
     assert "[4, inf]" in str(found)
 
 
+@pytest.mark.slow
 def test_json_has_what_was_measured():
     found = propagation(Perceptron(), variables(Perceptron()), X, activation="relu")
     config = json.loads(found.to_json())

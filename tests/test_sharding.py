@@ -63,6 +63,7 @@ def test_every_layout_gives_the_same_values(spec, inside_jit, mesh, key):
     np.testing.assert_array_equal(w, init(key, SHAPE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("init", "shape"),
     [

@@ -95,6 +95,7 @@ def ensemble(names):
 WRAPPERS = [plain, scanned, mapped, remat, ensemble]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", WRAPPERS)
 def test_the_defaults_of_flax_have_no_finding(wrap):
     params = jinit.jit_init(wrap(tuple(LAYERS)))(KEY)

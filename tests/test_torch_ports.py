@@ -13,6 +13,7 @@ import jinit
 GOLDEN = json.loads(PATH.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_starts_from_the_weights_of_its_twin_and_trains_alike(name):
     (model, layers, x, labels), recorded = MODELS[name], GOLDEN[name]

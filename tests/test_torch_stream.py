@@ -185,6 +185,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_jit_and_vmap_make_no_difference(name):
     draw = FUNCTIONS[name]

@@ -125,6 +125,7 @@ def test_vmap_over_keys_equals_a_loop_bit_for_bit(init, keys):
     chex.assert_trees_all_equal(mapped, loop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", EVERY[len(ELEMENTWISE) :], ids=repr)
 def test_vmap_over_keys_equals_a_loop_up_to_rounding_for_orthogonal(init, keys):
     mapped = jax.jit(jax.vmap(lambda key: draw(init, key)))(keys)
@@ -232,6 +233,7 @@ def test_bounds_in_both_tails_and_central_ones_are_swept_in_one_call(key):
     chex.assert_trees_all_close(swept, jnp.stack(loop), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_swept_bounds_hold_every_draw(key):
     a, b = jnp.array([-2.0, 3.0, -9.0, 12.0]), jnp.array([2.0, 4.0, -7.0, 12.5])
     swept = jax.vmap(lambda a, b: jinit.trunc_normal(a=a, b=b)(key, (500,)))(a, b)

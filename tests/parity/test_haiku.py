@@ -236,6 +236,7 @@ def square_traces():
     return traces((6, 6), -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["jinit", "haiku"])
 def test_trace_of_an_orthogonal_matrix_has_mean_zero_and_std_one(
     square_traces, library
@@ -249,6 +250,7 @@ def test_trace_of_an_orthogonal_matrix_is_distributed_as_in_haiku(square_traces)
     check_same_distribution(square_traces["jinit"], square_traces["haiku"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", [0, -1])
 def test_trace_within_a_tall_matrix_is_distributed_as_in_haiku(axis):
     both = traces((6, 4), axis)

@@ -166,6 +166,7 @@ def test_another_key_gives_weights_of_the_distribution_of_the_peer(peer):
     )
 
 
+@pytest.mark.slow
 def test_trace_of_an_orthogonal_matrix_is_distributed_as_in_jax():
     ours = jinit.orthogonal(batch_axis=0)(jax.random.key(1), (10_000, 6, 6))
     one = initializers.orthogonal()

@@ -74,6 +74,7 @@ def test_constants_are_those_of_the_peer(key):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_dtype_given_to_the_factory_holds_where_the_call_names_none(key):
     for name in factories():
         options = {"constant": (1.0,), "variance_scaling": (1.0, "fan_in", "normal")}
@@ -201,6 +202,7 @@ def test_the_bits_are_those_that_the_peer_has_for_a_vector(key):
         np.testing.assert_array_equal(ours, jnp.asarray(flat).reshape(shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "dtype", "keys", "calls"), GRIDS, ids=["-".join(g[:3]) for g in GRIDS]
 )

@@ -155,6 +155,7 @@ def traces():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["jinit", "torch"])
 def test_trace_of_an_orthogonal_matrix_has_mean_zero_and_std_one(traces, library):
     # Diaconis and Shahshahani (1994): its moments are those of a normal distribution.

@@ -20,6 +20,7 @@ def now():
     return make_torch_ports.golden()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_record_is_what_torch_computes_now(name, now):
     """tests/test_torch_ports.py holds the twins to the record."""

@@ -112,6 +112,7 @@ def test_orthogonal_matrices_are_those_of_torch(shape):
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_draws_of_all_kinds_follow_one_another():
     rng = np.random.default_rng(0)
     torch.manual_seed(11)
@@ -271,6 +272,7 @@ def test_recurrent_layers(name):
     check_outputs(x, module(torch.tensor(SEQUENCE))[0])
 
 
+@pytest.mark.slow
 def test_cells_and_both_directions_draw_as_many_numbers():
     for name in ("RNN", "LSTM", "GRU"):
         draw = name.lower()
@@ -284,6 +286,7 @@ def test_cells_and_both_directions_draw_as_many_numbers():
         )
 
 
+@pytest.mark.slow
 def test_attention_on_one_sequence():
     module, params = built(
         lambda: torch.nn.MultiheadAttention(6, 2, batch_first=True),
