@@ -403,3 +403,30 @@ def test_a_missing_package_is_named(orbax, monkeypatch):
 
     with pytest.raises(ValueError, match=r"ModuleNotFoundError: .*tensorstore"):
         read_checkpoint(orbax / "item")
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (b"\x89HDF\r\n\x1a\n", "HDF5.*np.savez"),
+        (b"\x93NUMPY\x01\x00", "arrays without names.*np.savez or Orbax"),
+        (b"GGUF\x03\x00\x00\x00", "GGUF.*safetensors"),
+        (b"\x1f\x8b\x08\x00", "gzip; unpack it"),
+        (b"\x28\xb5\x2f\xfd\x00", "zstd; unpack it"),
+    ],
+)
+def test_what_another_format_is_is_said_with_how_to_convert_it(
+    start, message, tmp_path
+):
+    path = tmp_path / "model"
+    path.write_bytes(start + bytes(64))
+    with pytest.raises(ValueError, match=f"is (compressed by )?{message}"):
+        read_checkpoint(path)
+
+
+def test_a_model_of_keras_is_called_one(tmp_path):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.weights.h5", b"")
+    with pytest.raises(ValueError, match="a model of Keras"):
+        read_checkpoint(path)
