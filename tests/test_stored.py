@@ -267,3 +267,11 @@ def test_a_kernel_that_was_not_transposed_is_a_finding_of_its_own(shape, rules):
 def test_the_tables_are_as_long_as_they_look():
     assert len(LAYERS) * len(WRAPPERS) == 105
     assert len(TREES) * len(STORES) == 30
+
+
+def test_a_plan_in_the_layout_of_torch_knows_the_shapes_as_they_are():
+    init = jinit.he_normal(in_axis=1, out_axis=0)
+    tree = {"fc.weight": init(KEY, (96, 64))}
+    for plan in ({"*": init}, jinit.plan(tree, {"*": init})):
+        assert audit(tree, plan).findings == ()
+    assert audit({"weights": init(KEY, (96, 64))}, {"*": init}).findings == ()

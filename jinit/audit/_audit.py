@@ -63,9 +63,9 @@ def audit(
       A `Report`, to print, to write down and to exit with.
 
     Raises:
-      TypeError: A leaf is not an array, or is traced.
-      ValueError: `params` has no leaf, `plan` is an unknown name, or `jinit.plan`
-        refuses the rules.
+      TypeError: A leaf is traced, or an array of objects.
+      ValueError: `params` has no array, `subtree` does not match one part of it, `plan`
+        is an unknown name, or `jinit.plan` refuses the rules.
 
     Example:
       >>> import jax, jinit
@@ -85,12 +85,13 @@ def audit(
             "weights; give the variables of a model."
         )
     leaves = {path: _array(path, leaf) for path, leaf in leaves.items()}
-    of_torch = is_state_dict(leaves)
-    if plan == "torch" and of_torch:
-        plan = state_dict_rules()
     # Plans and rules of a user's know the shapes as they are.
+    named = plan is None or isinstance(plan, str)
+    of_torch = named and is_state_dict(leaves)
     if of_torch or (plan is None and is_equinox(leaves)):
         leaves = {path: in_layout_of_flax(leaf) for path, leaf in leaves.items()}
+    if of_torch and plan == "torch":
+        plan = state_dict_rules()
     entries, notes = _entries(plan, leaves)
     with ThreadPoolExecutor() as threads:
         statistics = threads.map(_measured, leaves.values())

@@ -105,7 +105,7 @@ def is_state_dict(leaves: Mapping[str, Any]) -> bool:
     """Whether the names are those of torch: dotted, and weights rather than kernels."""
     last = [path.rpartition(".")[2] for path in leaves]
     nested = any("/" in path or path.endswith("kernel") for path in leaves)
-    return not nested and any(name.startswith("weight") for name in last)
+    return not nested and any(n == "weight" or n.startswith("weight_") for n in last)
 
 
 def is_equinox(leaves: Mapping[str, Any]) -> bool:

@@ -26,11 +26,11 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, Sharding
+from jax.sharding import NamedSharding
 
 from jinit._checks import is_traced
 from jinit.model import _trace
-from jinit.model._shardings import Shardings, spread
+from jinit.model._shardings import Shardings, everywhere, spread
 
 
 class ModelInit(Protocol):
@@ -213,7 +213,7 @@ class _Recipe:
             *shardings,
             *(NamedSharding(m, jax.P()) for m in _trace.meshes(jaxpr)),
         ]
-        self.anchor = next(filter(None, map(_everywhere, placed)), None)
+        self.anchor = next(filter(None, map(everywhere, placed)), None)
         seeds, others = _trace.split_seeds(jaxpr)
         self.draws = [
             _draw(jaxpr, eqns, places, shardings)
@@ -240,7 +240,7 @@ class _Recipe:
         values = dict(zip(self.given, [*self.consts, *arguments], strict=True))
         committed = next(filter(None, map(_placement, values.values())), None)
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            anchor = _everywhere(committed) or self.anchor
+            anchor = everywhere(committed) or self.anchor
             build = _Build(threads, self.compiled, anchor)
             if committed is None:  # then the kinds of the inputs are enough
                 self.start(build)
@@ -278,13 +278,6 @@ def _equation(jaxpr: Any, eqn: Any) -> _Program:
 def _placement(value: Any) -> Any:
     """The devices that a program must be compiled for, if an input says so."""
     return value.sharding if isinstance(value, jax.Array) and value.committed else None
-
-
-def _everywhere(sharding: Any) -> Any:
-    """All that an array of this sharding may lie on, for one that has none."""
-    if isinstance(sharding, NamedSharding):
-        return NamedSharding(sharding.mesh, jax.P())
-    return sharding if isinstance(sharding, Sharding) else None
 
 
 def _static(

@@ -32,7 +32,7 @@ from jinit.model._entries import Entry, check_fit, from_json, table, to_json
 from jinit.model._jit_init import jit_init
 from jinit.model._layers import Unknown
 from jinit.model._paths import Pattern, fold_path, matcher, named_leaves
-from jinit.model._shardings import Shardings, spread
+from jinit.model._shardings import Shardings, everywhere, spread
 
 if TYPE_CHECKING:
     import chex
@@ -66,7 +66,7 @@ def plan(
       A `Plan`, to print and to run: `plan.init(key)`.
 
     Raises:
-      TypeError: A leaf is not an array, or a rule not a pattern and an initializer.
+      TypeError: A leaf to be drawn is no array, or a rule no pattern and initializer.
       ValueError: A malformed pattern, leaves without a rule, rules without a leaf, or
         an initializer that refuses the shape or the dtype of a leaf.
 
@@ -236,7 +236,7 @@ class Plan:
             as they are too, an axis of n members in front: what each key gives.
           out_shardings: A sharding; a pytree of them, such as a prefix of the tree; or
             a function of the path and the `jax.ShapeDtypeStruct` of a leaf. Where it
-            gives None, a leaf has the `NamedSharding` that it had in the tree, if any.
+            gives None, a leaf lies where it did in the tree, if it was put there.
 
         Raises:
           TypeError: `key` is not a key, or `out_shardings` gives no sharding.
@@ -559,15 +559,9 @@ def _run(
         w for w in given_up if (_devices(w) if w.committed else None) == devices
     ]
     if isinstance(devices, frozenset) and not is_traced(key) and key.committed:
-        key = jax.device_put(key, _everywhere(next(filter(None, layout))))
+        key = jax.device_put(key, everywhere(next(filter(None, layout))))
     program = make(entries, layout, bool(key.ndim), bool(given_up), jit, mesh)
     return program(key, given_up) if given_up else program(key)
-
-
-def _everywhere(at: Any) -> Any:
-    """On all devices of a sharding, whole."""
-    named = isinstance(at, NamedSharding)
-    return NamedSharding(at.mesh, PartitionSpec()) if named else at
 
 
 def _draw(entries: Iterable[Any], key: jax.Array) -> list[jax.Array]:

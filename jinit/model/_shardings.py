@@ -64,3 +64,10 @@ def _check(keypath: Any, sharding: Any, shape: Shape) -> None:
             "out_shardings must give jax.sharding.Shardings, PartitionSpecs or None, "
             f"got {sharding!r} for {where}."
         )
+
+
+def everywhere(at: Any) -> Sharding | None:
+    """All that an array of this sharding may lie on, for one that is whole."""
+    if isinstance(at, NamedSharding):
+        return NamedSharding(at.mesh, PartitionSpec())
+    return at if isinstance(at, Sharding) else None
