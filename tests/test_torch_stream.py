@@ -13,7 +13,13 @@ from helpers import check_units
 
 import jinit
 from jinit.torch import functional
-from jinit.torch._mt19937 import blocks_after, words_at
+from jinit.torch._mt19937 import (
+    advanced,
+    blocks_after,
+    next_words,
+    skipped,
+    words_at,
+)
 
 GOLDEN = json.loads(PATH.read_text())
 UNITS = 4  # in the last place: what logarithm, sine and cosine may differ by
@@ -170,6 +176,11 @@ def test_a_new_stream_goes_on_from_its_own_state():
 def test_the_words_are_those_of_numpys_twister(size):
     state = functional.seed(12345)
     words = words_at(blocks_after(state, size), state.used, size)
+    known, after = next_words(state, size)
+    np.testing.assert_array_equal(words, known)
+    traced = advanced(state, blocks_after(state, size), size)
+    jax.tree.map(np.testing.assert_array_equal, after, traced)
+    jax.tree.map(np.testing.assert_array_equal, skipped(state, size), traced)
     expected = np.random.RandomState(12345).randint(2**32, size=size, dtype=np.uint64)
     np.testing.assert_array_equal(words, expected)
 
@@ -240,7 +251,7 @@ BAD = [
         ValueError,
         "rejection, inverse",
     ),
-    (lambda: stream().linear(3, 2, kernel_=3), TypeError, "stream.zeros_, got 3"),
+    (lambda: stream().linear(3, 2, kernel_=3), TypeError, "Stream.zeros_, got 3"),
     (
         lambda: stream().linear(3, 2, bias_=lambda shape, dtype: jnp.ones(5)),
         ValueError,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jinit._text import some
 from jinit.model._paths import named_leaves
-from jinit.torch._stream import Stream
+from jinit.torch._sizes_of import sizes_of
+from jinit.torch._stream import Stream, method_of
 
 if TYPE_CHECKING:
     import chex
 
-Layer = tuple[str | None, Callable[[Stream], Any]]
+_Wanted = dict[str, tuple[tuple[int, ...], Any]]
+Layer = tuple[str | list[str] | None, Callable[[Stream], Any] | str]
 
 
 def like(
@@ -27,28 +31,34 @@ def like(
       tree: The parameters, or their shapes, in any pytree that `jinit.plan` takes.
       layers: In the order in which torch builds them, pairs of the path of a layer in
         the tree, such as "params/Dense_0", and a function of the stream that returns
-        its parameters: `lambda stream: stream.linear(784, 256)`. What a later one gives
-        for a path replaces what an earlier one gave. For a path of None the function
-        draws, and what it returns is left out.
+        its parameters: `lambda stream: stream.linear(784, 256)`. A method that is not
+        called, `Stream.linear` or `partial(Stream.normal_, std=0.02)`, takes the sizes
+        from the tree. What a later layer gives for a path replaces what an earlier one
+        gave.
+
+        For several paths, all start alike, as where torch copies a layer. For a path of
+        None the function draws, and what it returns is left out. The path of another
+        layer, or leaf, in place of the function stands for what that is in the end: a
+        head that is tied to an embedding, whose table is transposed for a kernel.
       seed: As `torch.manual_seed` takes it, or a stream to go on from.
 
     Returns:
-      A tree like the one given.
+      A tree like the one given. What is left out or replaced is passed over in the
+      stream, not drawn.
 
     Raises:
       TypeError: The function of a layer returns no array.
       ValueError: A layer that is not in the tree, an array of another shape or dtype,
-        or leaves that no layer gives.
+        or leaves that no layer gives, or that are made of what was left out.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
       >>> import flax.linen as nn
       >>> model = nn.Sequential([nn.Dense(16), nn.relu, nn.Dense(10)])
       >>> tree = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 8)))
-      >>> layers = [  # torch.nn.Sequential(Linear(8, 16), ReLU(), Linear(16, 10))
-      ...     ("params/layers_0", lambda stream: stream.linear(8, 16)),
-      ...     ("params/layers_2", lambda stream: stream.linear(16, 10)),
-      ... ]
+      >>> linear = jinit.torch.Stream.linear
+      >>> # torch.nn.Sequential(Linear(8, 16), ReLU(), Linear(16, 10))
+      >>> layers = [("params/layers_0", linear), ("params/layers_2", linear)]
       >>> params = jinit.torch.like(tree, layers, seed=0)
       >>> model.apply(params, jnp.ones((1, 8))).shape
       (1, 10)
@@ -60,13 +70,10 @@ def like(
             "layers must be a list of pairs of a path and a function of the stream, "
             f"got {layers!r}."
         )
-    stream = seed if isinstance(seed, Stream) else Stream(seed)
-    filled: dict[str, Any] = {}
-    for number, layer in enumerate(layers):
-        path, draw = _checked(number, layer)
-        drawn = draw(stream)
-        if path is not None:
-            filled |= _placed(path, drawn, wanted)
+    checked = [_checked(number, layer, wanted) for number, layer in enumerate(layers)]
+    filled = _filled(
+        checked, seed if isinstance(seed, Stream) else Stream(seed), wanted
+    )
     missing = [path for path in wanted if path not in filled]
     if missing:
         raise ValueError(
@@ -85,37 +92,145 @@ def _shape_and_dtype(path: str, leaf: Any) -> tuple[tuple[int, ...], Any]:
     return tuple(leaf.shape), leaf.dtype
 
 
-def _checked(number: int, layer: Any) -> Layer:
-    pair = isinstance(layer, tuple | list) and len(layer) == 2
-    if not pair or not isinstance(layer[0], str | None) or not callable(layer[1]):
-        raise TypeError(
-            f"layers[{number}] must be a pair of a path, or None, and a function of "
-            f"the stream, got {layer!r}."
+class _Layer(NamedTuple):
+    paths: tuple[str, ...]  # none where what is drawn is left out
+    source: Callable[[Stream], Any] | str
+
+
+def _checked(number: int, layer: Any, wanted: _Wanted) -> _Layer:
+    if isinstance(layer, tuple | list) and len(layer) == 2:
+        given, source = layer
+        paths = [given] if isinstance(given, str) else [] if given is None else given
+        named = isinstance(paths, tuple | list) and all(
+            isinstance(path, str) for path in paths
         )
-    return layer[0], layer[1]
+        if named and isinstance(source, str) and paths:
+            return _Layer(tuple(paths), source)
+        if named and callable(source):
+            return _Layer(tuple(paths), _sized(tuple(paths), source, wanted))
+    raise TypeError(
+        f"layers[{number}] must be a pair of a path, of several, or None, and a "
+        f"function of the stream, or the path of what to copy, got {layer!r}."
+    )
 
 
-def _placed(path: str, drawn: Any, wanted: dict[str, Any]) -> dict[str, Any]:
+def _sized(paths: tuple[str, ...], draw: Any, wanted: _Wanted) -> Callable[..., Any]:
+    """Gives a method of the stream the sizes, the dtype and whether it has a bias."""
+    method, signature = method_of(draw), inspect.signature(draw)
+    if method is None or _is_complete(signature):
+        return draw
+    path = paths[0] if paths else None
+    leaves = {
+        leaf.removeprefix(f"{path}").lstrip("/"): wanted[leaf]
+        for leaf in wanted
+        if f"{leaf}/".startswith(f"{path}/") and paths
+    }
+    shapes = {name: shape for name, (shape, _) in leaves.items()}
+    options = sizes_of(method, path, shapes)
+    options["dtype"] = next(dtype for _, dtype in leaves.values())
+    if "bias" in signature.parameters:
+        options["bias"] = any(name.endswith("bias") for name in leaves)
+    given = getattr(draw, "keywords", {})
+    return partial(draw, **{name: options[name] for name in options.keys() - given})
+
+
+def _is_complete(signature: inspect.Signature) -> bool:
+    try:
+        signature.bind(None)  # the stream alone
+    except TypeError:
+        return False
+    return True
+
+
+def _filled(layers: list[_Layer], stream: Stream, wanted: _Wanted) -> dict[str, Any]:
+    """The leaves by their paths.
+
+    A layer of which all paths come again is passed over. Where the later ones do not
+    give all of its leaves, it is drawn after all, from a copy of the stream as it was.
+    """
+    last = {path: n for n, layer in enumerate(layers) for path in layer.paths}
+    filled: dict[str, Any] = {}
+    passed: dict[str, Callable[[], dict[str, Any]]] = {}
+    for n, (paths, source) in enumerate(layers):
+        if isinstance(source, str):
+            continue
+        if any(last[path] == n for path in paths):
+            given = _placed(paths, source(stream), wanted)
+            passed = {leaf: passed[leaf] for leaf in passed if leaf not in given}
+        else:
+            shapes, again = stream.pass_over(source)
+            given = _placed(paths, shapes, wanted)
+            passed |= dict.fromkeys(given, partial(_again, paths, again, wanted))
+        filled |= given
+    for leaf, draw in passed.items():
+        filled[leaf] = draw()[leaf]
+    for paths, source in layers:
+        if isinstance(source, str):
+            for path in paths:
+                filled |= _copied(path, source, filled, wanted)
+    for leaf, array in filled.items():
+        if np.isnan(np.min(np.asarray(array), initial=0)):
+            raise ValueError(
+                f"leaf {leaf!r} of the tree must be drawn by a layer that gives it, "
+                "but is made of what another drew that is left out; give that layer "
+                "all of its paths, as a list."
+            )
+    return filled
+
+
+def _again(
+    paths: tuple[str, ...], draw: Callable[[], Any], wanted: _Wanted
+) -> dict[str, Any]:
+    return _placed(paths, draw(), wanted)
+
+
+def _placed(paths: tuple[str, ...], drawn: Any, wanted: _Wanted) -> dict[str, Any]:
     """The arrays of a layer by their paths in the tree."""
     placed, arrays = {}, named_leaves(drawn)[0]
-    if not arrays:
-        raise TypeError(
-            f"the function of layer {path!r} must return its parameters, got {drawn!r}."
-        )
-    for name, array in arrays:
-        leaf = "/".join(filter(None, (path, name)))
-        if leaf not in wanted:
-            raise ValueError(
-                f"layer {path!r} must be in the tree with all of its parameters, but "
-                f"there is no {leaf!r} among {some(wanted)}."
+    for path in paths:
+        if not arrays:
+            raise TypeError(
+                f"the function of layer {path!r} must return its parameters, got "
+                f"{drawn!r}."
             )
-        shape, dtype = wanted[leaf]
-        kind = jax.Array | np.ndarray
-        if not isinstance(array, kind) or (array.shape, array.dtype) != (shape, dtype):
-            got = getattr(array, "shape", None), getattr(array, "dtype", None)
-            raise ValueError(
-                f"leaf {leaf!r} of the tree has shape {shape} and dtype {dtype}, but "
-                f"the layer gives {got}; draw it with its sizes, and dtype=."
-            )
-        placed[leaf] = array
+        for name, array in arrays:
+            leaf = "/".join(filter(None, (path, name)))
+            placed[leaf] = _fitting(path, leaf, array, wanted)
     return placed
+
+
+def _copied(
+    path: str, source: str, filled: dict[str, Any], wanted: _Wanted
+) -> dict[str, Any]:
+    """What the leaves at a path have from those of the same names at another."""
+    copied = {}
+    for leaf in wanted:
+        if leaf == path or leaf.startswith(f"{path}/"):
+            origin = source + leaf.removeprefix(path)
+            if origin not in filled:
+                raise ValueError(
+                    f"layer {path!r} must copy what a function draws, but none draws "
+                    f"{origin!r}; give the path of a layer that is drawn."
+                )
+            kinds = {name.rpartition("/")[2] for name in (leaf, origin)}
+            turned = kinds == {"kernel", "embedding"}
+            w = np.asarray(filled[origin]).T if turned else filled[origin]
+            copied[leaf] = _fitting(path, leaf, jax.device_put(w), wanted)
+    return copied or {path: _fitting(path, path, None, wanted)}
+
+
+def _fitting(path: str, leaf: str, array: Any, wanted: _Wanted) -> Any:
+    if leaf not in wanted:
+        raise ValueError(
+            f"layer {path!r} must be in the tree with all of its parameters, but "
+            f"there is no {leaf!r} among {some(wanted)}."
+        )
+    shape, dtype = wanted[leaf]
+    kind = jax.Array | np.ndarray
+    if not isinstance(array, kind) or (array.shape, array.dtype) != (shape, dtype):
+        got = getattr(array, "shape", None), getattr(array, "dtype", None)
+        raise ValueError(
+            f"leaf {leaf!r} of the tree has shape {shape} and dtype {dtype}, but "
+            f"the layer gives {got}; draw it with its sizes, and dtype=."
+        )
+    return array

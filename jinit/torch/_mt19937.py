@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jinit._checks import is_traced
+
 SIZE, _MIDDLE = 624, 397
 
 
@@ -39,7 +41,7 @@ def seeded(seed: int) -> State:
     """The state after `torch.manual_seed`, which looks at the low 32 bits alone."""
     _, words, *_ = np.random.RandomState(seed & 0xFFFFFFFF).get_state()
     no_spare = np.zeros(2, np.uint32), np.zeros((), np.bool_)
-    return State(*map(jnp.asarray, (words, np.int32(SIZE), *no_spare)))
+    return State(np.asarray(words), np.int32(SIZE), *no_spare)
 
 
 def check_state(state: Any) -> State:
@@ -51,13 +53,58 @@ def check_state(state: Any) -> State:
     return state
 
 
+def is_known(state: State) -> bool:
+    """Whether the words can be had now: nothing is traced, nor is its caller."""
+    return not any(map(is_traced, (*check_state(state), jax.device_put(np.int32(0)))))
+
+
+class Twister:
+    """NumPy's generator, which is the same, going on from a state that is known."""
+
+    def __init__(self, state: State) -> None:
+        place = {"key": np.asarray(state.words), "pos": int(state.used)}
+        self._numpy = np.random.MT19937(0)
+        self._numpy.state = {"bit_generator": "MT19937", "state": place}
+        self._spare = state.spare, state.has_spare
+
+    def words(self, count: int) -> np.ndarray:
+        return np.random.Generator(self._numpy).integers(
+            2**32, size=count, dtype=np.uint32
+        )
+
+    def skip(self, count: int) -> None:
+        self._numpy.random_raw(count, output=False)
+
+    def state(self) -> State:
+        place = self._numpy.state["state"]
+        return State(place["key"], np.int32(place["pos"]), *self._spare)
+
+
+def next_words(state: State, count: int) -> tuple[Any, State]:
+    """The next words, and the state after them."""
+    if is_known(state):
+        twister = Twister(state)
+        return twister.words(count), twister.state()
+    blocks = blocks_after(state, count)
+    return words_at(blocks, state.used, count), advanced(state, blocks, count)
+
+
+def skipped(state: State, count: Any, at_most: int | None = None) -> State:
+    """The state after words that nobody needs; a traced count has a bound."""
+    if not is_known(state):
+        blocks = blocks_after(state, count if at_most is None else at_most)
+        return advanced(state, blocks, count)
+    twister = Twister(state)
+    twister.skip(count)
+    return twister.state()
+
+
+# In a program: block after block, in whole vectors.
+
+
 def blocks_after(state: State, size: int) -> jax.Array:
     """The current block and enough after it for `size` words, of shape (n, 624)."""
-    check_state(state)
-    count = -(-size // SIZE)
-    # Rounded up to four bits, so that not every size compiles a program of its own.
-    step = 1 << max(count.bit_length() - 4, 0)
-    return _blocks(state.words, -(-count // step) * step)
+    return _blocks(state.words, -(-size // SIZE))
 
 
 @partial(jax.jit, static_argnums=1)
@@ -90,7 +137,6 @@ def words_at(blocks: jax.Array, start: Any, size: int) -> jax.Array:
     return y ^ (y >> np.uint32(18))
 
 
-@jax.jit
 def advanced(state: State, blocks: jax.Array, count: Any) -> State:
     """The state after a number of words of the blocks."""
     end = state.used + count

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from jinit import _checks
 from jinit.torch import _sizes
@@ -76,7 +76,7 @@ def to_nnx(cell: Parameters, *, packed: bool = False) -> Parameters:
         )
     if len(gates) == 4 and not packed:
         return {"if_" if name == "if" else name: cell[name] for name in cell}
-    if len(gates) == 3 and bool(cell["hn"]["bias"].any()):
+    if len(gates) == 3 and np.any(cell["hn"]["bias"]):
         raise ValueError(
             "cell must have no bias of 'hn', for nnx.GRUCell has none; draw it with "
             "bias=False."
@@ -85,8 +85,8 @@ def to_nnx(cell: Parameters, *, packed: bool = False) -> Parameters:
     for side, layer in zip("ih", dense.values(), strict=True):
         for name in cell[f"{side}{gates[0]}"]:
             parts = [cell[f"{side}{gate}"][name] for gate in gates]
-            layer[name] = jnp.concatenate(parts, axis=-1)
-    return dense
+            layer[name] = np.concatenate(parts, axis=-1)
+    return jax.tree.map(_on_device, dense)
 
 
 class Stream(Tensors):
@@ -123,7 +123,7 @@ class Stream(Tensors):
         """Draws `torch.nn.Linear`, for `nn.Dense` or `nnx.Linear`.
 
         `kernel_` and `bias_` draw instead of torch's default, where a model calls
-        `torch.nn.init` itself: `kernel_=partial(stream.normal_, std=0.02)`.
+        `torch.nn.init` itself: `kernel_=partial(Stream.normal_, std=0.02)`.
 
         Returns:
           "kernel" of shape (in, out) and "bias" of shape (out,).
@@ -191,9 +191,9 @@ class Stream(Tensors):
         sizes = _sizes.counts(in_features=in_features, out_features=out_features)
         shape = *sizes, *_sizes.several("kernel_size", kernel_size)
         params = self._weighted(shape, out_features, bias, dtype)
-        spatial = tuple(range(params["kernel"].ndim - 2))
-        kernel = jnp.flip(jnp.swapaxes(params["kernel"], -1, -2), spatial)
-        return params | {"kernel": kernel}
+        spatial = tuple(range(len(shape) - 2))
+        kernel = np.flip(np.swapaxes(np.asarray(params["kernel"]), -1, -2), spatial)
+        return self._arrays(params | {"kernel": kernel})
 
     def embedding(
         self,
@@ -218,7 +218,9 @@ class Stream(Tensors):
         if padding_idx is None:
             return {"embedding": self.normal_(shape, dtype=dtype)}
         row = _sizes.row("padding_idx", padding_idx, num_embeddings)
-        return {"embedding": self.normal_(shape, dtype=dtype).at[row].set(0)}
+        table = np.array(self.normal_(shape, dtype=dtype))
+        table[row] = 0
+        return self._arrays({"embedding": table})
 
     def bilinear(
         self,
@@ -244,10 +246,10 @@ class Stream(Tensors):
         first, second, out = _sizes.counts(**sizes, out_features=out_features)
         bias, bound = _checks.flag("bias", bias), 1 / math.sqrt(first)
         weight = self.uniform_((out, first, second), -bound, bound, dtype)
-        params = {"kernel": jnp.moveaxis(weight, 0, -1)}
+        params: Parameters = {"kernel": np.moveaxis(np.asarray(weight), 0, -1)}
         if bias:
             params["bias"] = self.uniform_((out,), -bound, bound, dtype)
-        return params
+        return self._arrays(params)
 
     def rnn_cell(
         self,
@@ -274,7 +276,8 @@ class Stream(Tensors):
         """
         parts = self._gates(1, in_features, hidden_features, bias, dtype)
         (w_i,), (w_h,), (b_i,), (b_h,) = parts
-        return {"i": {"kernel": w_i, "bias": b_i + b_h}, "h": {"kernel": w_h}}
+        cell = {"i": {"kernel": w_i, "bias": b_i + b_h}, "h": {"kernel": w_h}}
+        return self._arrays(cell)
 
     def lstm_cell(
         self,
@@ -303,7 +306,7 @@ class Stream(Tensors):
         for gate, w_i, w_h, b_i, b_h in zip("ifgo", *parts, strict=True):
             params[f"i{gate}"] = {"kernel": w_i}
             params[f"h{gate}"] = {"kernel": w_h, "bias": b_i + b_h}
-        return params
+        return self._arrays(params)
 
     def gru_cell(
         self,
@@ -334,7 +337,7 @@ class Stream(Tensors):
             apart = gate == "n"  # the reset gate comes between its two biases
             params[f"i{gate}"] = {"kernel": w_i, "bias": b_i if apart else b_i + b_h}
             params[f"h{gate}"] = {"kernel": w_h, **({"bias": b_h} if apart else {})}
-        return params
+        return self._arrays(params)
 
     def rnn(
         self,
@@ -429,19 +432,19 @@ class Stream(Tensors):
         out = self.linear(features, features, bias=bias, dtype=dtype)
         if inputs == (features,) * 3:
             packed = self.xavier_uniform_((3 * features, features), dtype=dtype)
-            weights = jnp.split(packed, 3)
+            weights = np.split(np.asarray(packed), 3)
         else:
             weights = [self.xavier_uniform_((features, n), dtype=dtype) for n in inputs]
-        out["kernel"] = out["kernel"].reshape(*heads, features)
-        params = {
-            name: {"kernel": weight.T.reshape(-1, *heads)}
+        out["kernel"] = np.reshape(np.asarray(out["kernel"]), (*heads, features))
+        params: Parameters = {
+            name: {"kernel": np.reshape(np.asarray(weight).T, (-1, *heads))}
             for name, weight in zip(("query", "key", "value"), weights, strict=True)
         }
         if bias:
             for layer in params.values():
                 layer["bias"] = self.zeros_(heads, dtype)
             out["bias"] = self.zeros_((features,), dtype)
-        return params | {"out": out}
+        return self._arrays(params | {"out": out})
 
     def layer_norm(
         self, features: int | Sequence[int], *, bias: bool = True, dtype: DType = None
@@ -544,15 +547,40 @@ class Stream(Tensors):
         bias, bound = _checks.flag("bias", bias), 1 / math.sqrt(math.prod(shape[1:]))
         kernel_ = kernel_ or partial(self.kaiming_uniform_, a=math.sqrt(5))
         bias_ = bias_ or partial(self.uniform_, a=-bound, b=bound)
-        weight = _drawn("kernel_", kernel_, tuple(shape), dtype)
-        params = {"kernel": jnp.moveaxis(weight, (0, 1), (-1, -2))}
+        weight = self._drawn("kernel_", kernel_, tuple(shape), dtype)
+        params: Parameters = {
+            "kernel": np.moveaxis(np.asarray(weight), (0, 1), (-1, -2))
+        }
         if bias:
-            params["bias"] = _drawn("bias_", bias_, (out,), dtype)
-        return params
+            params["bias"] = self._drawn("bias_", bias_, (out,), dtype)
+        return self._arrays(params)
+
+    def _drawn(
+        self, name: str, draw: Draw, shape: tuple[int, ...], dtype: Any
+    ) -> jax.Array:
+        if not callable(draw):
+            raise TypeError(
+                f"{name} must be a method of a stream, such as Stream.zeros_, got "
+                f"{draw!r}."
+            )
+        own = partial(draw, self) if method_of(draw) else draw
+        w = own(shape, dtype=dtype)
+        if getattr(w, "shape", None) != shape:
+            raise ValueError(
+                f"{name} must draw an array of the shape that it is given, {shape}, "
+                f"got {w!r}."
+            )
+        return w
+
+    def _arrays(self, params: Parameters) -> Parameters:
+        """What was laid out in NumPy, which compiles nothing for a shape."""
+        if self._unused:
+            return params
+        return jax.tree.map(_on_device, params)
 
     def _gates(
         self, gates: int, in_features: Any, hidden_features: Any, bias: bool, dtype: Any
-    ) -> list[list[jax.Array]]:
+    ) -> list[list[np.ndarray]]:
         """Kernels of inputs and of the state, and both biases, one for each gate."""
         inputs, hidden = _sizes.counts(
             in_features=in_features, hidden_features=hidden_features
@@ -563,8 +591,8 @@ class Stream(Tensors):
         weights = [draw((rows, inputs)), draw((rows, hidden))]
         biases = [draw((rows,)) if bias else self.zeros_((rows,), dtype) for _ in "ih"]
         return [
-            *([w.T for w in jnp.split(weight, gates)] for weight in weights),
-            *(jnp.split(b, gates) for b in biases),
+            *([w.T for w in np.split(np.asarray(w), gates)] for w in weights),
+            *(np.split(np.asarray(b), gates) for b in biases),
         ]
 
     def _stacked(
@@ -597,15 +625,15 @@ class Stream(Tensors):
         return params
 
 
-def _drawn(name: str, draw: Draw, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    if not callable(draw):
-        raise TypeError(
-            f"{name} must be a method of a stream, such as stream.zeros_, got {draw!r}."
-        )
-    w = draw(shape, dtype=dtype)
-    if getattr(w, "shape", None) != shape:
-        raise ValueError(
-            f"{name} must draw an array of the shape that it is given, {shape}, got "
-            f"{w!r}."
-        )
-    return w
+def _on_device(w: Any) -> jax.Array:
+    # JAX turns a matrix quicker than NumPy does, and NumPy one of more axes.
+    is_matrix = w.size == math.prod(w.shape[-2:])
+    return jax.device_put(w if is_matrix else np.ascontiguousarray(w))
+
+
+def method_of(draw: Any) -> str | None:
+    """The name of `Stream.zeros_`, or of a partial of it, where it is one."""
+    while isinstance(draw, partial):
+        draw = draw.func
+    name = getattr(draw, "__name__", "")
+    return name if draw is getattr(Stream, name, None) else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import jax
@@ -13,6 +15,8 @@ from jinit import _basic, _checks, _identity
 from jinit._checks import check_shape, is_traced
 from jinit.gains._gain import calculate_gain
 from jinit.torch import _sizes, functional
+from jinit.torch._mt19937 import skipped
+from jinit.torch._numbers import normal_words, uniform_words
 from jinit.torch._state_bytes import from_bytes, to_bytes
 
 if TYPE_CHECKING:
@@ -33,6 +37,7 @@ class Tensors:
     def __init__(self, seed: int) -> None:
         self._state = functional.seed(seed)
         self._seed = int(seed) % 2**64
+        self._unused = False  # whether what is drawn next will be thrown away
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of torch's seed {self._seed}>"
@@ -78,9 +83,30 @@ class Tensors:
         self._seed, self._state = from_bytes(state)
         return self
 
-    def _next(self, drawn: functional.Drawn) -> jax.Array:
-        """What was drawn; the stream moves on."""
-        w, state = drawn
+    def pass_over(self, layer: Callable[[Self], Any]) -> tuple[Any, Callable[[], Any]]:
+        """Moves on as if a function of the stream had drawn, for `like`.
+
+        Returns:
+          What the function returns, where its draws are views of one NaN; and a
+          function that draws it after all.
+        """
+        then = copy.copy(self)
+        self._unused = True
+        try:
+            shapes = layer(self)
+        except Exception:  # it may have use for more than the shapes
+            self._unused, self._state = False, then._state
+            shapes = layer(self)
+        self._unused = False
+        return shapes, lambda: layer(then)
+
+    def _next(
+        self, draw: Callable[..., functional.Drawn], shape: Shape, *options: Any
+    ) -> jax.Array:
+        """What is drawn; the stream moves on."""
+        if self._unused and draw in _WORDS and math.prod(check_shape(shape)) >= 16:
+            return self._passed(draw, shape, *options)
+        w, state = draw(self._state, shape, *options)
         if is_traced(state.used):
             raise TypeError(
                 "a stream moves on when it draws, which a traced function must not do; "
@@ -89,17 +115,25 @@ class Tensors:
         self._state = state
         return w
 
+    def _passed(
+        self, draw: Callable[..., functional.Drawn], shape: Shape, *options: Any
+    ) -> Any:
+        w, _ = draw(self._state, (0,), *options)
+        size, dtype = math.prod(shape), w.dtype
+        self._state = skipped(self._state, _WORDS[draw](size, dtype))
+        return np.broadcast_to(np.asarray(np.nan, dtype), check_shape(shape))
+
     def uniform_(
         self, shape: Shape, a: float = 0.0, b: float = 1.0, dtype: DType = None
     ) -> jax.Array:
         """Draws from U[a, b): see `functional.uniform`, which this is, bit for bit."""
-        return self._next(functional.uniform(self._state, shape, a, b, dtype))
+        return self._next(functional.uniform, shape, a, b, dtype)
 
     def normal_(
         self, shape: Shape, mean: float = 0.0, std: float = 1.0, dtype: DType = None
     ) -> jax.Array:
         """Draws from N(mean, std²): see `functional.normal`."""
-        return self._next(functional.normal(self._state, shape, mean, std, dtype))
+        return self._next(functional.normal, shape, mean, std, dtype)
 
     def trunc_normal_(
         self,
@@ -113,7 +147,7 @@ class Tensors:
     ) -> jax.Array:
         """Draws from N(mean, std²) within [a, b]: see `functional.trunc_normal`."""
         options = mean, std, a, b, dtype, method
-        return self._next(functional.trunc_normal(self._state, shape, *options))
+        return self._next(functional.trunc_normal, shape, *options)
 
     def xavier_uniform_(
         self, shape: Shape, gain: float = 1.0, dtype: DType = None
@@ -156,13 +190,13 @@ class Tensors:
         self, shape: Shape, gain: float = 1.0, dtype: DType = None
     ) -> jax.Array:
         """Draws a (semi-)orthogonal matrix: see `functional.orthogonal`."""
-        return self._next(functional.orthogonal(self._state, shape, gain, dtype))
+        return self._next(functional.orthogonal, shape, gain, dtype)
 
     def sparse_(
         self, shape: Shape, sparsity: float, std: float = 0.01, dtype: DType = None
     ) -> jax.Array:
         """Draws columns of which a fraction is zero: see `functional.sparse`."""
-        return self._next(functional.sparse(self._state, shape, sparsity, std, dtype))
+        return self._next(functional.sparse, shape, sparsity, std, dtype)
 
     def constant_(self, shape: Shape, val: float, dtype: DType = None) -> jax.Array:
         """Fills with a value, and draws nothing."""
@@ -178,7 +212,7 @@ class Tensors:
 
     def eye_(self, shape: Shape, dtype: DType = None) -> jax.Array:
         """Returns the identity matrix, of two axes, and draws nothing."""
-        return _filled(_identity.eye(), shape, dtype)
+        return _pattern(_identity.eye(), shape, dtype)
 
     def dirac_(self, shape: Shape, groups: int = 1, dtype: DType = None) -> jax.Array:
         """Returns the kernel that preserves its input, and draws nothing."""
@@ -186,11 +220,25 @@ class Tensors:
         if not 3 <= len(shape) <= 5:
             raise ValueError(f"shape must have three to five axes, got {shape}.")
         flax_shape = *shape[2:], shape[1], shape[0]
-        kernel = _filled(_identity.dirac(groups=groups), flax_shape, dtype)
+        kernel = _pattern(_identity.dirac(groups=groups), flax_shape, dtype)
         return jnp.moveaxis(kernel, (-1, -2), (0, 1))
 
 
+# How many words each passes over; others draw to know.
+_WORDS = {
+    functional.uniform: uniform_words,
+    functional.normal: normal_words,
+}
+
+
 def _filled(init: Any, shape: Any, dtype: Any) -> jax.Array:
+    """One number, everywhere."""
+    w = init(None, (), np.float32 if dtype is None else dtype)
+    fill = jnp.broadcast_to if is_traced(w) else np.broadcast_to
+    return jax.device_put(fill(w, check_shape(shape)))
+
+
+def _pattern(init: Any, shape: Any, dtype: Any) -> jax.Array:
     return init(None, shape, np.float32 if dtype is None else dtype)
 
 
