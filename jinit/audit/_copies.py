@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jinit.audit._report import Finding, Found
-from jinit.audit._statistics import Statistics, real_parts
+from jinit.audit._statistics import Statistics, is_made, real_parts
 
 _HEAD = 64  # elements that two leaves are compared by first
 _MOST = 1 << 16  # and then at most
@@ -35,7 +35,8 @@ def copies(
 
 def _copy(path: str, array: np.ndarray, of: str, other: np.ndarray) -> list[Finding]:
     """Whether a leaf that has the signs of another at its head is a multiple of it."""
-    if np.may_share_memory(array, other):  # tied: one array in two places
+    tied = np.may_share_memory(array, other)  # one array in two places
+    if tied or is_made(array):
         return []
     size = min(array.size, other.size, _MOST)
     a, b = (real_parts(w)[:size].astype(np.float64) for w in (array, other))

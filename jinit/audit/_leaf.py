@@ -15,7 +15,13 @@ from jinit._initializer import Initializer
 from jinit.audit._causes import cause_of_std
 from jinit.audit._expected import Expected, expected
 from jinit.audit._report import Finding, Found, Leaf
-from jinit.audit._statistics import Statistics, as_matrix, real_parts, sampled_columns
+from jinit.audit._statistics import (
+    Statistics,
+    as_matrix,
+    is_made,
+    real_parts,
+    sampled_columns,
+)
 from jinit.laws import Normal, Truncated, Uniform
 from jinit.model._entries import Entry
 
@@ -29,7 +35,7 @@ _LAWS = {
 }
 
 
-_NO_KERNELS = ("bias", "scale", "mean", "var")
+_NO_KERNELS = ("scale", "mean", "var")
 # What is zero by method: heads, the second factor of LoRA, class tokens, gates.
 _METHOD = re.compile("head|logits|lora_?b|cls|token|gamma|gate|ada_?ln|modul", re.I)
 # Tables, of which each row is a vector, whatever its fans.
@@ -81,23 +87,36 @@ def _without_plan(path: str, array: np.ndarray, found: Statistics) -> Found:
     if found.nonfinite:
         yield _nonfinite(array, found)
         return
-    last = path.rpartition("/")[2]
-    if array.ndim > 1 and last not in _NO_KERNELS and found.size > 1:
-        if not (_METHOD.search(path) or math.prod(array.shape[:-1]) == 1):
+    last = path.rpartition("/")[2].rpartition(".")[2].lower()
+    vector = array.ndim > 2 and max(array.shape) == found.size  # with axes of size one
+    a_kernel = array.ndim > 1 and not vector and "bias" not in last
+    if a_kernel and last not in _NO_KERNELS and found.size > 1:
+        by_method = _METHOD.search(path) is not None
+        if not by_method and math.prod(array.shape[:-1]) > 1:
             yield from _degenerate(found)
-        fan_in = math.prod(array.shape[:-1])
-        if found.std and not _TABLE.search(path) and fan_in >= 16:
-            gain = found.std * math.sqrt(fan_in)
-            # N(0, 0.01²) and N(0, 0.02²) are common: 0.04 where fan_in is 16, the
-            # least that is judged, and 6 where it is 90 000, more than layers have.
-            if not 0.01 < gain < 6:
-                cause = cause_of_std(None, array.shape, found)
-                message = f"std {found.std:.4g} is {gain:.3g} / sqrt(fan_in), far from"
-                yield "std", f"{message} what keeps a signal", cause
+        if found.std and not _TABLE.search(path):
+            yield from _no_usual_size(array, found, by_method)
         if not found.patterned:
             yield from _low_rank(array, found)
             yield from _drawn_narrow(array, found)
     yield from _saturated(array, found)
+
+
+def _no_usual_size(array: np.ndarray, found: Statistics, by_method: bool) -> Found:
+    """A deviation that no usual initializer has, of a kernel of 16 inputs or more."""
+    fan_in = math.prod(array.shape[:-1])
+    fan_out = array.size // array.shape[-2]
+    if fan_in < 16 or found.std is None:
+        return
+    # N(0, 0.01²) and N(0, 0.1²) are common: 0.04 where fan_in is 16, the least that is
+    # judged, and 6.4 for the 4032 inputs of an Inception. By method it is small in some
+    # heads and gates, and large where few outputs of many inputs are scaled by fan_out.
+    gain = found.std * math.sqrt(fan_in)
+    small = gain <= 0.01 and not by_method
+    if small or (gain >= 6.5 and found.std * math.sqrt(fan_out) > 1.6):
+        cause = cause_of_std(None, array.shape, found)
+        message = f"std {found.std:.4g} is {gain:.3g} / sqrt(fan_in), far from"
+        yield "std", f"{message} what keeps a signal", cause
 
 
 def _against_plan(
@@ -244,7 +263,7 @@ def _saturated(array: np.ndarray, found: Statistics) -> Found:
         count = sum(count for _, count in piles)
         yield "saturated", f"{count} weights are at the limit of {kind.name}", ""
     # Narrower floats have few values, and many weights at each.
-    elif kind.itemsize >= 4 and not found.patterned and found.std:
+    elif kind.itemsize >= 4 and found.std and not (found.patterned or is_made(array)):
         for end, count in piles:
             if count > 10 + 1e-4 * parts.size:
                 message = f"{count} weights are at their extreme of {end:.4g}"

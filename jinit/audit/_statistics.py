@@ -117,6 +117,15 @@ def real_parts(array: np.ndarray) -> np.ndarray:
     return flat.view(flat.real.dtype) if _is_complex(flat.dtype) else flat
 
 
+def is_made(array: np.ndarray) -> bool:
+    """Whether few numbers are distinct: coordinates or masks, which nothing draws.
+
+    Narrower floats have few numbers in any case, and are taken for drawn.
+    """
+    head = real_parts(array)[:_CHUNK]
+    return array.dtype.itemsize >= 4 and len(np.unique(head)) < head.size / 2
+
+
 def _is_complex(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, np.complexfloating)
 
