@@ -13,7 +13,7 @@ import numpy as np
 
 from jinit import _checks
 from jinit._text import some
-from jinit.audit._common import with_common_cause
+from jinit.audit._common import with_common_cause, without_consequences
 from jinit.audit._copies import copies
 from jinit.audit._leaf import fits, judge
 from jinit.audit._report import Finding, Report
@@ -105,12 +105,9 @@ def audit(
     fixed = {p for p, e in (entries or {}).items() if not getattr(e.init, "_random", 1)}
     findings += copies({p: w for p, w in leaves.items() if p not in fixed}, measured)
     findings += [] if entries is None else _structure(leaves, entries)
-    exchanged = {finding.path: finding for finding in _transposed(leaves)}
-    follows = ("std", "distribution", "shape")  # from the exchange
-    findings = [f for f in findings if f.path not in exchanged or f.kind not in follows]
-    findings += exchanged.values()
+    findings += _transposed(leaves)
     findings = with_common_cause(
-        findings,
+        without_consequences(findings),
         leaves,
         lambda path, init: fits(leaves[path], measured[path], init),
     )

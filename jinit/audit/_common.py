@@ -1,4 +1,7 @@
-"""One cause for many findings: a library's defaults, left in place in the whole model.
+"""One mistake, one cause: what follows from a finding, and what explains many of them.
+
+Of one leaf, a kernel whose halves are equal is of low rank, and not orthogonal. Of the
+whole model, a library's defaults were left in place:
 
 planned                 drawn                        each by itself    together
 torch's defaults        Flax's, in every layer       a missing gain    Flax's
@@ -30,8 +33,30 @@ _KINDS = (
     "spectrum",
 )  # that follow from a draw
 
+_FROM_DRAW = ("std", "mean", "distribution", "spectrum", "rank", "pattern")
+_CONSEQUENCES = {
+    "nonfinite": (*_FROM_DRAW, "saturated", "precision", "equal", "dead"),
+    "dead": _FROM_DRAW,
+    "constant": _FROM_DRAW,
+    "layout": ("shape", "std", "mean", "distribution"),
+    "equal": _FROM_DRAW,
+    "saturated": ("std", "mean", "distribution", "spectrum"),
+    "rank": ("distribution", "spectrum"),
+    "precision": ("distribution",),  # the bounds, by a rounding
+    "std": ("mean", "spectrum"),
+}
+
 Explains = Callable[[str, Any], bool]
 """Whether a leaf is what an initializer draws."""
+
+
+def without_consequences(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings, without those that follow from another one of the same leaf."""
+    kinds: dict[str, set[str]] = {}
+    for finding in findings:
+        follows = _CONSEQUENCES.get(finding.kind, ())
+        kinds.setdefault(finding.path, set()).update(follows)
+    return [finding for finding in findings if finding.kind not in kinds[finding.path]]
 
 
 def with_common_cause(

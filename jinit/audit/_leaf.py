@@ -37,7 +37,9 @@ _LAWS = {
 
 _NO_KERNELS = ("scale", "mean", "var")
 # What is zero by method: heads, the second factor of LoRA, class tokens, gates.
-_METHOD = re.compile("head|logits|lora_?b|cls|token|gamma|gate|ada_?ln|modul", re.I)
+_METHOD = re.compile(
+    "(?<!multi)(?<!multi_)head|logits|lora_?b|cls|token|gamma|gate|ada_?ln|modul", re.I
+)
 # Tables, of which each row is a vector, whatever its fans.
 _TABLE = re.compile("emb|pos|codebook|table|wte|wpe|token|latents", re.I)
 
@@ -60,7 +62,9 @@ def judge(
             Finding(path, *_nonfinite(array, found))
         ] if found.nonfinite else []
     if entry is None or entry.init is None or entry.shape != shape:
-        return leaf, [Finding(path, *f) for f in _without_plan(path, array, found)]
+        return leaf, [
+            Finding(path, *f) for f in _without_plan(path, array, found, leaves)
+        ]
     meant = expected(entry.init, shape, dtype)
     scores = _z_mean(found, meant), _z_std(found, meant)
     planned = repr(entry.init), meant.mean, meant.std
@@ -83,7 +87,9 @@ def fits(array: Any, found: Statistics | None, init: Any) -> bool:
     return found is not None and not any(_against_plan(array, found, entry, meant, ()))
 
 
-def _without_plan(path: str, array: np.ndarray, found: Statistics) -> Found:
+def _without_plan(
+    path: str, array: np.ndarray, found: Statistics, leaves: Mapping[str, Any]
+) -> Found:
     if found.nonfinite:
         yield _nonfinite(array, found)
         return
@@ -94,12 +100,28 @@ def _without_plan(path: str, array: np.ndarray, found: Statistics) -> Found:
         by_method = _METHOD.search(path) is not None
         if not by_method and math.prod(array.shape[:-1]) > 1:
             yield from _degenerate(found)
-        if found.std and not _TABLE.search(path):
+        if found.std and not _is_table(path, array, found, leaves):
             yield from _no_usual_size(array, found, by_method)
         if not found.patterned:
             yield from _low_rank(array, found)
             yield from _drawn_narrow(array, found)
     yield from _saturated(array, found)
+
+
+def _is_table(
+    path: str, array: np.ndarray, found: Statistics, leaves: Mapping[str, Any]
+) -> bool:
+    """Whether it is one by its name, or a weight of N(0, 1) that no bias belongs to.
+
+    An embedding of torch or Equinox is one, whatever the name of the layer.
+    """
+    bare = (
+        path.endswith("weight") and f"{path.removesuffix('weight')}bias" not in leaves
+    )
+    error = _Z / math.sqrt(2 * found.size)
+    of_normal = found.std is not None and abs(found.std - 1) < error
+    unnamed = bare and array.ndim == 2 and of_normal
+    return unnamed or _TABLE.search(path) is not None
 
 
 def _no_usual_size(array: np.ndarray, found: Statistics, by_method: bool) -> Found:
@@ -180,7 +202,9 @@ def _is_off(z: float | None, share: float, dtype: np.dtype) -> bool:
 def _z_mean(found: Statistics, meant: Expected) -> float | None:
     if not meant.std or found.nonfinite or found.mean is None:
         return None
-    error = meant.std * math.sqrt(meant.copies / found.size + 1 / meant.draws)
+    # Of a draw that is too wide, by its own deviation.
+    std = max(meant.std, found.std or 0.0)
+    error = std * math.sqrt(meant.copies / found.size + 1 / meant.draws)
     return (found.mean - meant.mean) / error
 
 

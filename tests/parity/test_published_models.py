@@ -1,25 +1,14 @@
 """Ports of published models, beside the models: the weights that they start from."""
 
-import os
 from functools import partial
-from unittest import mock
 
 import numpy as np
 import pytest
 from helpers import check_units
+from published import torch, torchvision, transformers
 
 import jinit
 from jinit.torch import Stream
-
-if os.environ.get("JINIT_REQUIRE_PEERS") != "1":
-    for package in ("torch", "torchvision", "transformers"):
-        pytest.importorskip(package)
-import torch
-import transformers
-
-# What is compiled for a GPU has no operators where there is none; the models need none.
-with mock.patch("torch.library.register_fake", return_value=lambda f: f):
-    import torchvision
 
 UNITS = 4  # in the last place: what torch's logarithm, sine and cosine differ by
 
