@@ -5,7 +5,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jinit
 
@@ -31,6 +31,21 @@ def main(port, process):
         assert ours[name].sharding == places[name]
         for shard in ours[name].addressable_shards:
             np.testing.assert_array_equal(shard.data, whole[shard.index])
+
+    automatic = jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Auto,) * 2)
+    place = NamedSharding(automatic, PartitionSpec("x", "y"))
+
+    def constrained(key):
+        """A model of which one array is constrained to the mesh, by its metadata."""
+        arrays = init(key)
+        w = jax.lax.with_sharding_constraint(arrays["w"], place)
+        return arrays | {"w": w}
+
+    theirs = jax.jit(constrained)(jax.random.key(0))
+    for name, w in jinit.jit_init(constrained)(jax.random.key(0)).items():
+        assert w.sharding.is_equivalent_to(theirs[name].sharding, w.ndim), name
+        assert w.is_fully_addressable == theirs[name].is_fully_addressable, name
+        assert w.committed == theirs[name].committed, name
     print(jax.process_count(), len(jax.devices()))
 
 

@@ -906,3 +906,29 @@ def test_a_tree_with_other_leaves_is_refused(tree, message):
 
     with pytest.raises(ValueError, match=f"tree must have the leaves .*{message}"):
         Plan.from_json(text, tree)
+
+
+def test_tied_parameters_stay_tied(key):
+    table, other = jnp.ones((8, 4)), jnp.ones((8, 4))
+    tree = {"table": table, "head": {"kernel": table}, "other": other}
+    rules = {"**": jinit.normal()}
+    plan = jinit.plan(tree, rules)
+    for drawn in (plan.init(key), jinit.reinit(key, tree, rules)):
+        assert drawn["table"] is drawn["head"]["kernel"]
+        assert (drawn["table"] != drawn["other"]).any()
+    read = jinit.Plan.from_json(plan.to_json(), tree)
+    assert read == plan
+    assert read != jinit.plan(jax.tree.map(jnp.copy, tree), rules)
+    given_up = jinit.reinit(key, tree, rules, donate=True)
+    np.testing.assert_array_equal(given_up["table"], given_up["head"]["kernel"])
+    members = plan.init(jax.random.split(key, 3))
+    assert members["table"] is members["head"]["kernel"]
+
+
+def test_tied_parameters_of_two_initializers_are_refused():
+    table = jnp.ones((8, 4))
+    rules = {"a": jinit.normal(), "b": jinit.uniform()}
+    with pytest.raises(ValueError, match=r"'a' and 'b', which are one array.*untie"):
+        jinit.plan({"a": table, "b": table}, rules)
+    untied = {"a": table, "b": jnp.copy(table)}
+    assert len(jinit.plan(untied, rules)) == 2

@@ -13,7 +13,7 @@ from collections.abc import (
     Sequence,
     Set,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -52,6 +52,7 @@ def plan(
 
     Args:
       tree: Any pytree of arrays, or of shapes as `jax.eval_shape(model.init, ...)` has.
+        An array that it has at several paths is drawn once, and stays tied.
       rules: A mapping, or a sequence of pairs, from patterns to what they give. The
         first that matches the whole path of a leaf holds: a glob, in which `*` stays
         within a segment and `**` is any number of them, such as "**/attn/kernel"; or a
@@ -272,7 +273,8 @@ class Plan:
         at = dict(zip(self._tree.paths, asked, strict=True))
         kept = [entry for entry in self if entry.init is None]
         leaves = {e.path: self._kept(e, key.shape, at[e.path]) for e in kept}
-        drawn = tuple(entry for entry in self if entry.init is not None)
+        tied = self._tree.tied
+        drawn = tuple(e for e in self if e.init is not None and e.path not in tied)
         if drawn:
             own = {e.path: self._own(e.path, key.ndim) for e in drawn}
             layout = tuple(own[p] if at[p] is None else at[p] for p in own)
@@ -366,12 +368,13 @@ class _Tree:
     kept: Mapping[str, Any]  # leaves that are left as they are
     shardings: Mapping[str, jax.sharding.Sharding]
     free: frozenset[str] = frozenset()  # arrays on a device that JAX chose
+    tied: Mapping[str, str] = field(default_factory=dict)  # to the first path of each
 
     def _identity(self) -> Hashable:
         # Of leaves that are kept: which, for to compare what is in them may take long.
         kept = tuple((path, id(leaf)) for path, leaf in self.kept.items())
         placed = tuple(self.shardings.items()), self.free
-        return self.treedef, self.paths, kept, placed
+        return self.treedef, self.paths, kept, placed, tuple(self.tied.items())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Tree) and self._identity() == other._identity()
@@ -380,7 +383,8 @@ class _Tree:
         return hash(self._identity())
 
     def filled(self, leaves: Mapping[str, Any]) -> Any:
-        return self.treedef.unflatten([leaves[path] for path in self.paths])
+        tied = self.tied
+        return self.treedef.unflatten([leaves[tied.get(p, p)] for p in self.paths])
 
 
 @dataclass(frozen=True, eq=False)
@@ -486,7 +490,29 @@ def _tree(
     placed = {path: _own_sharding(leaf) for path, leaf in leaves.items()}
     shardings = {path: at for path, at in placed.items() if at is not None}
     free = {path for path, leaf in leaves.items() if _is_free(leaf)}
-    return _Tree(treedef, tuple(leaves), known, shardings, frozenset(free))
+    tied = _tied(leaves, entries)
+    return _Tree(treedef, tuple(leaves), known, shardings, frozenset(free), tied)
+
+
+def _tied(leaves: Mapping[str, Any], entries: Iterable[Entry]) -> dict[str, str]:
+    """The paths at which an array is once more, and that where it is first."""
+    first, tied = dict[int, Entry](), dict[str, str]()
+    for entry in entries:
+        leaf = leaves[entry.path]
+        drawn = entry.init is not None and getattr(entry.init, "_random", True)
+        if not drawn or not isinstance(leaf, _COPIED):
+            continue
+        other = first.setdefault(id(leaf), entry)
+        if other.init != entry.init:
+            raise ValueError(
+                f"rules must give one initializer to {other.path!r} and "
+                f"{entry.path!r}, which are one array (tied), got {other.init!r} and "
+                f"{entry.init!r}; give both the same, or untie them with "
+                "jax.numpy.copy."
+            )
+        if other is not entry:
+            tied[entry.path] = other.path
+    return tied
 
 
 def _is_free(leaf: Any) -> bool:

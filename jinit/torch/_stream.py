@@ -172,27 +172,37 @@ class Stream(Tensors):
         out_features: int,
         kernel_size: int | Sequence[int],
         *,
+        groups: int = 1,
         bias: bool = True,
         dtype: DType = None,
     ) -> Parameters:
         """Draws `torch.nn.ConvTranspose1d`, `2d` or `3d`, for `nn.ConvTranspose`.
 
         Flax applies the kernel the other way round, so it is flipped. torch's padding p
-        is Flax's kernel_size - 1 - p on either side.
+        is Flax's kernel_size - 1 - p on either side. Flax's layer has no groups; with
+        them the kernel is for `jax.lax.conv_general_dilated`.
 
         Returns:
-          "kernel" of shape (*kernel_size, in, out) and "bias" of shape (out,).
+          "kernel" of shape (*kernel_size, in / groups, out) and "bias" of shape (out,).
 
         Example:
           >>> import jinit
           >>> jinit.torch.manual_seed(0).conv_transpose(3, 8, (2, 2))["kernel"].shape
           (2, 2, 3, 8)
         """
-        sizes = _sizes.counts(in_features=in_features, out_features=out_features)
-        shape = *sizes, *_sizes.several("kernel_size", kernel_size)
+        inputs = _sizes.divided("in_features", in_features, "groups", groups)
+        outputs = _sizes.divided("out_features", out_features, "groups", groups)
+        spatial = _sizes.several("kernel_size", kernel_size)
+        shape = groups * inputs, outputs, *spatial
         params = self._weighted(shape, out_features, bias, dtype)
-        spatial = tuple(range(len(shape) - 2))
-        kernel = np.flip(np.swapaxes(np.asarray(params["kernel"]), -1, -2), spatial)
+        # (*spatial, out / groups, in), of which the groups go from the inputs to the
+        # outputs: (*spatial, out / groups, groups, in / groups).
+        kernel = np.reshape(
+            np.asarray(params["kernel"]), (*spatial, outputs, groups, -1)
+        )
+        kernel = np.moveaxis(kernel, -1, -3).swapaxes(-1, -2)
+        kernel = kernel.reshape(*spatial, inputs, -1)
+        kernel = np.flip(kernel, tuple(range(len(spatial))))
         return self._arrays(params | {"kernel": kernel})
 
     def embedding(
@@ -203,7 +213,7 @@ class Stream(Tensors):
         padding_idx: int | None = None,
         dtype: DType = None,
     ) -> Parameters:
-        """Draws `torch.nn.Embedding`, for `nn.Embed` or `nnx.Embed`.
+        """Draws `torch.nn.Embedding` or `EmbeddingBag`, for `nn.Embed` or `nnx.Embed`.
 
         Returns:
           "embedding" of shape (num_embeddings, features); row `padding_idx` is zero.
@@ -301,12 +311,7 @@ class Stream(Tensors):
           >>> sorted(jinit.torch.manual_seed(0).lstm_cell(3, 4))
           ['hf', 'hg', 'hi', 'ho', 'if', 'ig', 'ii', 'io']
         """
-        parts = self._gates(4, in_features, hidden_features, bias, dtype)
-        params: Parameters = {}
-        for gate, w_i, w_h, b_i, b_h in zip("ifgo", *parts, strict=True):
-            params[f"i{gate}"] = {"kernel": w_i}
-            params[f"h{gate}"] = {"kernel": w_h, "bias": b_i + b_h}
-        return self._arrays(params)
+        return self._projected(in_features, hidden_features, bias=bias, dtype=dtype)
 
     def gru_cell(
         self,
@@ -360,13 +365,15 @@ class Stream(Tensors):
         *,
         num_layers: int = 1,
         bidirectional: bool = False,
+        proj_size: int = 0,
         bias: bool = True,
         dtype: DType = None,
     ) -> list[Parameters]:
         """Draws `torch.nn.LSTM`.
 
         If it is `bidirectional` the layers above the first take the states of both
-        directions.
+        directions. With a `proj_size` they take a projection of each state, as the
+        gates do, whose kernel is "hr"; no cell of Flax has one.
 
         Returns:
           The cells, as `lstm_cell` returns them: of each layer that forward in time,
@@ -380,7 +387,11 @@ class Stream(Tensors):
           4
         """
         layers = in_features, hidden_features, num_layers, bidirectional
-        return self._stacked(self.lstm_cell, layers, bias=bias, dtype=dtype)
+        if proj_size == 0:
+            return self._stacked(self.lstm_cell, layers, bias=bias, dtype=dtype)
+        size = _checks.count("proj_size", proj_size)
+        cell = partial(self._projected, proj_size=size)
+        return self._stacked(cell, layers, state=size, bias=bias, dtype=dtype)
 
     def gru(
         self,
@@ -403,6 +414,7 @@ class Stream(Tensors):
         *,
         kdim: int | None = None,
         vdim: int | None = None,
+        add_bias_kv: bool = False,
         bias: bool = True,
         dtype: DType = None,
     ) -> Parameters:
@@ -416,7 +428,8 @@ class Stream(Tensors):
 
         Returns:
           "query", "key" and "value" with kernels of shape (in, heads, head_dim), "out"
-          with one of shape (heads, head_dim, features).
+          with one of shape (heads, head_dim, features). With `add_bias_kv` "bias_k" and
+          "bias_v" of shape (1, 1, features) too, which no layer of Flax has.
 
         Example:
           >>> import jinit
@@ -444,7 +457,11 @@ class Stream(Tensors):
             for layer in params.values():
                 layer["bias"] = self.zeros_(heads, dtype)
             out["bias"] = self.zeros_((features,), dtype)
-        return self._arrays(params | {"out": out})
+        params["out"] = out
+        if _checks.flag("add_bias_kv", add_bias_kv):
+            for name in ("bias_k", "bias_v"):
+                params[name] = self.xavier_normal_((1, 1, features), dtype=dtype)
+        return self._arrays(params)
 
     def layer_norm(
         self, features: int | Sequence[int], *, bias: bool = True, dtype: DType = None
@@ -578,8 +595,37 @@ class Stream(Tensors):
             return params
         return jax.tree.map(_on_device, params)
 
+    def _projected(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        proj_size: int | None = None,
+        bias: bool,
+        dtype: DType,
+    ) -> Parameters:
+        """An LSTM cell, whose gates take a projection of the state if there is one."""
+        sizes = in_features, hidden_features
+        parts = self._gates(4, *sizes, bias, dtype, state=proj_size)
+        params: Parameters = {}
+        for gate, w_i, w_h, b_i, b_h in zip("ifgo", *parts, strict=True):
+            params[f"i{gate}"] = {"kernel": w_i}
+            params[f"h{gate}"] = {"kernel": w_h, "bias": b_i + b_h}
+        if proj_size:
+            bound = 1 / math.sqrt(hidden_features)
+            shape = proj_size, hidden_features
+            weight = self.uniform_(shape, -bound, bound, dtype)
+            params["hr"] = {"kernel": np.asarray(weight).T}
+        return self._arrays(params)
+
     def _gates(
-        self, gates: int, in_features: Any, hidden_features: Any, bias: bool, dtype: Any
+        self,
+        gates: int,
+        in_features: Any,
+        hidden_features: Any,
+        bias: bool,
+        dtype: Any,
+        state: int | None = None,
     ) -> list[list[np.ndarray]]:
         """Kernels of inputs and of the state, and both biases, one for each gate."""
         inputs, hidden = _sizes.counts(
@@ -588,7 +634,7 @@ class Stream(Tensors):
         bias, bound = _checks.flag("bias", bias), 1 / math.sqrt(hidden)
         rows = gates * hidden
         draw = partial(self.uniform_, a=-bound, b=bound, dtype=dtype)
-        weights = [draw((rows, inputs)), draw((rows, hidden))]
+        weights = [draw((rows, inputs)), draw((rows, state or hidden))]
         biases = [draw((rows,)) if bias else self.zeros_((rows,), dtype) for _ in "ih"]
         return [
             *([w.T for w in np.split(np.asarray(w), gates)] for w in weights),
@@ -596,14 +642,18 @@ class Stream(Tensors):
         ]
 
     def _stacked(
-        self, cell: Callable[..., Parameters], layers: Any, **options: Any
+        self,
+        cell: Callable[..., Parameters],
+        layers: Any,
+        state: int | None = None,
+        **options: Any,
     ) -> list[Parameters]:
         """The cells of `layers`: inputs, state, their number, and whether both ways."""
         inputs, hidden, num_layers, bidirectional = layers
         inputs, hidden = _sizes.counts(in_features=inputs, hidden_features=hidden)
         directions = 2 if _checks.flag("bidirectional", bidirectional) else 1
         above = _checks.count("num_layers", num_layers) - 1
-        sizes = [inputs] + [directions * hidden] * above
+        sizes = [inputs] + [directions * (state or hidden)] * above
         return [cell(n, hidden, **options) for n in sizes for _ in range(directions)]
 
     def _transformer(

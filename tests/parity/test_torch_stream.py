@@ -414,3 +414,52 @@ def test_a_norm_may_be_over_several_axes_and_without_bias():
     assert jax.tree.map(np.shape, stream.layer_norm((4, 8), bias=False)) == {
         "scale": tuple(torch.nn.RMSNorm((4, 8)).weight.shape)
     }
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_transposed_convolution_in_groups(groups):
+    module, params = built(
+        lambda: torch.nn.ConvTranspose2d(6, 4, (3, 2), stride=2, groups=groups),
+        lambda stream: stream.conv_transpose(6, 4, (3, 2), groups=groups),
+    )
+    ours = jax.lax.conv_general_dilated(
+        INPUTS,
+        params["kernel"],
+        window_strides=(1, 1),
+        padding=[(size - 1,) * 2 for size in (3, 2)],
+        lhs_dilation=(2, 2),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+    check_outputs(
+        ours + params["bias"][None, None, None], channels_first(module, INPUTS)
+    )
+
+
+def test_attention_may_have_a_key_and_a_value_of_its_own():
+    module, params = built(
+        lambda: torch.nn.MultiheadAttention(6, 2, add_bias_kv=True),
+        lambda stream: stream.multihead_attention(6, 2, add_bias_kv=True),
+    )
+    check_equal(params["bias_k"], module.bias_k, UNITS)
+    check_equal(params["bias_v"], module.bias_v, UNITS)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_an_lstm_may_project_its_state(bidirectional):
+    options = {"num_layers": 2, "bidirectional": bidirectional, "proj_size": 3}
+    module, cells = built(
+        lambda: torch.nn.LSTM(6, 5, **options),
+        lambda stream: stream.lstm(6, 5, **options),
+    )
+    assert len(cells) == 2 * (1 + bidirectional)
+    check_equal(cells[0]["hr"]["kernel"], module.weight_hr_l0.T)
+    check_equal(cells[0]["hg"]["kernel"], module.weight_hh_l0[10:15].T)
+    check_equal(cells[-1]["ii"]["kernel"], list(module.parameters())[-5][:5].T)
+
+
+def test_a_bag_of_embeddings_is_an_embedding():
+    module, params = built(
+        lambda: torch.nn.EmbeddingBag(20, 6), lambda stream: stream.embedding(20, 6)
+    )
+    check_equal(params["embedding"], module.weight, UNITS)
