@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,9 @@ import numpy as np
 from jinit import _bits, _checks, _draws
 from jinit._checks import Number, Shape, at_least_zero, check_range, number
 from jinit._initializer import Initializer, Uncalled, option
+from jinit._types import ArrayLike
 from jinit._value import FrozenArray
 from jinit.laws import Law, Mixture, Moments, Normal, Point, Truncated, Uniform
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
 
 def _numbers(name: str, value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,8 @@ from jax import lax
 from jinit import _checks
 from jinit._checks import Shape, count, dtype_name, single_axis
 from jinit._initializer import Breaks, Initializer, Uncalled, option
+from jinit._types import ArrayDType
 from jinit.laws import Law
-
-if TYPE_CHECKING:
-    import chex
 
 Init = Callable[..., jax.Array]
 """An initializer of jinit, or any function (key, shape, dtype)."""
@@ -249,7 +247,7 @@ class with_dtype(Combinator):
       The `dtype` of the factories in `jax.nn.initializers` and `jinit.jaxnn`.
     """
 
-    dtype: chex.ArrayDType = option(as_given, kw_only=False)
+    dtype: ArrayDType = option(as_given, kw_only=False)
 
     def _check_options(self) -> None:
         super()._check_options()

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jinit import _checks
+from jinit import _checks, _types
 from jinit._checks import Axis, Number, Shape, axes, or_none, positive, sqrt
 from jinit._initializer import Initializer, option
-
-if TYPE_CHECKING:
-    import chex
 
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 
@@ -33,7 +30,7 @@ class Fans(NamedTuple):
 
 
 def fans(
-    shape: chex.Shape,
+    shape: _types.Shape,
     in_axis: Axis | None = None,
     out_axis: Axis = -1,
     batch_axis: Axis = (),

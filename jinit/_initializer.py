@@ -13,20 +13,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit import _checks
+from jinit import _checks, _types
 from jinit._bits import real_dtype
 from jinit._checks import Shape, is_traced
+from jinit._types import ArrayDType, PRNGKey
 from jinit._value import Value
 
 Breaks = Iterator[tuple[str, str, str]]
 """What of a pattern is broken: the kind, a sentence, and what is likely the cause."""
 
+Sharding = jax.sharding.NamedSharding | jax.sharding.PartitionSpec
+
 if TYPE_CHECKING:
-    import chex
-
     from jinit.laws import Law
-
-    Sharding = jax.sharding.NamedSharding | jax.sharding.PartitionSpec
+else:  # which imports this module
+    Law = Any
 
 
 def option(
@@ -137,11 +138,18 @@ class Initializer(Value):
         _checks.distinct_axes(**self._named_axes())
         self._check_options()
 
+    if not TYPE_CHECKING:  # for which it would be that of the class, too
+
+        @property
+        def __name__(self) -> str:
+            """The name of the class, as functions have one."""
+            return type(self).__name__
+
     def __call__(
         self,
-        key: chex.PRNGKey,
-        shape: chex.Shape,
-        dtype: chex.ArrayDType | None = None,
+        key: PRNGKey,
+        shape: _types.Shape,
+        dtype: ArrayDType | None = None,
         out_sharding: Sharding | None = None,
     ) -> jax.Array:
         """Draws an array of a shape and dtype.
@@ -179,9 +187,7 @@ class Initializer(Value):
             program = _sharded_draw.__wrapped__ if self._is_traced() else _sharded_draw
             return program(self, size, kind, out_sharding, explicit)(key)
 
-    def law(
-        self, shape: chex.Shape, dtype: chex.ArrayDType | None = None
-    ) -> Law | None:
+    def law(self, shape: _types.Shape, dtype: ArrayDType | None = None) -> Law | None:
         """The law of the weights of a kernel: what is known of each by itself.
 
         Args:
@@ -286,8 +292,20 @@ class Initializer(Value):
                 yield "pattern", f"{off} of {array.size} weights are not {self!r}'s", ""
 
 
+class _CallSignature:
+    """That of a function `(key, shape, dtype)`, which the class is as well."""
+
+    def __get__(self, init: Any, cls: Any) -> inspect.Signature:
+        if init is not None:
+            raise AttributeError("__signature__")
+        signature = inspect.signature(Initializer.__call__)
+        return signature.replace(parameters=[*signature.parameters.values()][1:])
+
+
 class Uncalled(Initializer):
     """An initializer without options, which works uncalled as it does called."""
+
+    __signature__ = _CallSignature()
 
     def __new__(cls, *args: Any, **call: Any) -> Any:
         init = super().__new__(cls)

@@ -49,7 +49,7 @@ def imports(module, typing=False):
 def floors():
     """The lines of the guide: the modules and folders of each, from the lowest."""
     guide = (ROOT.parent / "CONTRIBUTING.md").read_text()
-    (house,) = re.findall(r"```text\n(_text.*?)```", guide, re.DOTALL)
+    (house,) = re.findall(r"```text\n(_types.*?)```", guide, re.DOTALL)
     return [re.split(r"\s{3,}", line)[0].split() for line in house.splitlines()]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import numpy as np
 
 from jinit import _checks
 from jinit._text import some
+from jinit._types import ArrayTree
 from jinit.audit._common import with_common_cause, without_consequences
 from jinit.audit._copies import copies
 from jinit.audit._leaf import fits, judge
@@ -25,15 +26,12 @@ from jinit.model._plan import Plan, decide
 from jinit.recipes import RULES, rules_of
 from jinit.recipes.torch_state_dict import state_dict_rules
 
-if TYPE_CHECKING:
-    import chex
-
 Rules = Mapping[Any, object] | Sequence[tuple[Pattern, object]]
 """Patterns of paths and what they give, as `jinit.plan` takes them."""
 
 
 def audit(
-    params: chex.ArrayTree,
+    params: ArrayTree,
     plan: Plan | Rules | str | None = None,
     *,
     subtree: Pattern | None = None,

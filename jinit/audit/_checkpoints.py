@@ -14,15 +14,13 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from jinit._text import some
-
-if TYPE_CHECKING:
-    import chex
+from jinit._types import ArrayTree
 
 MOST_LEAVES = 100_000  # beyond this a file is taken for something else
 Leaf = tuple[Sequence[str], Any]  # the keys on the way to it, and what is there
@@ -43,7 +41,7 @@ _DTYPES = {
 }
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> chex.ArrayTree:
+def read_checkpoint(path: str | os.PathLike[str]) -> ArrayTree:
     """Reads the arrays of a checkpoint into nested dicts.
 
         an Orbax directory     that has a file _METADATA: OCDBT or files, Zarr 2 or 3

@@ -17,6 +17,7 @@ import numpy as np
 from jinit import _checks
 from jinit._initializer import Initializer
 from jinit._text import quartiles
+from jinit._types import Array
 from jinit.audit._expected import expected
 from jinit.audit._statistics import as_matrix
 from jinit.laws import Law, Moments, Normal, Truncated
@@ -25,7 +26,6 @@ from jinit.signal._propagation import Propagation
 from jinit.signal._watch import layer_name
 
 if TYPE_CHECKING:
-    import chex
     from matplotlib.axes import Axes
 
 # Okabe and Ito's palette, without its yellow, which fades in print.
@@ -90,7 +90,7 @@ def signal(propagation: Propagation, ax: Axes | None = None) -> Axes:
 
 
 def weights(
-    leaf: chex.Array, init: Initializer | None = None, ax: Axes | None = None
+    leaf: Array, init: Initializer | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draws a histogram of weights, and the density that they are to have.
 
@@ -128,7 +128,7 @@ def weights(
 
 
 def spectrum(
-    kernel: chex.Array,
+    kernel: Array,
     init: Initializer | None = None,
     ax: Axes | None = None,
     *,

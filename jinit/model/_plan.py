@@ -16,7 +16,7 @@ from collections.abc import (
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -28,21 +28,19 @@ from jinit._checks import Shape, check_keys, is_mapping, is_traced
 from jinit._combine import check_init
 from jinit._initializer import Initializer
 from jinit._text import some
+from jinit._types import ArrayTree, PRNGKey
 from jinit.model._entries import Entry, check_fit, from_json, table, to_json
 from jinit.model._jit_init import jit_init
 from jinit.model._layers import Unknown
 from jinit.model._paths import Pattern, fold_path, matcher, named_leaves
 from jinit.model._shardings import Shardings, everywhere, spread
 
-if TYPE_CHECKING:
-    import chex
-
 Rules = Mapping[Any, object] | Sequence[tuple[Pattern, object]]
 """Patterns over paths, and what each gives: an initializer, a function of it, None."""
 
 
 def plan(
-    tree: chex.ArrayTree,
+    tree: ArrayTree,
     rules: Rules,
     default: Callable[..., object] | None = None,
     *,
@@ -140,14 +138,14 @@ def decide(
 
 
 def reinit(
-    key: chex.PRNGKey,
-    params: chex.ArrayTree,
+    key: PRNGKey,
+    params: ArrayTree,
     rules: Rules,
     default: Callable[..., object] | None = None,
     *,
     allow_unused: bool = False,
     donate: bool = False,
-) -> chex.ArrayTree:
+) -> ArrayTree:
     """Draws parameters anew, each in the dtype and the sharding that it has.
 
         reinit(key, params, rules) = plan(params, rules).init(key)
@@ -221,9 +219,7 @@ class Plan:
     def __repr__(self) -> str:
         return table(self.entries)
 
-    def init(
-        self, key: chex.PRNGKey, out_shardings: Shardings = None
-    ) -> chex.ArrayTree:
+    def init(self, key: PRNGKey, out_shardings: Shardings = None) -> ArrayTree:
         """Draws a tree like the one that the plan was made of.
 
             leaf at path = init(key of the path, shape, dtype)
@@ -322,7 +318,7 @@ class Plan:
         return to_json(self.entries)
 
     @classmethod
-    def from_json(cls, text: str, tree: chex.ArrayTree | None = None) -> Self:
+    def from_json(cls, text: str, tree: ArrayTree | None = None) -> Self:
         """Reads what `to_json` wrote, as a plan equal to that one.
 
         Args:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
 from jinit import _checks
 from jinit._text import aligned, to_json
+from jinit._types import ArrayTree, PRNGKey
 from jinit.signal import _watch
-
-if TYPE_CHECKING:
-    import chex
 
 LEVEL = 0.2  # the slope up to which, in either direction, a layer is called level
 
@@ -62,12 +60,12 @@ class CoordinateCheck:
 
 
 def coordinate_check(
-    make: Callable[[int, jax.Array], tuple[Any, chex.ArrayTree, Any]],
+    make: Callable[[int, jax.Array], tuple[Any, ArrayTree, Any]],
     widths: Sequence[int],
-    batch: chex.ArrayTree,
+    batch: ArrayTree,
     loss: Callable[[Any], jax.Array],
     *,
-    keys: chex.PRNGKey,
+    keys: PRNGKey,
     steps: int = 4,
 ) -> CoordinateCheck:
     """Trains a model at several widths for a few steps, and measures its activations.

@@ -22,7 +22,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +30,9 @@ import numpy as np
 
 from jinit import _checks
 from jinit._text import aligned, some, to_json
+from jinit._types import ArrayTree
 from jinit.model._paths import Pattern, matcher, named_leaves
 from jinit.signal import _watch
-
-if TYPE_CHECKING:
-    import chex
 
 _UNMOVED = 0.01  # the share of its way that an output goes if it follows its kernel
 _UNSEEN = "not seen: it is not called, or within remat, scan or vmap"
@@ -42,15 +40,15 @@ _UNSEEN = "not seen: it is not called, or within remat, scan or vmap"
 
 def lsuv(
     apply: _watch.Model,
-    params: chex.ArrayTree,
-    batch: chex.ArrayTree,
+    params: ArrayTree,
+    batch: ArrayTree,
     *,
     tolerance: float = 0.1,
     max_tries: int = 10,
     layers: Pattern | Iterable[Pattern] | None = None,
     center: bool = False,
     progress: Callable[[int, float], Any] | None = None,
-) -> tuple[chex.ArrayTree, LsuvReport]:
+) -> tuple[ArrayTree, LsuvReport]:
     """Layer-sequential unit variance: scales kernels until outputs have variance 1.
 
         y = u + b  ->  c u + b,    c > 0 such that Var(c u + b) = 1

@@ -6,21 +6,19 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jinit._text import aligned, quartiles, to_json
+from jinit._types import ArrayTree, PRNGKey
 from jinit.gains._mean_field import variance_map
 from jinit.gains._moments import Infinite
 from jinit.gains._names import Activation
 from jinit.model._paths import named_leaves
 from jinit.signal import _watch
-
-if TYPE_CHECKING:
-    import chex
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,10 +70,10 @@ class Propagation:
 
 def propagation(
     model: _watch.Model,
-    params: chex.ArrayTree | Callable[[jax.Array], chex.ArrayTree],
-    batch: chex.ArrayTree,
+    params: ArrayTree | Callable[[jax.Array], ArrayTree],
+    batch: ArrayTree,
     *,
-    keys: chex.PRNGKey | None = None,
+    keys: PRNGKey | None = None,
     activation: Activation | variance_map | None = None,
 ) -> Propagation:
     """Measures what becomes of signals and gradients in each layer of a model.

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jinit._text import some
+from jinit._types import ArrayTree
 from jinit.model._paths import named_leaves, path_of, unboxed
 from jinit.signal import _watch
-
-if TYPE_CHECKING:
-    import chex
 
 _Layers = dict[str, tuple[str, str, str | None]]
 """Of each normalized layer the paths of its kernel, its scale and its bias, if any."""
@@ -24,8 +22,8 @@ _STANDARD = 0.1  # how far from mean 0 and variance 1 a normalized feature may b
 
 
 def weight_norm_init(
-    apply: _watch.Model, params: chex.ArrayTree, batch: chex.ArrayTree
-) -> chex.ArrayTree:
+    apply: _watch.Model, params: ArrayTree, batch: ArrayTree
+) -> ArrayTree:
     """Weight normalization's initialization from data, for `WeightNorm` layers of Flax.
 
         scale -> scale / std,    bias -> (bias - mean) / std

@@ -5,26 +5,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jinit._text import some
+from jinit._types import ArrayTree
 from jinit.model._paths import named_leaves
 from jinit.torch._sizes_of import sizes_of
 from jinit.torch._stream import Stream, method_of
-
-if TYPE_CHECKING:
-    import chex
 
 _Wanted = dict[str, tuple[tuple[int, ...], Any]]
 Layer = tuple[str | list[str] | None, Callable[[Stream], Any] | str]
 
 
-def like(
-    tree: chex.ArrayTree, layers: Iterable[Layer], seed: int | Stream
-) -> chex.ArrayTree:
+def like(tree: ArrayTree, layers: Iterable[Layer], seed: int | Stream) -> ArrayTree:
     """Fills the parameters of a Flax model with those that torch would draw.
 
     Args:

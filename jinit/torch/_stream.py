@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
 from jinit import _checks
+from jinit._types import DType
 from jinit.torch import _sizes
 from jinit.torch._tensors import Tensors
-
-if TYPE_CHECKING:
-    from jinit.torch.functional import DType
 
 Draw = Callable[..., jax.Array]
 """A method of the stream that ends in an underscore, with options bound."""

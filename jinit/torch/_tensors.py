@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +13,12 @@ import numpy as np
 
 from jinit import _basic, _checks, _identity
 from jinit._checks import check_shape, is_traced
+from jinit._types import ArrayLike, DType, Shape
 from jinit.gains._gain import calculate_gain
 from jinit.torch import _sizes, functional
 from jinit.torch._mt19937 import skipped
 from jinit.torch._numbers import normal_words, uniform_words
 from jinit.torch._state_bytes import from_bytes, to_bytes
-
-if TYPE_CHECKING:
-    from chex import Shape
-    from numpy.typing import ArrayLike
-
-    from jinit.torch.functional import DType
 
 
 class Tensors:
@@ -51,7 +46,8 @@ class Tensors:
 
         Returns:
           5056 bytes, of dtype uint8. `torch.set_rng_state(torch.tensor(state))` goes on
-          from there.
+          from there. Right after seeding two of them, of a count, are not torch's;
+          what is drawn is.
 
         Example:
           >>> import jinit

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,14 +28,10 @@ from jax import lax
 
 from jinit import _checks
 from jinit._checks import check_dtype, check_range, check_shape
+from jinit._types import DType, Shape
 from jinit.torch import _mt19937, _sizes
 from jinit.torch._mt19937 import State, next_words
 from jinit.torch._numbers import compiled, elementwise, normals, uniforms
-
-if TYPE_CHECKING:
-    from chex import ArrayDType, Shape
-
-    DType = ArrayDType | None
 
 Drawn = tuple[jax.Array, State]
 """What was drawn, and the state after it."""
