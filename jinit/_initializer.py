@@ -142,8 +142,8 @@ class Initializer(Value):
 
         @property
         def __name__(self) -> str:
-            """The name of the class, as functions have one."""
-            return type(self).__name__
+            """What it prints as: Flax shows the names of functions in its modules."""
+            return repr(self)
 
     def __call__(
         self,

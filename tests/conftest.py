@@ -2,16 +2,21 @@
 
 import gc
 import os
+import sys
 
 # Before JAX starts: eight devices, so that sharding can be tested on any machine, and a
 # compiler without threads of its own, which get in the way of the other workers.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
-        "--xla_cpu_parallel_codegen_split_count=1",
-    ]
-)
+FLAGS = [
+    os.environ.get("XLA_FLAGS", ""),
+    "--xla_force_host_platform_device_count=8",
+    "--xla_cpu_parallel_codegen_split_count=1",
+]
+# Nearly all of the time goes into compiling. With `--all` the compiler is the users',
+# for it decides on last bits; the workers of xdist have that from their parent.
+IS_QUICK = os.environ.setdefault("JINIT_QUICK", str("--all" not in sys.argv)) == "True"
+QUICK = ["backend_optimization_level=0", "llvm_disable_expensive_passes=true"]
+FLAGS += [f"--xla_{flag}" for flag in QUICK if IS_QUICK]
+os.environ["XLA_FLAGS"] = " ".join(FLAGS)
 
 import jax
 import pytest

@@ -227,7 +227,9 @@ WIDE = {
 parametrize_wide = pytest.mark.parametrize("wide", WIDE.values(), ids=WIDE)
 
 
-@pytest.mark.parametrize("zeros", [jinit.zeros, jinit.zeros()])
+@pytest.mark.parametrize(
+    "zeros", [jinit.zeros, jinit.zeros()], ids=["uncalled", "called"]
+)
 @parametrize_wide
 @parametrize_dtypes
 def test_zeros_is_a_bias_init_called_and_uncalled(zeros, wide, dtype):
