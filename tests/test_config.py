@@ -56,6 +56,7 @@ def test_constants_of_every_kind_come_back(value):
         (jinit.stack(jax.nn.initializers.he_normal()), TypeError, "init must be an"),
         (jinit.Initializer, TypeError, "init must be an initializer of jinit"),
     ],
+    ids=range(4),
 )
 def test_what_has_no_name_is_not_serialized(init, error, message):
     with pytest.raises(error, match=message):

@@ -839,6 +839,7 @@ STACKED = jinit.stack(jax.nn.initializers.ones)
         ),
         ({"k": jax.random.key(0)}, None, TypeError, "'k': dtype must be a numeric"),
     ],
+    ids=range(4),
 )
 def test_what_has_no_name_is_not_written_down(tree, init, error, message):
     with pytest.raises(error, match=message):
