@@ -337,6 +337,15 @@ def test_a_full_disk_is_an_error_of_one_line():
     assert run.returncode == 1
 
 
+@pytest.fixture
+def interruptible():
+    """What runs in the background of a shell ignores the signal, as do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_while_it_works_leaves_no_traceback():
     with process("gain", "--table", stdout=subprocess.PIPE) as run:
         assert "forward" in run.stdout.readline()  # the heading: it has begun

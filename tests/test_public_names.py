@@ -166,6 +166,10 @@ VALUES = {
     "jinit.LsuvLayer": lambda: lsuv_report().layers[0],
     "jinit.LsuvReport": lsuv_report,
     "jinit.Plan": lambda: jinit.plan({"w": jnp.zeros((3, 4))}, {"w": jinit.normal()}),
+    "jinit.Roles": lambda: jinit.roles(
+        lambda w, x: x @ w, jnp.ones((3, 4)), jnp.ones(3)
+    ),
+    "jinit.Role": lambda: next(iter(VALUES["jinit.Roles"]())),
     "jinit.diagnostics.Report": audited,
     "jinit.diagnostics.Leaf": lambda: audited().leaves[0],
     "jinit.diagnostics.Finding": lambda: audited().findings[0],

@@ -1,0 +1,405 @@
+"""The graph of a program: its steps, and what each meets of the parameters.
+
+A model that is traced is a program. Calls, rematerialization and the branches of
+conditions are written out in place, and the body of a loop once. Of every value it is
+known whether it depends on the inputs; if not, of which parameters it is a *view*, and
+which of their axes lie where:
+
+    program                         value                   views, axis by axis
+    p = reshape w (64, 4, 16)       of w, of shape (64, 64)  w: 0 | w: 1 (4) | w: 1 (16)
+    q = transpose p (1, 0, 2)                                w: 1 (4) | w: 0 | w: 1 (16)
+    y = dot_general x q             contracts the axis of w: 0, so that is its input
+
+Where a view meets a value that depends on the inputs, the parameter is *used*. No name
+is read. What is in an equation is taken apart here and in `_trace` alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+from jinit._checks import Shape
+from jinit.model._views import View, Views, moved, whole, without_first_axis
+
+KEPT = {  # what moves elements, and leaves them as they are
+    *("reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims", "slice"),
+    *("rev", "copy", "copy_p", "stop_gradient", "sharding_constraint", "pvary", "pad"),
+    *("reshard", "mesh_cast", "layout_constraint", "reduce_precision", "split"),
+    *("dynamic_slice", "along", "carry", "loop", "unstack", "convert_element_type"),
+    *("optimization_barrier", "cumlogsumexp", "all_gather", "pcast"),
+}
+
+
+@dataclass(eq=False)
+class Value:
+    """A value of the program, and the step that makes it."""
+
+    shape: Shape
+    dtype: Any
+    data: bool = False
+    views: Views = ()
+    number: Any = None  # of a constant that is the same everywhere
+    step: Step | None = None
+
+
+@dataclass(eq=False)
+class Step:
+    """An operation: an equation that is not written out further."""
+
+    name: str
+    equation: Any
+    inputs: list[Value]
+    outputs: list[Value]
+    times: int | None  # how often it runs; None where a loop does not say
+    loops: int  # that it is within
+
+
+@dataclass(eq=False)
+class Use:
+    """A parameter that meets a value of the inputs.
+
+    Attributes:
+      view: The parameter, as it is there.
+      kind: "contraction", "table", "scale", "shift" or "other".
+      axes: The role of each axis of the parameter that is there: "in", "out", "batch",
+        "space", "index" or "free"; "stack" of those that a loop runs along.
+      fan_in: How many products are summed for an output.
+      fan_out: How many outputs an input goes to.
+      step: The step.
+      operand: The value that it meets.
+    """
+
+    view: View
+    kind: str
+    axes: dict[int, str]
+    fan_in: float
+    fan_out: float
+    step: Step
+    operand: Value
+
+
+@dataclass(eq=False)
+class Graph:
+    """A program, as far as it was asked for."""
+
+    shapes: dict[str, Shape]
+    steps: list[Step] = field(default_factory=list)
+    uses: list[Use] = field(default_factory=list)
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+    carried: list[tuple[Value, Value]] = field(default_factory=list)  # in, and out
+
+
+def read(closed: core.ClosedJaxpr, paths: Sequence[str]) -> Graph:
+    """Reads a program whose first arguments are the parameters of these paths."""
+    jaxpr = closed.jaxpr
+    given = jaxpr.invars[: len(paths)]
+    graph = Graph({p: tuple(v.aval.shape) for p, v in zip(paths, given, strict=True)})
+    parameters = [
+        _parameter(path, v.aval) for path, v in zip(paths, given, strict=True)
+    ]
+    graph.inputs = [_data(v.aval) for v in jaxpr.invars[len(paths) :]]
+    graph.outputs = _Reader(graph).run(closed, [*parameters, *graph.inputs])
+    _drop_unneeded(graph)
+    return graph
+
+
+def _drop_unneeded(graph: Graph) -> None:
+    """Leaves the steps that the results depend on, such as no running averages."""
+    ends = {id(inner): end for inner, end in graph.carried}
+    needed, front = set[int](), list(graph.outputs)
+    while front:
+        value = front.pop()
+        if id(value) in ends:  # what a loop carries comes from its end, too
+            front.append(ends.pop(id(value)))
+        if value.step is not None and id(value.step) not in needed:
+            needed.add(id(value.step))
+            front += value.step.inputs
+    graph.steps = [step for step in graph.steps if id(step) in needed]
+    graph.uses = [use for use in graph.uses if id(use.step) in needed]
+
+
+def _parameter(path: str, aval: Any) -> Value:
+    shape = tuple(aval.shape)
+    return Value(shape, aval.dtype, views=(whole(path, shape),))
+
+
+def _data(aval: Any, step: Step | None = None) -> Value:
+    return Value(tuple(aval.shape), aval.dtype, data=True, step=step)
+
+
+def _constant(aval: Any, value: Any) -> Value:
+    """A constant, with its number if it is one everywhere."""
+    number = None
+    if not jnp.issubdtype(aval.dtype, jax.dtypes.extended):
+        array = np.asarray(value).reshape(-1)
+        if array.size and (array == array[0]).all():
+            number = array[0]
+    return Value(tuple(aval.shape), aval.dtype, number=number)
+
+
+class _Reader:
+    """Walks through the equations, and into those that hold others."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.times: int | None = 1
+        self.loops = 0
+
+    def run(self, closed: Any, arguments: Iterable[Value]) -> list[Value]:
+        """The results of a program of these arguments."""
+        jaxpr = getattr(closed, "jaxpr", closed)
+        values: dict[Any, Value] = {}
+        for var, const in zip(
+            jaxpr.constvars, getattr(closed, "consts", ()), strict=True
+        ):
+            values[var] = _constant(var.aval, const)
+        values |= zip(jaxpr.invars, arguments, strict=True)
+
+        def value(atom: Any) -> Value:
+            if isinstance(atom, core.Literal):
+                return _constant(atom.aval, atom.val)
+            return values[atom]
+
+        for equation in jaxpr.eqns:
+            inputs = [value(atom) for atom in equation.invars]
+            values |= zip(equation.outvars, self.step(equation, inputs), strict=True)
+        return [value(atom) for atom in jaxpr.outvars]
+
+    def step(self, equation: Any, inputs: list[Value]) -> list[Value]:
+        name = equation.primitive.name
+        if name in _CALLS and (inner := _inner(equation)) is not None:
+            return self.run(inner, inputs)
+        if name == "scan":
+            return self.scan(equation, inputs)
+        if name == "while":
+            return self.loop(equation, inputs)
+        if name == "cond":
+            return self.branches(equation, inputs)
+        step = Step(name, equation, inputs, [], self.times, self.loops)
+        step.outputs = self.outputs(step)
+        self.graph.steps.append(step)
+        return step.outputs
+
+    def outputs(self, step: Step) -> list[Value]:
+        avals = [var.aval for var in step.equation.outvars]
+        if any(value.data for value in step.inputs):
+            self.use(step)
+            return [_data(aval, step) for aval in avals]
+        if any(value.views for value in step.inputs):
+            views = moved(
+                step.name,
+                step.equation.params,
+                step.inputs,
+                [tuple(a.shape) for a in avals],
+            )
+            return [
+                Value(tuple(aval.shape), aval.dtype, views=v, step=step)
+                for aval, v in zip(avals, views, strict=True)
+            ]
+        number = _folded(step)
+        return [
+            Value(tuple(aval.shape), aval.dtype, number=number, step=step)
+            for aval in avals
+        ]
+
+    def use(self, step: Step) -> None:
+        """Notes the parameters that meet a value of the inputs."""
+        for position, value in enumerate(step.inputs):
+            operand = next(v for v in step.inputs if v.data)
+            for view in value.views:
+                kind, roles, fan_in, fan_out = _meeting(step, position)
+                axes = dict.fromkeys(view.stack, "stack")
+                for digits, role in zip(view.axes, roles, strict=True):
+                    axes |= {d.axis: role for d in digits if d.axis is not None}
+                use = Use(view, kind, axes, fan_in, fan_out, step, operand)
+                self.graph.uses.append(use)
+
+    def scan(self, equation: Any, inputs: list[Value]) -> list[Value]:
+        """The body once: what runs along the loop, without its first axis."""
+        body, length = equation.params["jaxpr"], equation.params["length"]
+        consts, carries = _scan_sizes(equation)
+        carry = [
+            _data(var.aval) for var in body.jaxpr.invars[consts : consts + carries]
+        ]
+        for inner, outer in zip(carry, inputs[consts:], strict=False):
+            inner.step = Step("carry", None, [outer], [inner], self.times, self.loops)
+            self.graph.steps.append(inner.step)
+        along = [_sliced(value, self) for value in inputs[consts + carries :]]
+        before = self.times, self.loops
+        self.times = None if self.times is None else self.times * length
+        self.loops += 1
+        results = self.run(body, [*inputs[:consts], *carry, *along])
+        self.times, self.loops = before
+        self.graph.carried += zip(carry, results[:carries], strict=True)
+        return [
+            self.result("loop", var.aval, [result])
+            for var, result in zip(equation.outvars, results, strict=True)
+        ]
+
+    def loop(self, equation: Any, inputs: list[Value]) -> list[Value]:
+        """The body of a loop that does not say how often it runs."""
+        params = equation.params
+        skipped = params["cond_nconsts"]
+        consts = inputs[skipped : skipped + params["body_nconsts"]]
+        start = inputs[skipped + params["body_nconsts"] :]
+        carry = []
+        for var, outer in zip(equation.outvars, start, strict=True):
+            carry.append(self.result("carry", var.aval, [outer]))
+        before = self.times, self.loops
+        self.times, self.loops = None, self.loops + 1
+        results = self.run(params["body_jaxpr"], [*consts, *carry])
+        self.times, self.loops = before
+        self.graph.carried += zip(carry, results, strict=True)
+        return [
+            self.result("loop", var.aval, [result])
+            for var, result in zip(equation.outvars, results, strict=True)
+        ]
+
+    def branches(self, equation: Any, inputs: list[Value]) -> list[Value]:
+        index, *arguments = inputs
+        branches = equation.params["branches"]
+        if index.number is not None and not index.data:
+            chosen = int(np.clip(int(index.number), 0, len(branches) - 1))
+            return self.run(branches[chosen], arguments)
+        results = [self.run(branch, arguments) for branch in branches]
+        return [
+            self.result("cond", var.aval, list(alternatives))
+            for var, *alternatives in zip(equation.outvars, *results, strict=True)
+        ]
+
+    def result(self, name: str, aval: Any, inputs: list[Value]) -> Value:
+        """A value that comes out of a loop, or of a branch."""
+        value = _data(aval)
+        value.step = Step(name, None, inputs, [value], self.times, self.loops)
+        self.graph.steps.append(value.step)
+        return value
+
+
+# Equations that hold others.
+
+_CALLS = {
+    **{"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr"},
+    **{"core_call": "call_jaxpr", "remat2": "jaxpr", "remat": "jaxpr"},
+    **{"checkpoint": "jaxpr", "custom_jvp_call": "call_jaxpr"},
+    **{"custom_vjp_call": "call_jaxpr", "custom_vjp_call_jaxpr": "fun_jaxpr"},
+    **{"custom_lin": "jaxpr", "shard_map": "jaxpr"},
+}
+
+
+def _inner(equation: Any) -> Any:
+    return equation.params.get(_CALLS[equation.primitive.name])
+
+
+def _scan_sizes(equation: Any) -> tuple[int, int]:
+    """How many values a loop has that stay, and how many it carries on.
+
+    By their shapes, for what the parameters are called changes with JAX: what stays and
+    what is carried has inside the shape that it has outside.
+    """
+    body = equation.params["jaxpr"].jaxpr
+
+    def same(outer: Any, inner: Any) -> int:
+        pairs = zip(outer, inner, strict=True)
+        return sum(a.aval.shape == b.aval.shape for a, b in pairs)
+
+    carries = same(equation.outvars, body.outvars)
+    return same(equation.invars, body.invars) - carries, carries
+
+
+def _sliced(value: Value, reader: _Reader) -> Value:
+    """What a loop sees of a value that it runs along."""
+    shape = value.shape[1:]
+    if value.data:
+        new = Value(shape, value.dtype, data=True)
+        new.step = Step("along", None, [value], [new], reader.times, reader.loops)
+        reader.graph.steps.append(new.step)
+        return new
+    views = tuple(map(without_first_axis, value.views))
+    return Value(shape, value.dtype, views=views, number=value.number)
+
+
+_FOLDED = {
+    *("add", "sub", "mul", "div", "neg", "sqrt", "rsqrt", "exp", "log", "pow", "max"),
+    *("min", "integer_pow", "convert_element_type", "square", "tanh", "log1p"),
+}
+_KEPT = {"broadcast_in_dim", "reshape", "squeeze", "transpose", "slice", "copy"}
+
+
+def _folded(step: Step) -> Any:
+    """The number that a constant is everywhere, if it is known."""
+    numbers = [value.number for value in step.inputs]
+    if not numbers or any(number is None for number in numbers):
+        return None
+    if step.name in _KEPT:
+        return numbers[0]
+    if step.name not in _FOLDED:
+        return None
+    params = dict(step.equation.params)
+    if "sharding" in params:
+        params["sharding"] = None
+    with jax.ensure_compile_time_eval():
+        return np.asarray(
+            step.equation.primitive.bind(*map(jnp.asarray, numbers), **params)
+        )[()]
+
+
+# What a parameter meets, and over which axes.
+
+
+def _meeting(step: Step, position: int) -> tuple[str, list[str], float, float]:
+    """The kind of a use, the role of each axis of the view, and the fans."""
+    shape, params = step.inputs[position].shape, step.equation.params
+    free = ["free"] * len(shape)
+    if step.name == "dot_general":
+        contracted, batch = (side[position] for side in params["dimension_numbers"])
+        roles = ["out"] * len(shape)
+        for axis in contracted:
+            roles[axis] = "in"
+        for axis in batch:
+            roles[axis] = "batch"
+        return "contraction", roles, *_fans(shape, roles)
+    if step.name == "conv_general_dilated" and position == 1:
+        return _convolution(shape, params)
+    if step.name.startswith("ragged_dot") and position == 1 and len(shape) == 3:
+        roles = ["batch", "in", "out"]
+        return "contraction", roles, *_fans(shape, roles)
+    if step.name == "gather" and position == 0:
+        gone = params["dimension_numbers"].collapsed_slice_dims
+        roles = ["index" if axis in gone else "out" for axis in range(len(shape))]
+        return "table", roles, 1.0, _fans(shape, roles)[1]
+    if step.name == "dynamic_slice" and position == 0:
+        sizes = zip(shape, params["slice_sizes"], strict=True)
+        roles = ["out" if size == whole else "index" for whole, size in sizes]
+        return "table", roles, 1.0, _fans(shape, roles)[1]
+    kinds = {"mul": "scale", "div": "scale", "add": "shift", "sub": "shift"}
+    kinds |= {"concatenate": "shift"}  # a token, put beside others
+    return kinds.get(step.name, "other"), free, 1.0, 1.0
+
+
+def _fans(shape: Shape, roles: Sequence[str]) -> tuple[float, float]:
+    sizes = {
+        role: math.prod(n for n, r in zip(shape, roles, strict=True) if r == role)
+        for role in ("in", "out")
+    }
+    return float(sizes["in"]), float(sizes["out"])
+
+
+def _convolution(shape: Shape, params: Any) -> tuple[str, list[str], float, float]:
+    numbers = params["dimension_numbers"].rhs_spec
+    roles = ["space"] * len(shape)
+    roles[numbers[0]], roles[numbers[1]] = "out", "in"
+    taps = math.prod(shape[axis] for axis in numbers[2:])
+    # A dilated input has zeros between its numbers; a stride leaves outputs out.
+    fan_in = shape[numbers[1]] * taps / math.prod(params["lhs_dilation"])
+    groups = params["feature_group_count"]
+    fan_out = shape[numbers[0]] / groups * taps / math.prod(params["window_strides"])
+    return "contraction", roles, fan_in, fan_out

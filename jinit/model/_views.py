@@ -1,0 +1,249 @@
+"""Views: arrays as images of parameters, and how operations move their axes.
+
+    w                       (64, 64)        axes   0 | 1
+    reshape (64, 4, 16)                            0 | 1, the slow part of 4 | 1, of 16
+    transpose (1, 0, 2)                            1, of 4 | 0 | 1, of 16
+
+An axis of the array has the digits that lie along it, as those of a number: what is
+reshaped cuts them, or puts them side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jinit._checks import Shape
+
+
+@dataclass(frozen=True)
+class Digit:
+    """A part of an axis of a parameter: so many steps of a stride along it."""
+
+    axis: int | None  # None of what is no part of the parameter, as it was broadcast
+    stride: int
+    size: int
+
+
+Digits = tuple[Digit, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """An array as an image of a parameter.
+
+    Attributes:
+      path: That of the parameter.
+      axes: For each axis of the array the digits that lie along it, the slowest first.
+      factor: What it is multiplied with on the way.
+      functions: The names of those that it passes through, of which it is no image.
+      stack: The axes of the parameter that a loop runs along.
+    """
+
+    path: str
+    axes: tuple[Digits, ...]
+    factor: float = 1.0
+    functions: tuple[str, ...] = ()
+    stack: frozenset[int] = frozenset()
+
+    def along(self, axes: Iterable[Digits]) -> View:
+        return replace(self, axes=tuple(axes))
+
+    def through(self, function: str) -> View:
+        return replace(self, functions=(*self.functions, function))
+
+
+Views = tuple[View, ...]
+
+
+def whole(path: str, shape: Shape) -> View:
+    """The view that a parameter is of itself."""
+    digits = ((Digit(axis, 1, size),) for axis, size in enumerate(shape))
+    return View(path, tuple(digits))
+
+
+def without_first_axis(view: View) -> View:
+    """What a loop that runs along the first axis sees of it at a time."""
+    first = {digit.axis for digit in view.axes[0] if digit.axis is not None}
+    return replace(view, axes=view.axes[1:], stack=view.stack | first)
+
+
+# Operations.
+
+_SAME = {
+    *("convert_element_type", "copy", "copy_p", "stop_gradient", "reduce_precision"),
+    *("sharding_constraint", "optimization_barrier", "pvary", "reshard", "mesh_cast"),
+    *("layout_constraint", "rev", "pcast"),
+}
+
+
+def moved(
+    name: str, params: dict[str, Any], inputs: Sequence[Any], shapes: Sequence[Shape]
+) -> list[Views]:
+    """The views of the results of an operation on values that know theirs.
+
+    Args:
+      name: That of the primitive.
+      params: Its parameters.
+      inputs: Values, with `shape`, `views` and `number`.
+      shapes: Of the results.
+    """
+    first = inputs[0]
+    if name in _SAME:
+        views = [value.views for value in inputs] if len(inputs) == len(shapes) else ()
+        return list(views) or [first.views for _ in shapes]
+    if name == "split":
+        axis = params["axis"]
+        return [_each(first, _cut, axis, shape[axis]) for shape in shapes]
+    if name in ("slice", "dynamic_slice", "pad") and first.views:
+        return [_each(first, _resized, first.shape, shapes[0])]
+    if name == "transpose":
+        return [_each(first, _permuted, params["permutation"])]
+    if name == "squeeze":
+        gone = {axis % len(first.shape) for axis in params["dimensions"]}
+        kept = [axis for axis in range(len(first.shape)) if axis not in gone]
+        return [_each(first, _permuted, kept)]
+    if name == "broadcast_in_dim":
+        at = params["broadcast_dimensions"], first.shape, shapes[0]
+        return [_each(first, _broadcast, *at)]
+    if name in ("reshape", "expand_dims"):
+        return [_each(first, _reshaped, first.shape, shapes[0])]
+    if name in ("concatenate", "stack"):
+        return [tuple(view for value in inputs for view in value.views)]
+    if name in ("mul", "div", "neg") and (factor := _factor(name, inputs)) is not None:
+        return [
+            tuple(replace(v, factor=v.factor * factor) for v in value.views)
+            for value in inputs
+            if value.views
+        ]
+    if name == "dot_general":
+        return [_product(params["dimension_numbers"], inputs)]
+    if name == "gather" and first.views and not inputs[1].views:
+        return [_each(first, _gathered, params["dimension_numbers"], shapes[0])]
+    return [_passed(name, inputs, shape) for shape in shapes]
+
+
+def _each(value: Any, function: Any, *arguments: Any) -> Views:
+    return tuple(view.along(function(view.axes, *arguments)) for view in value.views)
+
+
+def _permuted(axes: Sequence[Digits], order: Sequence[int]) -> list[Digits]:
+    return [axes[axis] for axis in order]
+
+
+def _broadcast(
+    axes: Sequence[Digits], places: Sequence[int], old: Shape, new: Shape
+) -> list[Digits]:
+    moved: list[Digits] = [()] * len(new)
+    for digits, size, place in zip(axes, old, places, strict=True):
+        if size == new[place]:
+            moved[place] = digits
+    return moved
+
+
+def _cut(axes: Sequence[Digits], axis: int, size: int) -> list[Digits]:
+    return [_shorter(d, size) if n == axis else d for n, d in enumerate(axes)]
+
+
+def _resized(axes: Sequence[Digits], old: Shape, new: Shape) -> list[Digits]:
+    pairs = zip(axes, old, new, strict=True)
+    return [digits if a == b else _shorter(digits, b) for digits, a, b in pairs]
+
+
+def _shorter(digits: Digits, size: int) -> Digits:
+    """Digits of which so many places are left, the fast ones whole where possible."""
+    left = list[Digit]()
+    for digit in reversed(digits):
+        if size % digit.size == 0 and digit is not digits[0]:
+            left.insert(0, digit)
+            size //= digit.size
+        else:
+            return (replace(digit, size=size), *left)
+    return tuple(left)
+
+
+def _reshaped(axes: Sequence[Digits], old: Shape, new: Shape) -> list[Digits]:
+    """Cuts the digits, or puts them side by side, as the sizes ask for."""
+    digits = list[Digit]()
+    for each, size in zip(axes, old, strict=True):
+        known = math.prod(digit.size for digit in each)
+        one = each[0] if len(each) == 1 else Digit(None, 1, size)
+        digits += each if known == size else [replace(one, size=size)]
+    digits = [digit for digit in digits if digit.size != 1]
+    moved = []
+    for size in new:
+        taken = list[Digit]()
+        while size > 1 and digits:
+            digit = digits.pop(0)
+            if size % digit.size and digit.size % size:
+                return [() for _ in new]  # cut across
+            if digit.size > size:
+                rest = digit.size // size
+                digits.insert(0, replace(digit, size=rest))
+                digit = replace(digit, stride=digit.stride * rest, size=size)
+            taken.append(digit)
+            size //= digit.size
+        moved.append(tuple(digit for digit in taken if digit.axis is not None))
+    return moved
+
+
+def _gathered(axes: Sequence[Digits], numbers: Any, shape: Shape) -> list[Digits]:
+    """Rows at places that are known: what was along them is not, any more."""
+    gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
+    kept = [digits for axis, digits in enumerate(axes) if axis not in gone]
+    moved: list[Digits] = [()] * len(shape)
+    for place, digits in zip(numbers.offset_dims, kept, strict=False):
+        moved[place] = digits
+    return moved
+
+
+def _factor(name: str, inputs: Sequence[Any]) -> float | None:
+    """What a view is multiplied with, if that is one number."""
+    if name == "neg":
+        return -1.0
+    left, right = inputs
+    number = right.number if left.views else left.number
+    if number is None or (name == "div" and not left.views):
+        return None
+    number = float(number)
+    return None if not number else 1 / number if name == "div" else number
+
+
+def _product(numbers: Any, inputs: Sequence[Any]) -> Views:
+    """Of a product of parameters the axes that are left of each."""
+    contracted, batch = numbers
+    shared = len(batch[0])
+    frees = [
+        [a for a in range(len(v.shape)) if a not in contracted[n] + tuple(batch[n])]
+        for n, v in enumerate(inputs)
+    ]
+    before, views = 0, []
+    for n, value in enumerate(inputs):
+        for view in value.views:
+            axes: list[Digits] = [()] * (shared + sum(map(len, frees)))
+            for place, axis in enumerate(batch[n]):
+                axes[place] = view.axes[axis]
+            for place, axis in enumerate(frees[n]):
+                axes[shared + before + place] = view.axes[axis]
+            views.append(view.along(axes).through("dot_general"))
+        before += len(frees[n])
+    return tuple(views)
+
+
+def _passed(name: str, inputs: Sequence[Any], shape: Shape) -> Views:
+    """Of each parameter one view, which keeps its axes if the shape is kept."""
+    found: dict[str, View] = {}
+    for value in inputs:
+        for view in value.views:
+            kept = view.axes if value.shape == shape else ((),) * len(shape)
+            new = view.along(kept).through(name)
+            if view.path not in found or any(kept):
+                functions = found.get(view.path, new).functions
+                found[view.path] = max(
+                    new,
+                    replace(new, functions=functions),
+                    key=lambda v: len(v.functions),
+                )
+    return tuple(found.values())

@@ -1,0 +1,483 @@
+"""Roles: what each parameter is, as the traced program shows it."""
+
+import string
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jinit
+
+KEY = jax.random.key(0)
+
+
+def struct(*shape, dtype="float32"):
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+X = struct(2, 6, 16)
+IMAGES = struct(2, 8, 8, 4)
+WORDS = struct(2, 6, dtype="int32")
+
+
+def linen(model, *inputs):
+    """The roles of a module, by path, without the collection."""
+    params = jax.eval_shape(model.init, KEY, *inputs)
+    found = jinit.roles(model, params, *inputs)
+    return {role.path.partition("/")[2]: role for role in found}
+
+
+def of(function, params, *inputs):
+    return {role.path: role for role in jinit.roles(function, params, *inputs)}
+
+
+# Axes and fans: of each layer those that its equation has.
+
+LAYERS = {
+    "Dense": (nn.Dense(8), X, "kernel", "in out", 16, 8),
+    "DenseGeneral, several axes out": (
+        *(nn.DenseGeneral((2, 3)), X, "kernel"),
+        *("in out out", 16, 6),
+    ),
+    "DenseGeneral, several axes in": (
+        *(nn.DenseGeneral(5, axis=(-2, -1)), X, "kernel"),
+        *("in in out", 96, 5),
+    ),
+    "DenseGeneral, batch axes": (
+        *(nn.DenseGeneral(5, axis=-1, batch_dims=(0,)), X, "kernel"),
+        *("batch in out", 16, 5),
+    ),
+    "Einsum": (
+        nn.Einsum((2, 16, 4), "bsd,hdk->bshk"),
+        X,
+        "kernel",
+        "out in out",
+        16,
+        8,
+    ),
+    "Conv": (nn.Conv(8, (3, 3)), IMAGES, "kernel", "space space in out", 36, 72),
+    "Conv with strides": (
+        *(nn.Conv(8, (3, 3), strides=3), IMAGES, "kernel"),
+        *("space space in out", 36, 8),
+    ),
+    "Conv in groups": (
+        *(nn.Conv(8, (3, 3), feature_group_count=2), IMAGES, "kernel"),
+        *("space space in out", 18, 36),
+    ),
+    "Conv by channel": (
+        *(nn.Conv(4, (3, 3), feature_group_count=4), IMAGES, "kernel"),
+        *("space space in out", 9, 9),
+    ),
+    "Conv1D": (nn.Conv(8, (3,)), X, "kernel", "space in out", 48, 24),
+    "ConvLocal": (nn.ConvLocal(8, (3,)), X, "kernel", "batch in out", 48, 8),
+    "ConvTranspose": (
+        *(nn.ConvTranspose(8, (4, 4), (2, 2)), IMAGES, "kernel"),
+        *("space space in out", 16, 128),
+    ),
+    "ConvTranspose, transposed": (
+        nn.ConvTranspose(8, (4, 4), (2, 2), transpose_kernel=True),
+        *(IMAGES, "kernel", "space space out in", 16, 128),
+    ),
+    "Embed": (nn.Embed(10, 16), WORDS, "embedding", "index out", 1, 16),
+    "attention, query": (
+        *(nn.MultiHeadDotProductAttention(4), X, "query/kernel"),
+        *("in out out", 16, 16),
+    ),
+    "attention, out": (
+        *(nn.MultiHeadDotProductAttention(4), X, "out/kernel"),
+        *("in in out", 16, 16),
+    ),
+    "LSTM": (nn.RNN(nn.LSTMCell(8)), X, "cell/ii/kernel", "in out", 16, 8),
+    "LSTM, packed": (
+        *(nn.RNN(nn.OptimizedLSTMCell(8)), X, "cell/hf/kernel"),
+        *("in out", 8, 32),
+    ),
+    "GRU": (nn.RNN(nn.GRUCell(8)), X, "cell/hn/kernel", "in out", 8, 8),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_axes_and_fans_are_those_of_the_equation(name):
+    model, inputs, path, axes, fan_in, fan_out = LAYERS[name]
+    role = linen(model, inputs)[path]
+    assert " ".join(role.axes) == axes
+    assert (role.fan_in, role.fan_out) == (fan_in, fan_out)
+
+
+def test_scales_shifts_and_tables_are_told_apart():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, tokens):
+            x = nn.Embed(10, 16)(tokens)
+            x += self.param("places", nn.initializers.zeros, (6, 16))[None]
+            return nn.MultiHeadDotProductAttention(4)(nn.LayerNorm()(x))
+
+    found = linen(Model(), WORDS)
+    kinds = {path: role.kind for path, role in found.items()}
+    attention = "MultiHeadDotProductAttention_0"
+    assert kinds["Embed_0/embedding"] == kinds["places"] == "table"
+    assert kinds["LayerNorm_0/scale"] == "scale"
+    assert kinds["LayerNorm_0/bias"] == kinds[f"{attention}/query/bias"] == "shift"
+    assert kinds[f"{attention}/out/kernel"] == "contraction"
+
+
+# Views: whatever is done to the axes before the product.
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_a_chain_of_reshapes_and_transposes_keeps_the_roles(data):
+    """The parameter is folded and turned; the product contracts what was axis 1."""
+    sizes = data.draw(st.lists(st.sampled_from((2, 3, 4)), min_size=2, max_size=4))
+    order = data.draw(st.permutations(range(len(sizes))))
+    inside = data.draw(st.integers(0, len(sizes) - 1))
+
+    def function(w, x):
+        turned = jnp.transpose(w, order)
+        place = order.index(inside)
+        turned = jnp.moveaxis(turned, place, 0)
+        folded = turned.reshape(sizes[inside], -1)
+        return x @ folded
+
+    found = of(
+        lambda p, x: function(p["w"], x),
+        {"w": struct(*sizes)},
+        struct(2, sizes[inside]),
+    )
+    expected = ["in" if axis == inside else "out" for axis in range(len(sizes))]
+    assert list(found["w"].axes) == expected
+    assert found["w"].fan_in == sizes[inside]
+
+
+def test_an_axis_that_is_cut_apart_keeps_both_of_its_roles_where_they_agree():
+    def function(p, x):  # (d, 3 h k) as (d, 3, h, k), of which each is a product
+        q, k, v = jnp.moveaxis(p["w"].reshape(16, 3, 4, 4), 1, 0)
+        return [jnp.einsum("bsd,dhk->bshk", x, w) for w in (q, k, v)]
+
+    role = of(function, {"w": struct(16, 48)}, X)["w"]
+    assert (role.axes, role.fan_in, role.uses) == (("in", "out"), 16, 3)
+
+
+def test_parameters_that_are_put_side_by_side_are_each_contracted():
+    def function(p, x):
+        return x @ jnp.concatenate([p["a"], p["b"]], axis=1)
+
+    found = of(function, {"a": struct(16, 4), "b": struct(16, 8)}, X)
+    assert {role.axes for role in found.values()} == {("in", "out")}
+    assert {role.fan_in for role in found.values()} == {16}
+
+
+def test_what_passes_through_functions_is_named_and_left_as_it_is():
+    def function(p, x):
+        kernel = p["w"] - p["w"].mean(0, keepdims=True)
+        return (x @ kernel) * jax.nn.softplus(p["t"])[None, None]
+
+    found = of(function, {"w": struct(16, 8), "t": struct(8)}, X)
+    assert "sub" in found["w"].functions
+    assert found["t"].functions
+    rules = dict(jinit.roles(function, {"w": struct(16, 8), "t": struct(8)}, X).rules())
+    assert rules == {"w": None, "t": None}
+
+
+# Moments: what a kernel meets.
+
+ACTIVATIONS = {
+    "relu": nn.relu,
+    "gelu": nn.gelu,
+    "silu": lambda x: x * jax.nn.sigmoid(x),  # whoever writes it
+    "tanh": jnp.tanh,
+    "elu": nn.elu,
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_is_known_by_what_it_computes(name):
+    def function(p, x):
+        return ACTIVATIONS[name](x @ p["a"]) @ p["b"]
+
+    params = {"a": struct(16, 32), "b": struct(32, 8)}
+    found = of(function, params, X)
+    assert found["a"].activation is None
+    assert found["b"].activation == name
+    gain = jinit.gain(name)
+    assert found["b"].moment == pytest.approx(1 / gain**2, rel=2e-3)
+    rules = dict(jinit.roles(function, params, X).rules())
+    assert rules == {"a": jinit.lecun_normal(), "b": jinit.lecun_normal(gain=name)}
+
+
+def test_the_halves_of_a_product_are_independent():
+    """Gates that are packed: the second moment is E gelu² · E u²."""
+
+    def function(p, x):
+        gate, up = jnp.split(x @ p["a"], 2, axis=-1)
+        return (nn.gelu(gate) * up) @ p["b"]
+
+    role = of(function, {"a": struct(16, 64), "b": struct(32, 8)}, X)["b"]
+    assert role.moment == pytest.approx(1 / jinit.gain("gelu") ** 2, rel=0.1)
+
+
+def test_a_normalization_gives_unit_size_whatever_came_before():
+    def function(p, x):
+        x = 100 * x
+        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True))
+        return x @ p["w"]
+
+    assert of(function, {"w": struct(16, 8)}, X)["w"].moment == pytest.approx(
+        1, rel=0.1
+    )
+
+
+def test_an_operation_without_a_rule_starts_again_and_changes_nothing_else():
+    def function(p, x):
+        y = x @ p["a"]
+        odd = jax.lax.sort(1e6 * y)
+        return odd @ p["b"], nn.relu(y) @ p["c"]
+
+    params = {"a": struct(16, 16), "b": struct(16, 8), "c": struct(16, 8)}
+    found = of(function, params, X)
+    assert found["b"].moment == pytest.approx(1, rel=0.05)
+    assert found["c"].activation == "relu"
+
+
+# Streams.
+
+
+class Block(nn.Module):
+    kind: str = "pre"
+
+    @nn.compact
+    def __call__(self, x, _=None):
+        def mlp(x):
+            return nn.Dense(16)(nn.relu(nn.Dense(32)(x)))
+
+        attention = nn.MultiHeadDotProductAttention(4)
+        if self.kind == "pre":
+            x = x + attention(nn.LayerNorm()(x))
+            return x + mlp(nn.LayerNorm()(x)), None
+        if self.kind == "post":
+            x = nn.LayerNorm()(x + attention(x))
+            return nn.LayerNorm()(x + mlp(x)), None
+        if self.kind == "parallel":
+            h = nn.LayerNorm()(x)
+            return x + attention(h) + mlp(h), None
+        if self.kind == "scaled":  # as DeepNorm scales the skip
+            x = 2.0 * x + attention(nn.LayerNorm()(x))
+            return 2.0 * x + mlp(nn.LayerNorm()(x)), None
+        alpha = self.param("alpha", nn.initializers.zeros, ())  # ReZero
+        x = x + alpha * attention(x)
+        return x + alpha * mlp(x), None
+
+
+class Deep(nn.Module):
+    kind: str = "pre"
+    depth: int = 3
+
+    @nn.compact
+    def __call__(self, x):
+        for _ in range(self.depth):
+            x, _ = Block(self.kind)(x)
+        return nn.Dense(4)(x)
+
+
+def scanned(block, depth=3):
+    axes = {"params": 0}
+    split = {"params": True}
+    return nn.scan(block, variable_axes=axes, split_rngs=split, length=depth)()
+
+
+STREAMS = {  # the branches of the stream that the writers write to
+    "pre-LN": (Deep("pre"), (X,), 6),
+    "parallel": (Deep("parallel"), (X,), 6),
+    "scaled": (Deep("scaled"), (X,), 6),
+    "ReZero": (Deep("rezero"), (X,), 6),
+    "post-LN, where each sum is normalized": (Deep("post"), (X,), 1),
+    "scan": (scanned(Block), (X, None), 6),
+    "remat": (scanned(nn.remat(Block)), (X, None), 6),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_the_writers_of_a_stream_know_how_many_they_are(name):
+    model, inputs, branches = STREAMS[name]
+    found = linen(model, *inputs)
+    writers = {path for path, role in found.items() if role.branches}
+    # The last layer of each block is made first; the head of the model is not in one.
+    ends, head = ("out/kernel", "Dense_0/kernel"), isinstance(model, Deep)
+    kernels = {path for path in found if path.endswith(ends)}
+    assert writers == kernels - ({"Dense_0/kernel"} if head else set())
+    assert {found[path].branches for path in writers} == {branches}
+
+
+class Highway(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        gate = nn.sigmoid(nn.Dense(16)(x))
+        return gate * nn.relu(nn.Dense(16)(x)) + (1 - gate) * x
+
+
+@pytest.mark.parametrize(
+    "model",
+    [nn.RNN(nn.LSTMCell(16)), nn.RNN(nn.GRUCell(16)), Highway()],
+    ids=["LSTM", "GRU", "highway"],
+)
+def test_gates_make_no_stream(model):
+    assert not any(role.branches for role in linen(model, X).values())
+
+
+def test_a_branch_that_is_normalized_last_is_not_scaled():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return x + nn.LayerNorm()(nn.Dense(16)(x))
+
+    assert linen(Model(), X)["Dense_0/kernel"].branches == 0
+
+
+def test_what_a_loop_feeds_back_is_recurrent():
+    found = linen(nn.RNN(nn.SimpleCell(16)), X)
+    assert found["cell/h/kernel"].recurrent
+    assert not found["cell/i/kernel"].recurrent
+    found = linen(scanned(Block), X, None)
+    assert not any(role.recurrent for role in found.values())
+
+
+# Names, libraries and what is asked of the result.
+
+
+def test_no_name_is_read():
+    model = Deep("pre")
+    params = jax.eval_shape(model.init, KEY, X)
+    leaves, treedef = jax.tree.flatten(params)
+    names = [a + b for a in string.ascii_lowercase for b in string.ascii_lowercase]
+    renamed = dict(zip(names, leaves, strict=False))  # in the same order
+
+    def function(params, x):
+        return model.apply(treedef.unflatten([params[n] for n in renamed]), x)
+
+    ours, theirs = (
+        [(r.shape, r.kind, r.axes, r.fan_in, r.branches) for r in found]
+        for found in (jinit.roles(function, renamed, X), jinit.roles(model, params, X))
+    )
+    assert ours == theirs
+
+
+def test_a_module_of_nnx_is_read():
+    class Model(nnx.Module):
+        def __init__(self, rngs):
+            self.one = nnx.Linear(16, 32, rngs=rngs)
+            self.two = nnx.Linear(32, 8, rngs=rngs)
+
+        def __call__(self, x):
+            return self.two(nnx.relu(self.one(x)))
+
+    model = Model(nnx.Rngs(0))
+    for params in (nnx.state(model), nnx.state(model, nnx.Param)):
+        found = jinit.roles(model, params, X)
+        assert [r.activation for r in found if r.kind == "contraction"] == [
+            None,
+            "relu",
+        ]
+        drawn = jinit.plan(params, found.rules()).init(KEY)
+        assert jax.tree.structure(drawn) == jax.tree.structure(params)
+
+
+def second_moments(model, params, x):
+    """Of what each Dense layer returns."""
+    seen = []
+
+    def watch(next_function, args, kwargs, context):
+        out = next_function(*args, **kwargs)
+        if isinstance(context.module, nn.Dense) and context.method_name == "__call__":
+            seen.append(float(jnp.square(out).mean()))
+        return out
+
+    with nn.intercept_methods(watch):
+        model.apply(params, x)
+    return np.array(seen)
+
+
+def test_signals_have_the_size_one_where_the_default_loses_them():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for _ in range(10):
+                x = nn.silu(nn.Dense(128)(x))
+            return nn.Dense(64)(x)
+
+    x = jax.random.normal(KEY, (128, 64))
+    params = jax.eval_shape(Model().init, KEY, x)
+    ours = jinit.plan(params, jinit.roles(Model(), params, x).rules()).init(KEY)
+    assert second_moments(Model(), Model().init(KEY, x), x)[-1] < 1e-3
+    found = second_moments(Model(), ours, x)
+    assert ((found > 0.5) & (found < 2)).all()
+
+
+def test_a_stream_stays_bounded_at_any_depth():
+    class Model(nn.Module):
+        depth: int
+
+        @nn.compact
+        def __call__(self, x):
+            for _ in range(self.depth):
+                x += nn.Dense(64)(nn.relu(nn.Dense(64)(nn.RMSNorm()(x))))
+            return x
+
+    x = jax.random.normal(KEY, (128, 64))
+    for depth in (2, 12):
+        model = Model(depth)
+        params = jax.eval_shape(model.init, KEY, x)
+        ours = jinit.plan(params, jinit.roles(model, params, x).rules()).init(KEY)
+        out = jnp.square(model.apply(ours, x)).mean()
+        assert out == pytest.approx(2.0, rel=0.3)
+
+
+def test_the_table_says_what_each_parameter_is():
+    text = repr(
+        jinit.roles(Deep("pre", 1), jax.eval_shape(Deep("pre", 1).init, KEY, X), X)
+    )
+    (line,) = [line for line in text.splitlines() if "Block_0/Dense_0/kernel" in line]
+    assert "(32, 16)" in line
+    assert "contraction" in line
+    assert "relu" in line
+    assert "a stream of 2" in line
+
+
+# Mistakes, and what cannot be known.
+
+
+def test_a_model_that_fails_on_its_inputs_is_said_to():
+    params = {"w": struct(16, 8)}
+    with pytest.raises(ValueError, match=r"model must run .* raised TypeError"):
+        jinit.roles(lambda p, x: x @ p["w"], params, struct(2, 5))
+
+
+def test_what_is_not_used_or_reaches_only_a_loop_of_unknown_length_is_told():
+    def function(p, x):
+        def turn(carry):
+            n, y = carry
+            return n + 1, jnp.tanh(y @ p["loop"])
+
+        done = jax.lax.while_loop(lambda carry: carry[0] < x.sum(), turn, (0.0, x))
+        return done[1]
+
+    params = {"loop": struct(16, 16), "spare": struct(3)}
+    found = of(function, params, X)
+    assert found["spare"].kind == "unused"
+    assert found["loop"].uses is None
+    assert found["loop"].axes == ("in", "out")
+
+
+def test_running_averages_are_no_parameters_of_the_result():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(8)(nn.BatchNorm(use_running_average=False)(x))
+
+    found = linen(Model(), X)
+    assert found["BatchNorm_0/var"].kind == "unused"
+    assert found["BatchNorm_0/scale"].kind == "scale"
