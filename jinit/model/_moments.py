@@ -30,13 +30,27 @@ from jinit.model._graph import KEPT, Graph, Step, Value
 SAMPLES = 1 << 13
 _MOST = 127  # of whole numbers that are inputs: words, classes, pixels
 
+# By NumPy what it has: JAX would compile each of them once.
+_NUMPY: dict[str, Callable[..., Any]] = {
+    **{"add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply},
+    **{"max": np.maximum, "min": np.minimum, "neg": np.negative, "pow": np.power},
+    **{"exp": np.exp, "exp2": np.exp2, "log": np.log, "log1p": np.log1p},
+    **{"expm1": np.expm1, "tanh": np.tanh, "sin": np.sin, "cos": np.cos},
+    **{"sqrt": np.sqrt, "abs": np.abs, "sign": np.sign, "square": np.square},
+    **{"floor": np.floor, "ceil": np.ceil, "is_finite": np.isfinite},
+    **{"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal},
+    **{"gt": np.greater, "ge": np.greater_equal, "and": np.bitwise_and},
+    **{"or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert},
+    "logistic": lambda x: 1 / (1 + np.exp(-x)),
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "clamp": lambda low, x, high: np.clip(x, low, high),
+    "select_n": lambda which, *cases: np.choose(which.astype(int), cases),
+}
 _BY_ELEMENT = {
-    *("add", "sub", "mul", "div", "max", "min", "neg", "exp", "exp2", "log", "log1p"),
-    *("expm1", "tanh", "logistic", "erf", "erfc", "sin", "cos", "tan", "asin", "acos"),
-    *("atan", "sinh", "cosh", "asinh", "acosh", "atanh", "atan2", "sqrt", "rsqrt"),
-    *("cbrt", "pow", "integer_pow", "square", "abs", "sign", "floor", "ceil", "round"),
-    *("is_finite", "select_n", "clamp", "eq", "ne", "lt", "le", "gt", "ge", "and"),
-    *("or", "not", "xor", "rem", "add_any", "nextafter", "erf_inv"),
+    *_NUMPY,
+    *("div", "integer_pow", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh"),
+    *("asinh", "acosh", "atanh", "erf", "erfc", "erf_inv", "cbrt", "round", "rem"),
+    *("nextafter",),
 }
 
 
@@ -78,7 +92,7 @@ class Moments:
             return self._samples[id(value)]
         if value.number is not None:
             return np.asarray(value.number)
-        # Biases start from zero, and scales from one; `_step` tells them apart.
+        # Biases start from zero, and scales from one; `_given` tells them apart.
         return np.asarray(0.0) if not value.views else np.asarray(math.nan)
 
     def second(self, value: Value) -> float:
@@ -115,9 +129,8 @@ class Moments:
         if contracted:
             target = self._targets.get(id(step), 1.0)
             return [self.fresh(target) for _ in step.outputs]
-        rule = getattr(self, f"_{step.name}", None)
-        if rule is not None:
-            return rule(step)
+        if step.name in _RULES:
+            return _RULES[step.name](self, step)
         # A loop may start from a constant, such as a state of zeros.
         first = next((v for v in step.inputs if v.data), step.inputs[0])
         if step.name in ("slice", "split") and first.data:
@@ -152,17 +165,33 @@ class Moments:
         return self.of(value)
 
     def _run(self, step: Step) -> np.ndarray:
-        params = dict(step.equation.params)
+        given = [np.asarray(self._given(step, v)) for v in step.inputs]
+        real = [jnp.issubdtype(v.dtype, jnp.floating) for v in step.inputs]
         arrays = [
-            jnp.broadcast_to(jnp.asarray(self._given(step, v), v.dtype), (SAMPLES,))
-            for v in step.inputs
+            a.astype(np.float32) if f else a for a, f in zip(given, real, strict=True)
         ]
-        with jax.numpy_dtype_promotion("standard"):
-            out = np.asarray(step.equation.primitive.bind(*arrays, **params))
-        if not jnp.issubdtype(out.dtype, jnp.floating):
+        with np.errstate(all="ignore"):
+            if step.name in _NUMPY:
+                out = _NUMPY[step.name](*arrays)
+            elif step.name == "div" and real[0]:
+                out = arrays[0] / arrays[1]
+            elif step.name == "integer_pow":
+                out = arrays[0] ** step.equation.params["y"]
+            else:
+                out = self._bound(step, arrays)
+        if not jnp.issubdtype(out.dtype, np.floating):
             return out
-        out = out.astype(np.float32)
-        return np.where(np.isfinite(out), out, np.clip(out, -1e30, 1e30))
+        return np.clip(np.nan_to_num(out.astype(np.float32)), -1e30, 1e30)
+
+    def _bound(self, step: Step, arrays: list[np.ndarray]) -> np.ndarray:
+        """What JAX makes of the samples."""
+        wide = [np.broadcast_to(array, SAMPLES) for array in arrays]
+        with jax.numpy_dtype_promotion("standard"):
+            return np.asarray(
+                step.equation.primitive.bind(
+                    *map(jnp.asarray, wide), **step.equation.params
+                )
+            )
 
     # Sums.
 
@@ -267,9 +296,13 @@ def _source(value: Value) -> Value | None:
 @cache
 def _activations() -> dict[str, np.ndarray]:
     """What those with a name make of the normal samples, in their order."""
-    z = normal_samples()
+
+    @jax.jit  # all in one program, which compiles once
+    def all_of(z: jax.Array) -> dict[str, jax.Array]:
+        return {name: act(z) for name, act in FUNCTIONS.items()}
+
     with jax.numpy_dtype_promotion("standard"):
-        return {name: np.asarray(act(z)) for name, act in FUNCTIONS.items()}
+        return jax.tree.map(np.asarray, all_of(normal_samples()))
 
 
 def _starts(step: Step) -> list[tuple[int, ...]]:
@@ -301,3 +334,18 @@ def normal_samples() -> np.ndarray:
     shares = ((n + 0.5) / SAMPLES for n in range(SAMPLES))
     q = np.array([*map(NormalDist().inv_cdf, shares)])
     return (q / np.sqrt(np.mean(np.square(q)))).astype(np.float32)
+
+
+_RULES: dict[str, Callable[[Moments, Step], list[np.ndarray]]] = {
+    "reduce_sum": Moments._reduce_sum,
+    "cumsum": Moments._cumsum,
+    "reduce_max": Moments._reduce_max,
+    "reduce_min": Moments._reduce_min,
+    "reduce_window_max": Moments._reduce_window_max,
+    "reduce_window_sum": Moments._reduce_window_sum,
+    "concatenate": Moments._concatenate,
+    "cond": Moments._cond,
+    "dot_general": Moments._dot_general,
+    "conv_general_dilated": Moments._conv_general_dilated,
+    "gather": Moments._gather,
+}
