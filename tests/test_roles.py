@@ -313,6 +313,20 @@ def test_the_writers_of_a_stream_know_how_many_they_are(name):
     assert {found[path].branches for path in writers} == {branches}
 
 
+def test_a_stream_that_is_rectified_after_each_sum_is_one():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for _ in range(3):
+                h = nn.relu(nn.Conv(4, (3, 3))(x))
+                x = nn.relu(x + nn.Conv(4, (3, 3))(h))
+            return x
+
+    found = linen(Model(), IMAGES)
+    branches = {path: role.branches for path, role in found.items() if role.branches}
+    assert branches == {f"Conv_{n}/kernel": 3 for n in (1, 3, 5)}
+
+
 class Highway(nn.Module):
     @nn.compact
     def __call__(self, x):

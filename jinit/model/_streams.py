@@ -67,13 +67,13 @@ def streams(graph: Graph) -> Streams:
 
 
 def _line(value: Value, before: dict[int, Value]) -> list[Value]:
-    """What a skip was before: moved, scaled by numbers, and added to as a stream."""
+    """What a skip was before: moved, scaled, rectified, and added to as a stream."""
     line = [value]
     while True:
         step = value.step
         if id(value) in before:
             value = before[id(value)]
-        elif step is not None and (step.name in KEPT or _is_scaling(step)):
+        elif step is not None and (step.name in KEPT or _is_plain(step)):
             inputs = [v for v in step.inputs if v.data]
             if not inputs:
                 return line
@@ -83,9 +83,12 @@ def _line(value: Value, before: dict[int, Value]) -> list[Value]:
         line.append(value)
 
 
-def _is_scaling(step: Step) -> bool:
-    """Whether a value is multiplied with a number, a parameter or a mask."""
-    return step.name in ("mul", "div") and sum(v.data for v in step.inputs) == 1
+def _is_plain(step: Step) -> bool:
+    """Whether a value is multiplied with a number, a parameter or a mask; or is a ReLU.
+
+    ResNet's first version rectifies its stream after each sum.
+    """
+    return step.name in ("mul", "div", "max") and sum(v.data for v in step.inputs) == 1
 
 
 def _way(
