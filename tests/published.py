@@ -1,4 +1,4 @@
-"""Libraries of published models, where torchvision's operators need no GPU."""
+"""The peers, and libraries of published models, whose operators need no GPU."""
 
 import os
 from importlib.util import find_spec
@@ -6,10 +6,12 @@ from unittest import mock
 
 import pytest
 
-PACKAGES = "torch", "torchvision", "timm", "transformers"
+PACKAGES = "equinox", "haiku", "torch", "torchvision", "timm", "transformers"
 if os.environ.get("JINIT_REQUIRE_PEERS") != "1" and not all(map(find_spec, PACKAGES)):
     pytest.skip("needs published models", allow_module_level=True)
 
+import equinox as equinox
+import haiku as haiku
 import torch as torch
 import transformers as transformers
 

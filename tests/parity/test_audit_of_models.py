@@ -2,14 +2,14 @@
 
 import re
 
-import equinox as eqx
 import flax.linen as nn
-import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from published import equinox as eqx
+from published import haiku as hk
 from published import timm, torch, torchvision, transformers
 
 import jinit
