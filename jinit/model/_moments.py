@@ -110,7 +110,8 @@ class Moments:
         z, made = self.of(source), self.of(value)
         if abs(float(np.mean(np.square(z.astype(np.float64)))) - 1) > 0.01:
             return None
-        for name, known in _activations().items():
+        for name in FUNCTIONS:
+            known = _activations()[name]
             if np.allclose(made, known[np.argsort(np.argsort(z))], rtol=0, atol=2e-3):
                 return name
         return None
@@ -133,7 +134,7 @@ class Moments:
             return _RULES[step.name](self, step)
         # A loop may start from a constant, such as a state of zeros.
         first = next((v for v in step.inputs if v.data), step.inputs[0])
-        if step.name in ("slice", "split") and first.data:
+        if step.name in ("slice", "split", "unstack") and first.data:
             return [self._part(first, start) for start in _starts(step)]
         if step.name in KEPT:
             if len(step.inputs) == len(step.outputs) > 1:
@@ -247,7 +248,8 @@ class Moments:
         given = [np.broadcast_to(self._given(step, v), SAMPLES) for v in step.inputs]
         return [np.choose(chosen, given)]
 
-    def _cond(self, step: Step) -> list[np.ndarray]:
+    def _one_of(self, step: Step) -> list[np.ndarray]:
+        """Of what is stacked, or of the branches of a condition."""
         chosen = self._rng.integers(0, len(step.inputs), SAMPLES)
         given = [np.broadcast_to(self._given(step, v), SAMPLES) for v in step.inputs]
         return [np.choose(chosen, given)]
@@ -283,7 +285,8 @@ def _source(value: Value) -> Value | None:
         if (
             step is not None
             and step.name in KEPT | _BY_ELEMENT
-            and step.name not in (*("slice", "split", "carry", "loop", "along"),)
+            and step.name
+            not in (*("slice", "split", "unstack", "carry", "loop", "along"),)
         ):
             if id(step) not in seen:
                 seen.add(id(step))
@@ -310,7 +313,8 @@ def _starts(step: Step) -> list[tuple[int, ...]]:
     params, ndim = step.equation.params, len(step.inputs[0].shape)
     if step.name == "slice":
         return [tuple(params["start_indices"])]
-    ends = np.cumsum([0, *params["sizes"]])[:-1]
+    sizes = params["sizes"] if step.name == "split" else [1] * len(step.outputs)
+    ends = np.cumsum([0, *sizes])[:-1]
     return [tuple(int(e) * (n == params["axis"]) for n in range(ndim)) for e in ends]
 
 
@@ -344,7 +348,8 @@ _RULES: dict[str, Callable[[Moments, Step], list[np.ndarray]]] = {
     "reduce_window_max": Moments._reduce_window_max,
     "reduce_window_sum": Moments._reduce_window_sum,
     "concatenate": Moments._concatenate,
-    "cond": Moments._cond,
+    "cond": Moments._one_of,
+    "stack": Moments._one_of,
     "dot_general": Moments._dot_general,
     "conv_general_dilated": Moments._conv_general_dilated,
     "gather": Moments._gather,

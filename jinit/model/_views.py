@@ -97,6 +97,9 @@ def moved(
     if name == "split":
         axis = params["axis"]
         return [_each(first, _cut, axis, shape[axis]) for shape in shapes]
+    if name == "unstack":
+        kept = [n for n in range(len(first.shape)) if n != params["axis"]]
+        return [_each(first, _permuted, kept) for _ in shapes]
     if name in ("slice", "dynamic_slice", "pad") and first.views:
         return [_each(first, _resized, first.shape, shapes[0])]
     if name == "transpose":
