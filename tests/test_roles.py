@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from flax.core import freeze
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -461,7 +462,67 @@ def test_the_table_says_what_each_parameter_is():
     assert "a stream of 2" in line
 
 
+class Drop(nnx.Module):
+    """With a state that is changed when it runs, and keys."""
+
+    def __init__(self, rngs):
+        self.dense = nnx.Linear(16, 8, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        return self.drop(self.norm(self.dense(x)))
+
+
+class Shared(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        dense = nn.Dense(
+            16, kernel_init=nn.with_partitioning(jinit.normal(), ("a", "b"))
+        )
+        return dense(nn.relu(dense(x)))
+
+
+def shared(kind):
+    params = jax.eval_shape(Shared().init, KEY, X)
+    return {"all": params, "frozen": freeze(params), "alone": params["params"]}[kind]
+
+
+STORED = {
+    **{
+        kind: lambda kind=kind: (Shared(), shared(kind))
+        for kind in ("all", "frozen", "alone")
+    },
+    "nnx, all": lambda: (Drop(nnx.Rngs(0)), nnx.state(Drop(nnx.Rngs(0)))),
+    "nnx": lambda: (Drop(nnx.Rngs(0)), nnx.state(Drop(nnx.Rngs(0)), nnx.Param)),
+    "nnx, pure": lambda: (
+        Drop(nnx.Rngs(0)),
+        nnx.to_pure_dict(nnx.state(Drop(nnx.Rngs(0)), nnx.Param)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_parameters_are_read_as_they_are_kept(name):
+    model, params = STORED[name]()
+    found = [r for r in jinit.roles(model, params, X) if r.kind == "contraction"]
+    ((axes, fan_in, uses),) = [(r.axes, r.fan_in, r.uses) for r in found]
+    assert (axes, fan_in) == (("in", "out"), 16)
+    assert uses == (1 if "nnx" in name else 2)
+
+
+def test_nothing_is_transferred_without_being_asked_for():
+    with jax.transfer_guard("disallow"):
+        found = of(lambda p, x: nn.gelu(x @ p["a"]), {"a": struct(16, 8)}, X)
+        assert linen(nn.Dense(8), X)["kernel"].fan_in == found["a"].fan_in
+
+
 # Mistakes, and what cannot be known.
+
+
+def test_what_is_no_array_is_refused():
+    with pytest.raises(TypeError, match=r"got 1.0 at 'a'; take the arrays alone"):
+        jinit.roles(lambda p, x: x, {"a": 1.0}, X)
 
 
 def test_a_model_that_fails_on_its_inputs_is_said_to():

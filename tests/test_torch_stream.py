@@ -353,3 +353,24 @@ def test_the_stream_is_of_float32_whatever_x64_says():
     filled = stream.zeros_((2,)), stream.eye_((2, 2)), stream.constant_((2,), 0.5)
     layer = jax.tree.leaves(stream.lstm_cell(3, 4))
     assert {w.dtype.name for w in (drawn, *filled, *layer)} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        lambda: jax.transfer_guard("disallow"),
+        jax.disable_jit,
+        lambda: jax.debug_nans(True),
+        jax.checking_leaks,
+    ],
+    ids=["transfer_guard", "disable_jit", "debug_nans", "checking_leaks"],
+)
+def test_the_stream_is_the_same_under_any_setting(setting):
+    def draw():
+        stream = jinit.torch.manual_seed(42)
+        return stream.uniform_((40,)), stream.normal_((30, 7)), stream.linear(5, 3)
+
+    expected = draw()
+    with setting():
+        drawn = draw()
+    jax.tree.map(lambda a, b: check_units(a, b, UNITS), drawn, expected)

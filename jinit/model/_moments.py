@@ -305,7 +305,7 @@ def _activations() -> dict[str, np.ndarray]:
         return {name: act(z) for name, act in FUNCTIONS.items()}
 
     with jax.numpy_dtype_promotion("standard"):
-        return jax.tree.map(np.asarray, all_of(normal_samples()))
+        return jax.tree.map(np.asarray, all_of(jax.device_put(normal_samples())))
 
 
 def _starts(step: Step) -> list[tuple[int, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,9 +105,20 @@ class Roles:
 
             std² = 1 / (fan_in · E x² · branches)
 
-        Biases start from zero, scales from one, tables from N(0, 1); what a recurrent
-        state is multiplied with is orthogonal. What passes through functions before it
-        is used, or is not used, is left as it is.
+        Biases start from zero and scales from one. Of tables those that are looked up
+        are drawn from N(0, 1), and those that are added from N(0, 0.02²). What a
+        recurrent state is multiplied with is orthogonal. What passes through functions
+        before it is used, or is not used, is left as it is.
+
+        Returns:
+          Pairs of a path and an initializer, or None; those of a user's go before.
+
+        Example:
+          >>> import jax, jinit
+          >>> params = {"w": jax.ShapeDtypeStruct((8, 4), "float32")}
+          >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+          >>> jinit.roles(lambda params, x: x @ params["w"], params, x).rules()
+          [('w', lecun_normal())]
         """
         return [(_pattern(role.path), _initializer(role)) for role in self.entries]
 
@@ -129,6 +140,7 @@ def roles(model: Any, params: ArrayTree, *inputs: Any) -> Roles:
       The `Roles`, to print, and to make rules of.
 
     Raises:
+      TypeError: A leaf of `params` that is no array.
       ValueError: The model does not run on these parameters and inputs.
 
     Example:
@@ -144,7 +156,7 @@ def roles(model: Any, params: ArrayTree, *inputs: Any) -> Roles:
       lecun_normal(gain='gelu')
     """
     leaves, treedef = named_leaves(params)
-    structs = [jax.ShapeDtypeStruct(w.shape, w.dtype) for _, w in leaves]
+    structs = [_struct(path, leaf) for path, leaf in leaves]
     function = _function(model, params)
     closed = _traced(function, treedef.unflatten(structs), *inputs)
     graph = read(closed, [path for path, _ in leaves])
@@ -164,6 +176,15 @@ def roles(model: Any, params: ArrayTree, *inputs: Any) -> Roles:
     )
 
 
+def _struct(path: str, leaf: Any) -> jax.ShapeDtypeStruct:
+    if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+        raise TypeError(
+            f"params must hold arrays or their shapes, got {leaf!r} at {path!r}; take "
+            "the arrays alone, as eqx.filter(model, eqx.is_array) does."
+        )
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+
 def _traced(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return jax.make_jaxpr(function)(*arguments)
@@ -178,13 +199,15 @@ def _function(model: Any, params: Any) -> Callable[..., Any]:
     """The model as a function of its parameters and inputs."""
     from flax import linen, nnx
 
-    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    def keys() -> dict[str, jax.Array]:  # of the trace, for which they are of no matter
+        return {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+
     if isinstance(model, linen.Module):
-        whole = isinstance(params, dict) and "params" in params
+        whole = isinstance(params, Mapping) and "params" in params
 
         def apply(params: Any, *inputs: Any) -> Any:
             variables = params if whole else {"params": params}
-            return model.apply(variables, *inputs, rngs=keys, mutable=True)[0]
+            return model.apply(variables, *inputs, rngs=keys(), mutable=True)[0]
 
         return apply
     if isinstance(model, nnx.Module):
@@ -192,9 +215,16 @@ def _function(model: Any, params: Any) -> Callable[..., Any]:
         if len(jax.tree.leaves(params)) != len(jax.tree.leaves(given)):
             graphdef, _ = nnx.split(model)
             return lambda params, *inputs: nnx.merge(graphdef, params)(*inputs)
-        return lambda params, *inputs: nnx.merge(graphdef, params, rest)(*inputs)
+
+        def merged(params: Any, *inputs: Any) -> Any:
+            others = jax.tree.map(
+                lambda leaf: leaf, rest
+            )  # of the trace, to be changed
+            return nnx.merge(graphdef, params, others)(*inputs)
+
+        return merged
     if isinstance(model, tuple) and hasattr(model, "apply"):  # of Haiku
-        return lambda params, *inputs: model.apply(params, keys["params"], *inputs)
+        return lambda params, *inputs: model.apply(params, keys()["params"], *inputs)
     leaves, treedef = jax.tree.flatten(model)
     if callable(model) and len(leaves) > 1:  # of Equinox: the model is its own tree
 

@@ -181,7 +181,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         with jax.enable_x64(True):
-            return jitted(*args, **options)
+            # Put there, for what is not is refused under `jax.transfer_guard`.
+            return jitted(*jax.device_put(args), **options)
 
     return call
 

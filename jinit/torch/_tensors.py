@@ -93,7 +93,8 @@ class Tensors:
         except Exception:  # it may have use for more than the shapes
             self._unused, self._state = False, then._state
             shapes = layer(self)
-        self._unused = False
+        finally:
+            self._unused = False
         return shapes, lambda: layer(then)
 
     def _next(

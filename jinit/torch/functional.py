@@ -1,9 +1,9 @@
 """What torch's CPU generator draws, as functions of its state.
 
 They can be jitted, mapped and scanned; shapes, dtypes and options are static. Called
-with a state that is known they compile nothing for a shape: NumPy makes the words, and
-programs of a few sizes the numbers. `jinit.torch.manual_seed` returns a stream that
-keeps the state.
+with a state that is known they compile nothing for a shape, but for `sparse`: NumPy
+makes the words, and programs of a few sizes the numbers. `jinit.torch.manual_seed`
+returns a stream that keeps the state.
 
 Args:
   state: The `State` of the generator: of `seed`, or of the draw before.
