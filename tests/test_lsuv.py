@@ -341,7 +341,7 @@ class Root(nn.Module):
     @nn.compact
     def __call__(self, x):
         kernel = self.param("kernel", jinit.normal(std=1e-4), (8, 8))
-        return jnp.sign(x @ kernel) * jnp.sqrt(abs(x @ kernel))
+        return x @ (jnp.sign(kernel) * jnp.sqrt(abs(kernel)))
 
 
 def test_layers_that_are_not_linear_take_several_passes(key):
@@ -381,10 +381,13 @@ def test_biases_on_inner_axes_settle(key):
 # What cannot be scaled
 
 
-class Scanned(nn.Module):
+class Spare(nn.Module):
+    """One kernel is not used."""
+
     @nn.compact
     def __call__(self, x):
-        return dense(4, name="after")(nn.remat(nn.Dense)(8, name="within")(x))
+        self.param("spare", SMALL, (8, 8))
+        return dense(4, name="after")(x)
 
 
 class Overflowing(nn.Module):
@@ -407,17 +410,19 @@ WIDE = nn.Dense(64, bias_init=jinit.normal(std=3.0))
             "layer_instance/kernel",
             "its output does not follow its kernel",
         ),
+        (Spare(), "spare", "it is not used"),
         (
-            Scanned(),
-            "within/kernel",
-            "not seen: it is not called, or within remat, scan or vmap",
+            nn.RNN(nn.SimpleCell(8)),
+            "cell/h/kernel",
+            "its result comes back to it, so it is left as it is",
         ),
     ],
-    ids=["zero", "biases", "overflow", "normalized", "remat"],
+    ids=["zero", "biases", "overflow", "normalized", "spare", "recurrent"],
 )
 def test_the_report_says_why_a_layer_could_not_be_scaled(model, path, note, key):
-    old = model.init(key, X)
-    params, report = lsuv(model, old, X)
+    batch = X[None] if isinstance(model, nn.RNN) else X
+    old = model.init(key, batch)
+    params, report = lsuv(model, old, batch)
 
     assert not report.converged
     row = next(row for row in report.layers if row.path == f"params/{path}")
@@ -429,7 +434,7 @@ def test_the_report_says_why_a_layer_could_not_be_scaled(model, path, note, key)
 
 
 def test_other_layers_are_scaled_all_the_same(key):
-    _, report = lsuv(Scanned(), Scanned().init(key, X), X)
+    _, report = lsuv(Spare(), Spare().init(key, X), X)
 
     assert [row.path for row in report.layers if not row.note] == [
         "params/after/kernel"
@@ -437,19 +442,113 @@ def test_other_layers_are_scaled_all_the_same(key):
     assert report.layers[0].after == pytest.approx(1, abs=1e-3)
 
 
+# In loops, and with no names
+
+
+class Blocks(nn.Module):
+    """Layers in a loop under remat, with a residual stream."""
+
+    @nn.compact
+    def __call__(self, x):
+        def block(cell, x, _):
+            h = dense(16, name="up", use_bias=True)(nn.LayerNorm()(x))
+            return x + dense(8, name="down", use_bias=True)(nn.relu(h)), None
+
+        options = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+        loop = nn.scan(nn.remat(block), length=3, **options)
+        return loop(self, x, None)[0]
+
+
+def test_each_kernel_of_a_loop_gets_a_scale_of_its_own(key):
+    old = Blocks().init(key, X)
+    params, report = lsuv(Blocks(), old, X)
+
+    assert report.converged
+    assert [(row.path.split("/")[-2], row.index) for row in report.layers] == [
+        (name, (n,)) for n in range(3) for name in ("up", "down")
+    ]
+    scales = {(row.path, *row.index): row.scale for row in report.layers}
+    for name in ("up", "down"):
+        for n in range(3):
+            scale = scales[f"params/{name}/kernel", n]
+            new = params["params"][name]["kernel"][n]
+            expected = old["params"][name]["kernel"][n] * scale
+            np.testing.assert_allclose(new, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("residual", "variance"), [("sqrt", 1 / 3), (None, 1.0)])
+def test_what_is_added_to_a_stream_has_its_share(residual, variance, key):
+    _, report = lsuv(Blocks(), Blocks().init(key, X), X, residual=residual)
+
+    for row in report.layers:
+        expected = variance if "down" in row.path else 1.0
+        assert row.after == pytest.approx(expected, rel=1e-3)
+
+
+def test_kernels_in_loops_are_centered_too(key):
+    params, report = lsuv(Blocks(), Blocks().init(key, X), X, center=True)
+
+    assert report.converged
+    found = jinit.diagnostics.propagation(Blocks(), params, X)
+    np.testing.assert_allclose(found.mean, 0, atol=1e-5)
+
+
+def test_experts_of_any_name_are_scaled():
+    def model(params, x):
+        h = jnp.einsum("bd,edf->ebf", x, params["w"])
+        return jnp.einsum("ebf,efd->bd", nn.relu(h), params["v"].transpose(0, 2, 1))
+
+    rng = np.random.default_rng(1)
+    params = {
+        "w": rng.normal(0, 0.01, (3, 8, 16)).astype("float32"),
+        "v": rng.normal(0, 9.0, (3, 8, 16)).astype("float32"),
+    }
+    new, report = lsuv(model, params, X)
+
+    assert report.converged
+    assert [row.path for row in report.layers] == ["w", "v"]
+    assert np.var(model(new, X)) == pytest.approx(1, rel=1e-3)
+
+
+def test_a_kernel_that_a_loop_shares_gets_one_scale_for_all_turns(key):
+    model = nn.RNN(nn.SimpleCell(8))
+    _, report = lsuv(model, model.init(key, X[None]), X[None])
+
+    row = next(row for row in report.layers if row.path == "params/cell/i/kernel")
+    assert row.after == pytest.approx(1, abs=0.1)
+    assert row.index == ()
+
+
+def test_a_tied_table_is_scaled_where_it_is_contracted():
+    def model(params, words):
+        x = params["table"][words]
+        return jax.nn.relu(x @ params["w"]) @ params["table"].T
+
+    rng = np.random.default_rng(1)
+    params = {
+        "table": rng.normal(size=(30, 8)).astype("float32"),
+        "w": rng.normal(size=(8, 8)).astype("float32"),
+    }
+    words = rng.integers(0, 30, (16, 4))
+    new, report = lsuv(model, params, words)
+
+    assert report.converged
+    assert np.var(model(new, words)) == pytest.approx(1, abs=0.1)
+
+
 # The report
 
 
 def test_a_report_is_a_table_and_json(key):
-    _, report = lsuv(Scanned(), Scanned().init(key, X), X)
+    _, report = lsuv(Spare(), Spare().init(key, X), X)
 
     heading, first, second = str(report).splitlines()
     assert heading.split() == ["path", "before", "after", "scale", "tries", "note"]
     assert first.split()[0::4] == ["params/after/kernel", "1"]
-    assert second.split()[:4] == ["params/within/kernel", "1", "0", "not"]
+    assert second.split()[:5] == ["params/spare", "1", "0", "it", "is"]
     config = json.loads(report.to_json())
     assert config["converged"] is False
-    assert config["layers"][0] == vars(report.layers[0])
+    assert config["layers"][0] == vars(report.layers[0]) | {"index": []}
     assert config["layers"][1]["after"] is None
 
 
@@ -575,16 +674,21 @@ NORM = nn.LayerNorm()
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
-        ((MODEL, PARAMS, X[:, :5]), {}, ValueError, r"batch of shape \(64, 5\)"),
+        ((MODEL, PARAMS, X[:, :5]), {}, ValueError, r"inputs of shape \(64, 5\)"),
         (
             (MODEL, NANS, X),
             {},
             ValueError,
             "params at 'params/h_0/kernel' must be fini",
         ),
-        ((MODEL, PARAMS, X * np.nan), {}, ValueError, "batch must be finite.*NaN"),
-        ((MODEL, PARAMS, X[:0]), {}, ValueError, "batch must have elements"),
-        ((MODEL, PARAMS, "x"), {}, TypeError, "batch must be an array"),
+        (
+            (MODEL, PARAMS, X * np.nan),
+            {},
+            ValueError,
+            "inputs at '0' must be finite.*NaN",
+        ),
+        ((MODEL, PARAMS, X[:0]), {}, ValueError, "inputs at '0' must have elements"),
+        ((MODEL, PARAMS, "x"), {}, TypeError, "inputs at '0' must be an array"),
         ((MODEL, {}, X), {}, ValueError, "params must hold arrays"),
         (
             (MODEL, {"params": 1.0}, X),
@@ -596,10 +700,15 @@ NORM = nn.LayerNorm()
             (NORM, NORM.init(jax.random.key(0), X), X),
             {},
             ValueError,
-            "floats named 'kernel', but there are only 'params/bias', 'params/scale'",
+            "with the inputs, but there are only 'params/bias', 'params/scale'",
         ),
-        ((None, PARAMS, X), {}, TypeError, "apply must be a module"),
-        ((lambda p, x: x, PARAMS, X), {}, ValueError, "model must call modules"),
+        ((None, PARAMS, X), {}, TypeError, "model must be a module"),
+        (
+            (lambda p, x: x, PARAMS, X),
+            {},
+            ValueError,
+            "params must have leaves that are",
+        ),
         ((MODEL, PARAMS, X), {"tolerance": 0.0}, ValueError, "tolerance must be great"),
         ((MODEL, PARAMS, X), {"tolerance": "1"}, TypeError, "tolerance must be a real"),
         (

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -13,6 +14,8 @@ from helpers import STANDARD_ERRORS
 
 import jinit
 from jinit.signal._propagation import propagation
+
+modules = partial(propagation, layers="**")
 
 
 class Perceptron(nn.Module):
@@ -78,7 +81,7 @@ def check_close(measured, expected):
 
 def test_a_perceptron_is_measured_layer_by_layer():
     params = variables(Perceptron())
-    found = propagation(Perceptron(), params, X)
+    found = modules(Perceptron(), params, X)
 
     outputs, h = [], X.astype(float)
     for name in ("layer_0", "layer_1", "layer_2"):
@@ -93,7 +96,7 @@ def test_a_perceptron_is_measured_layer_by_layer():
 
 def test_gradients_are_those_by_hand():
     params = variables(Perceptron())
-    found = propagation(Perceptron(), params, X)
+    found = modules(Perceptron(), params, X)
 
     gradient = np.float64(projection((5, 8)))
     expected, h = [gradient], X.astype(float)
@@ -114,7 +117,7 @@ def test_gradients_are_those_by_hand():
 def test_a_convolution_is_measured():
     x = np.random.default_rng(1).standard_normal((3, 5, 5, 2), np.float32)
     params = variables(Convolution(), x)
-    found = propagation(Convolution(), params, x)
+    found = modules(Convolution(), params, x)
 
     leaves = params["params"]
     conv = jax.lax.conv_general_dilated(
@@ -139,7 +142,7 @@ def test_an_nnx_model_is_measured_and_left_as_it_is():
     model = NnxPerceptron(nnx.Rngs(0))
     state = nnx.state(model)
     before = jax.tree.map(np.array, state)
-    found = propagation(model, state, X)
+    found = modules(model, state, X)
 
     first = X @ np.asarray(model.first.kernel[...])
     kernel = np.asarray(model.second.kernel[...])
@@ -161,7 +164,7 @@ def test_a_function_can_apply_dropout_and_batch_normalization():
             params, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
         )[0]
 
-    found = propagation(apply, params, X)
+    found = modules(apply, params, X)
 
     normal = (X - X.mean(0)) / np.sqrt(X.var(0) + 1e-5)
     dropped = apply(params, X)
@@ -183,7 +186,7 @@ def test_dead_units_are_those_that_are_zero_for_the_whole_batch():
     x = np.ones((5, 6), np.float32)
     x[0, :] = 0  # zero once is not dead
 
-    found = propagation(model, params, x)
+    found = modules(model, params, x)
     assert found.dead.tolist() == [[0.0, 0.0, 3 / 8]]
 
 
@@ -264,7 +267,7 @@ def test_an_overflow_is_a_result():
     assert np.isfinite(found.second_moment[0, :10]).all()
     first = np.flatnonzero(~np.isfinite(found.second_moment[0]))[0]
     rows = str(found).splitlines()
-    assert rows[1 + first].split()[:2] == [f"layer_{first}", "inf"]
+    assert rows[1 + first].split()[:2] == [f"params/layer_{first}/kernel", "inf"]
     assert json.loads(found.to_json())["second_moment"][0][first] == "inf"
 
 
@@ -277,10 +280,10 @@ KEYS = jax.random.split(jax.random.key(3), 5)
 @pytest.mark.slow
 def test_each_member_is_what_its_parameters_give():
     model = Perceptron()
-    found = propagation(model, lambda key: model.init(key, X), X, keys=KEYS)
+    found = modules(model, lambda key: model.init(key, X), X, keys=KEYS)
 
     for n in (0, 4):
-        alone = propagation(model, model.init(KEYS[n], X), X)
+        alone = modules(model, model.init(KEYS[n], X), X)
         np.testing.assert_array_equal(found.second_moment[n], alone.second_moment[0])
     check_close(found.gradient[4, 2], np.mean(np.float64(projection((5, 8), 4)) ** 2))
 
@@ -292,7 +295,7 @@ def test_a_model_is_traced_no_more_for_more_keys():
         traces.append(x.shape)
         return Perceptron().apply(params, x)
 
-    propagation(apply, lambda key: Perceptron().init(key, X), X, keys=KEYS)
+    modules(apply, lambda key: Perceptron().init(key, X), X, keys=KEYS)
     assert len(traces) == 2  # to see the layers, and to compile
 
 
@@ -314,7 +317,7 @@ def test_the_states_of_nnx_models_can_be_made_of_keys():
 @pytest.mark.slow
 def test_the_prediction_starts_from_the_first_layer_and_follows_the_map():
     model = nn.Sequential([nn.LayerNorm(), nn.Dense(8), nn.tanh, nn.Dense(8)])
-    found = propagation(model, variables(model), X, activation="tanh")
+    found = modules(model, variables(model), X, activation="tanh")
 
     q = found.second_moment[0, 1]
     expected = [math.nan, q, jinit.variance_map("tanh")(q), math.nan]
@@ -345,8 +348,9 @@ def test_the_kernel_of_a_model_that_is_one_layer_is_its_own():
     model = nn.Dense(3)
     found = propagation(model, variables(model), X, activation="relu")
 
-    assert found.layers == ("",)
+    assert found.layers == ("params/kernel",)
     np.testing.assert_array_equal(found.predicted, found.second_moment[0])
+    assert modules(model, variables(model), X, activation="relu").layers == ("",)
 
 
 def test_a_prediction_that_overflows_is_infinite():
@@ -363,7 +367,7 @@ def test_it_prints_as_a_table():
     model = nn.Dense(2, use_bias=False, name="dense")
     params = {"params": {"kernel": jnp.eye(2)}}
     x = np.array([[3.0, 0.0], [1.0, 0.0]], "float32")
-    found = propagation(lambda p, x: model.apply(p, x), params, x, activation="relu")
+    found = modules(lambda p, x: model.apply(p, x), params, x, activation="relu")
 
     gradient = np.mean(np.float64(projection((2, 2))) ** 2)
     assert str(found).splitlines() == [
@@ -399,7 +403,7 @@ def test_quartiles_of_infinities_are_infinite():
 
 @pytest.mark.slow
 def test_json_has_what_was_measured():
-    found = propagation(Perceptron(), variables(Perceptron()), X, activation="relu")
+    found = modules(Perceptron(), variables(Perceptron()), X, activation="relu")
     config = json.loads(found.to_json())
 
     assert config.pop("jinit_propagation") == 1
@@ -411,7 +415,7 @@ def test_json_has_what_was_measured():
 
 @pytest.mark.slow
 def test_layers_can_be_selected():
-    found = propagation(Perceptron(), variables(Perceptron()), X, activation="relu")
+    found = modules(Perceptron(), variables(Perceptron()), X, activation="relu")
     some = found.select("layer_[12]")
 
     assert some.layers == ("layer_1", "layer_2")
@@ -421,10 +425,67 @@ def test_layers_can_be_selected():
 
 
 def test_a_pattern_that_selects_nothing_is_refused():
-    found = propagation(nn.Dense(2), variables(nn.Dense(2)), X)
+    found = modules(nn.Dense(2), variables(nn.Dense(2)), X)
 
     with pytest.raises(ValueError, match="pattern must match a layer, got 'x'"):
         found.select("x")
+
+
+# Layers of the program
+
+
+class Block(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return x + nn.Dense(6)(nn.relu(nn.Dense(8)(x))), None
+
+
+class Scanned(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        blocks = nn.scan(
+            nn.remat(Block),
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            length=4,
+        )
+        return blocks(name="blocks")(x, None)[0], jnp.arange(3)
+
+
+def test_layers_of_a_loop_are_those_of_the_blocks_written_out():
+    params = variables(Scanned())
+    found = propagation(Scanned(), params, X)
+
+    def one(params, x):
+        for n in range(4):
+            x = Block().apply({"params": params[n]}, x, None)[0]
+        return x
+
+    layers = [
+        jax.tree.map(lambda leaf, n=n: leaf[n], params["params"]["blocks"])
+        for n in range(4)
+    ]
+    alone = propagation(one, layers, X)
+    assert found.layers[:2] == (
+        "params/blocks/Dense_1/kernel/0",
+        "params/blocks/Dense_0/kernel/0",
+    )
+    assert alone.layers[:2] == ("0/Dense_1/kernel", "0/Dense_0/kernel")
+    for name in ("second_moment", "mean", "dead", "gradient"):
+        wanted = getattr(alone, name)
+        np.testing.assert_allclose(getattr(found, name), wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_experts_and_kernels_of_any_name_are_measured():
+    def model(params, x):
+        h = jnp.einsum("bd,edf->ebf", x, params["experts"])
+        return jnp.einsum("ebf,ef->b", jax.nn.relu(h), params["readout"])
+
+    params = {"experts": np.ones((3, 6, 4), "f4"), "readout": np.ones((3, 4), "f4")}
+    found = propagation(model, params, X)
+
+    assert found.layers == ("experts", "readout")
+    check_close(found.second_moment[0, 0], np.mean(np.square(X.sum(1, dtype=float))))
 
 
 # What is refused
@@ -438,10 +499,17 @@ BAD = np.array([[np.nan, np.nan], [np.inf, 0]], "float32")
     ("model", "params", "batch", "options", "error", "message"),
     [
         (DENSE, {"w": BAD}, X, {}, ValueError, "params at 'w' must .* 2 NaN and 1 inf"),
-        (DENSE, PARAMS, BAD, {}, ValueError, "batch must be finite, but has 2 NaN"),
-        (DENSE, PARAMS, {"x": BAD}, {}, ValueError, "batch at 'x' must be finite"),
-        (DENSE, PARAMS, X[:0], {}, ValueError, r"batch must have .*\(0, 6\)"),
-        (DENSE, PARAMS, "x", {}, TypeError, "batch must be an array, got 'x'"),
+        (
+            DENSE,
+            PARAMS,
+            BAD,
+            {},
+            ValueError,
+            "inputs at '0' must be finite, but has 2 NaN",
+        ),
+        (DENSE, PARAMS, {"x": BAD}, {}, ValueError, "inputs at '0/x' must be finite"),
+        (DENSE, PARAMS, X[:0], {}, ValueError, r"inputs at '0' must have .*\(0, 6\)"),
+        (DENSE, PARAMS, "x", {}, TypeError, "inputs at '0' must be an array, got 'x'"),
         (
             DENSE,
             {"w": 0.5},
@@ -451,17 +519,32 @@ BAD = np.array([[np.nan, np.nan], [np.inf, 0]], "float32")
             "params at 'w' must be an array, got 0.5",
         ),
         (DENSE, {}, X, {}, ValueError, "params must hold arrays, got {}"),
-        (DENSE, PARAMS, X[:, :3], {}, ValueError, r"batch of shape \(5, 3\): Scope.*"),
-        (DENSE, {"a": X}, X, {}, ValueError, "model fails with these params"),
-        (0.5, PARAMS, X, {}, TypeError, "model must be a module .*, got 0.5"),
-        (lambda p, x: x, PARAMS, X, {}, ValueError, "model must call modules"),
         (
-            lambda p, x: (DENSE.apply(p, x), x),
-            *(PARAMS, X, {}, ValueError, "must return one array of floats, got .Shape"),
+            DENSE,
+            PARAMS,
+            X[:, :3],
+            {},
+            ValueError,
+            r"inputs of shape \(5, 3\), but raised Scope",
+        ),
+        (DENSE, {"a": X}, X, {}, ValueError, "model must run on these params"),
+        (0.5, PARAMS, X, {}, TypeError, "model must be a module .*, got 0.5"),
+        (
+            lambda p, x: x,
+            PARAMS,
+            X,
+            {},
+            ValueError,
+            "must have parameters that are con",
         ),
         (
+            lambda p, x: x,
+            *(PARAMS, X, {"layers": "**"}, ValueError, "model must call modules"),
+        ),
+        (DENSE, PARAMS, X, {"layers": "a"}, ValueError, "layers must match modules"),
+        (
             lambda p, x: DENSE.apply(p, x).astype(int),
-            *(PARAMS, X, {}, ValueError, "must return one array of floats.*int32"),
+            *(PARAMS, X, {}, ValueError, "must return floats, got .*int32"),
         ),
         (DENSE, PARAMS, X, {"keys": KEYS}, ValueError, "keys must be left out"),
         (DENSE, lambda key: PARAMS, X, {}, ValueError, "keys must be given"),
@@ -472,7 +555,9 @@ BAD = np.array([[np.nan, np.nan], [np.inf, 0]], "float32")
         (
             nn.LayerNorm(),
             {"params": {"scale": np.ones(6, "f4"), "bias": np.ones(6, "f4")}},
-            *(X, {"activation": "relu"}, ValueError, "left out for .* without kernels"),
+            X,
+            {"activation": "relu", "layers": "**"},
+            *(ValueError, "left out for .* without kernels"),
         ),
     ],
 )
@@ -486,7 +571,7 @@ def test_a_gradient_that_does_not_exist_is_refused():
         y = DENSE.apply(params, x)
         return jax.lax.while_loop(lambda y: (y < 1).all(), lambda y: y * 2, y)
 
-    with pytest.raises(ValueError, match=r"model fails .*while_loop"):
+    with pytest.raises(ValueError, match=r"model .*while_loop"):
         propagation(apply, PARAMS, X)
 
 
@@ -504,7 +589,9 @@ def test_trees_of_different_shapes_are_refused():
 
 
 def test_what_is_traced_is_refused():
-    with pytest.raises(TypeError, match=r"batch is traced.*call outside of jit"):
+    with pytest.raises(
+        TypeError, match=r"inputs at '0' is traced.*call outside of jit"
+    ):
         jax.jit(lambda x: propagation(DENSE, PARAMS, x).second_moment)(X)
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ from jax.extend import core
 
 from jinit._checks import Shape
 from jinit.model._views import View, Views, moved, whole, without_first_axis
+
+At = tuple[int, ...]
 
 KEPT = {  # what moves elements, and leaves them as they are
     *("reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims", "slice"),
@@ -50,16 +52,43 @@ class Value:
     step: Step | None = None
 
 
+class Loop(NamedTuple):
+    """The place of a loop, and how often it runs if it says so."""
+
+    at: At
+    turns: int | None
+
+
 @dataclass(eq=False)
 class Step:
-    """An operation: an equation that is not written out further."""
+    """An operation: an equation that is not written out further.
+
+    Attributes:
+      name: That of its primitive, or of what a loop does with a value.
+      equation: The equation, if there is one.
+      inputs: Its inputs.
+      outputs: Its outputs.
+      at: Its place: the number of its equation, within that of the number, and so on.
+      loops: The loops around it, the outermost first.
+    """
 
     name: str
     equation: Any
     inputs: list[Value]
     outputs: list[Value]
-    times: int | None  # how often it runs; None where a loop does not say
-    loops: int  # that it is within
+    at: At
+    loops: tuple[Loop, ...]
+
+    @property
+    def turns(self) -> tuple[int | None, ...]:
+        """How often each loop around it runs; None of one that does not say."""
+        return tuple(loop.turns for loop in self.loops)
+
+    @property
+    def times(self) -> int | None:
+        """How often it runs in all."""
+        turns = [n for n in self.turns if n is not None]
+        return math.prod(turns) if len(turns) == len(self.turns) else None
 
 
 @dataclass(eq=False)
@@ -96,6 +125,25 @@ class Graph:
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
     carried: list[tuple[Value, Value]] = field(default_factory=list)  # in, and out
+    apart: list[At] = field(default_factory=list)  # programs that each device runs
+
+    def is_apart(self, step: Step) -> bool:
+        """Whether each device runs it by itself, on its part of the arrays."""
+        return any(step.at[: len(at)] == at for at in self.apart)
+
+    def feeds_back(self, use: Use) -> bool:
+        """Whether a square matrix multiplies what a loop carries, in every turn."""
+        if not use.step.loops or use.kind != "contraction":
+            return False
+        if any(depth >= 0 for depth, _ in use.view.stack):
+            return False
+        carried = {id(inner) for inner, _ in self.carried}
+        value, sizes = use.operand, [digit.size for d in use.view.axes for digit in d]
+        while id(value) not in carried and value.step is not None:
+            if len([v for v in value.step.inputs if v.data]) != 1:
+                return False
+            value = next(v for v in value.step.inputs if v.data)
+        return id(value) in carried and len(sizes) == 2 and sizes[0] == sizes[1]
 
 
 def read(closed: core.ClosedJaxpr, paths: Sequence[str]) -> Graph:
@@ -151,8 +199,8 @@ class _Reader:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.times: int | None = 1
-        self.loops = 0
+        self.loops: tuple[Loop, ...] = ()
+        self.at: At = ()
 
     def run(self, closed: Any, arguments: Iterable[Value]) -> list[Value]:
         """The results of a program of these arguments."""
@@ -169,14 +217,19 @@ class _Reader:
                 return _constant(atom.aval, atom.val)
             return values[atom]
 
-        for equation in jaxpr.eqns:
+        around = self.at
+        for number, equation in enumerate(jaxpr.eqns):
+            self.at = (*around, number)
             inputs = [value(atom) for atom in equation.invars]
             values |= zip(equation.outvars, self.step(equation, inputs), strict=True)
+        self.at = around
         return [value(atom) for atom in jaxpr.outvars]
 
     def step(self, equation: Any, inputs: list[Value]) -> list[Value]:
         name = equation.primitive.name
-        if name in _CALLS and (inner := _inner(equation)) is not None:
+        if (inner := program_within(equation)) is not None:
+            if name == "shard_map":
+                self.graph.apart.append(self.at)
             return self.run(inner, inputs)
         if name == "scan":
             return self.scan(equation, inputs)
@@ -184,7 +237,7 @@ class _Reader:
             return self.loop(equation, inputs)
         if name == "cond":
             return self.branches(equation, inputs)
-        step = Step(name, equation, inputs, [], self.times, self.loops)
+        step = Step(name, equation, inputs, [], self.at, self.loops)
         step.outputs = self.outputs(step)
         self.graph.steps.append(step)
         return step.outputs
@@ -217,7 +270,10 @@ class _Reader:
             operand = next(v for v in step.inputs if v.data)
             for view in value.views:
                 kind, roles, fan_in, fan_out = _meeting(step, position)
-                axes = dict.fromkeys(view.stack, "stack")
+                stack = (digit.axis for _, digit in view.stack)
+                axes = {axis: "stack" for axis in stack if axis is not None}
+                if kind == "contraction" and _only_scales(view, roles):
+                    kind, roles = "scale", ["free"] * len(roles)
                 for digits, role in zip(view.axes, roles, strict=True):
                     axes |= {d.axis: role for d in digits if d.axis is not None}
                 use = Use(view, kind, axes, fan_in, fan_out, step, operand)
@@ -226,19 +282,17 @@ class _Reader:
     def scan(self, equation: Any, inputs: list[Value]) -> list[Value]:
         """The body once: what runs along the loop, without its first axis."""
         body, length = equation.params["jaxpr"], equation.params["length"]
-        consts, carries = _scan_sizes(equation)
+        consts, carries = scan_sizes(equation)
         carry = [
             _data(var.aval) for var in body.jaxpr.invars[consts : consts + carries]
         ]
         for inner, outer in zip(carry, inputs[consts:], strict=False):
-            inner.step = Step("carry", None, [outer], [inner], self.times, self.loops)
+            inner.step = Step("carry", None, [outer], [inner], self.at, self.loops)
             self.graph.steps.append(inner.step)
         along = [_sliced(value, self) for value in inputs[consts + carries :]]
-        before = self.times, self.loops
-        self.times = None if self.times is None else self.times * length
-        self.loops += 1
+        around, self.loops = self.loops, (*self.loops, Loop(self.at, length))
         results = self.run(body, [*inputs[:consts], *carry, *along])
-        self.times, self.loops = before
+        self.loops = around
         self.graph.carried += zip(carry, results[:carries], strict=True)
         return [
             self.result("loop", var.aval, [result])
@@ -254,10 +308,9 @@ class _Reader:
         carry = []
         for var, outer in zip(equation.outvars, start, strict=True):
             carry.append(self.result("carry", var.aval, [outer]))
-        before = self.times, self.loops
-        self.times, self.loops = None, self.loops + 1
+        around, self.loops = self.loops, (*self.loops, Loop(self.at, None))
         results = self.run(params["body_jaxpr"], [*consts, *carry])
-        self.times, self.loops = before
+        self.loops = around
         self.graph.carried += zip(carry, results, strict=True)
         return [
             self.result("loop", var.aval, [result])
@@ -269,17 +322,24 @@ class _Reader:
         branches = equation.params["branches"]
         if index.number is not None and not index.data:
             chosen = int(np.clip(int(index.number), 0, len(branches) - 1))
-            return self.run(branches[chosen], arguments)
-        results = [self.run(branch, arguments) for branch in branches]
+            return self.branch(branches, chosen, arguments)
+        numbers = range(len(branches))
+        results = [self.branch(branches, number, arguments) for number in numbers]
         return [
             self.result("cond", var.aval, list(alternatives))
             for var, *alternatives in zip(equation.outvars, *results, strict=True)
         ]
 
+    def branch(self, branches: Any, number: int, arguments: Any) -> list[Value]:
+        around, self.at = self.at, (*self.at, number)
+        results = self.run(branches[number], arguments)
+        self.at = around
+        return results
+
     def result(self, name: str, aval: Any, inputs: list[Value]) -> Value:
         """A value that comes out of a loop, or of a branch."""
         value = _data(aval)
-        value.step = Step(name, None, inputs, [value], self.times, self.loops)
+        value.step = Step(name, None, inputs, [value], self.at, self.loops)
         self.graph.steps.append(value.step)
         return value
 
@@ -295,11 +355,12 @@ _CALLS = {
 }
 
 
-def _inner(equation: Any) -> Any:
-    return equation.params.get(_CALLS[equation.primitive.name])
+def program_within(equation: Any) -> Any:
+    """The program that an equation calls, if it does no more than that."""
+    return equation.params.get(_CALLS.get(equation.primitive.name))
 
 
-def _scan_sizes(equation: Any) -> tuple[int, int]:
+def scan_sizes(equation: Any) -> tuple[int, int]:
     """How many values a loop has that stay, and how many it carries on.
 
     By their shapes, for what the parameters are called changes with JAX: what stays and
@@ -320,10 +381,11 @@ def _sliced(value: Value, reader: _Reader) -> Value:
     shape = value.shape[1:]
     if value.data:
         new = Value(shape, value.dtype, data=True)
-        new.step = Step("along", None, [value], [new], reader.times, reader.loops)
+        new.step = Step("along", None, [value], [new], reader.at, reader.loops)
         reader.graph.steps.append(new.step)
         return new
-    views = tuple(map(without_first_axis, value.views))
+    depth = len(reader.loops)
+    views = tuple(without_first_axis(view, depth) for view in value.views)
     return Value(shape, value.dtype, views=views, number=value.number)
 
 
@@ -383,6 +445,14 @@ def _meeting(step: Step, position: int) -> tuple[str, list[str], float, float]:
     kinds = {"mul": "scale", "div": "scale", "add": "shift", "sub": "shift"}
     kinds |= {"concatenate": "shift"}  # a token, put beside others
     return kinds.get(step.name, "other"), free, 1.0, 1.0
+
+
+def _only_scales(view: View, roles: Sequence[str]) -> bool:
+    """Whether it is what a kernel was multiplied with, as the g of weight norm."""
+    if not view.functions or "dot_general" in view.functions:
+        return False
+    along = zip(view.axes, roles, strict=True)
+    return not any(digits for digits, role in along if role in ("in", "space"))
 
 
 def _fans(shape: Shape, roles: Sequence[str]) -> tuple[float, float]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-
-import jax
-import numpy as np
 
 from jinit._basic import normal, ones, zeros
 from jinit._checks import Shape
@@ -20,7 +17,7 @@ from jinit._text import aligned
 from jinit._types import ArrayTree
 from jinit.model._graph import KEPT, Graph, Use, read
 from jinit.model._moments import Moments
-from jinit.model._paths import named_leaves
+from jinit.model._program import traced
 from jinit.model._streams import Streams, streams
 
 _EXACT = 0.02  # how near to one a moment is taken for one
@@ -155,87 +152,16 @@ def roles(model: Any, params: ArrayTree, *inputs: Any) -> Roles:
       >>> print(jinit.plan(params, found.rules()).entries[-1].init)
       lecun_normal(gain='gelu')
     """
-    leaves, treedef = named_leaves(params)
-    structs = [_struct(path, leaf) for path, leaf in leaves]
-    function = _function(model, params)
-    closed = _traced(function, treedef.unflatten(structs), *inputs)
-    graph = read(closed, [path for path, _ in leaves])
+    program = traced(model, params, *inputs)
+    graph = read(program.closed, program.paths)
     found = streams(graph)
-    targets = {
-        id(use.step): 1 / found.lengths[branch.stream]
-        for branch in found.branches
-        for use in branch.writers
-        if not branch.normalized
-    }
-    moments = Moments(graph, targets)
-    used: dict[str, list[Use]] = {path: [] for path, _ in leaves}
+    moments = Moments(graph, found.targets())
+    used: dict[str, list[Use]] = {path: [] for path in program.paths}
     for use in graph.uses:
         used[use.view.path].append(use)
     return Roles(
-        tuple(_role(path, graph, used[path], moments, found) for path, _ in leaves)
+        tuple(_role(path, graph, uses, moments, found) for path, uses in used.items())
     )
-
-
-def _struct(path: str, leaf: Any) -> jax.ShapeDtypeStruct:
-    if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
-        raise TypeError(
-            f"params must hold arrays or their shapes, got {leaf!r} at {path!r}; take "
-            "the arrays alone, as eqx.filter(model, eqx.is_array) does."
-        )
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-
-
-def _traced(function: Callable[..., Any], *arguments: Any) -> Any:
-    try:
-        return jax.make_jaxpr(function)(*arguments)
-    except Exception as error:  # the model may raise anything
-        raise ValueError(
-            "model must run on the parameters and inputs that it is given, but raised "
-            f"{type(error).__name__}: {error}"
-        ) from error
-
-
-def _function(model: Any, params: Any) -> Callable[..., Any]:
-    """The model as a function of its parameters and inputs."""
-    from flax import linen, nnx
-
-    def keys() -> dict[str, jax.Array]:  # of the trace, for which they are of no matter
-        return {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-
-    if isinstance(model, linen.Module):
-        whole = isinstance(params, Mapping) and "params" in params
-
-        def apply(params: Any, *inputs: Any) -> Any:
-            variables = params if whole else {"params": params}
-            return model.apply(variables, *inputs, rngs=keys(), mutable=True)[0]
-
-        return apply
-    if isinstance(model, nnx.Module):
-        graphdef, given, rest = nnx.split(model, nnx.Param, ...)
-        if len(jax.tree.leaves(params)) != len(jax.tree.leaves(given)):
-            graphdef, _ = nnx.split(model)
-            return lambda params, *inputs: nnx.merge(graphdef, params)(*inputs)
-
-        def merged(params: Any, *inputs: Any) -> Any:
-            others = jax.tree.map(
-                lambda leaf: leaf, rest
-            )  # of the trace, to be changed
-            return nnx.merge(graphdef, params, others)(*inputs)
-
-        return merged
-    if isinstance(model, tuple) and hasattr(model, "apply"):  # of Haiku
-        return lambda params, *inputs: model.apply(params, keys()["params"], *inputs)
-    leaves, treedef = jax.tree.flatten(model)
-    if callable(model) and len(leaves) > 1:  # of Equinox: the model is its own tree
-
-        def call(params: Any, *inputs: Any) -> Any:
-            arrays = iter(jax.tree.leaves(params))
-            kind = jax.Array | np.ndarray
-            filled = [next(arrays) if isinstance(x, kind) else x for x in leaves]
-            return treedef.unflatten(filled)(*inputs)
-
-        return call
-    return model
 
 
 def _role(
@@ -266,7 +192,7 @@ def _role(
         max(branches, default=0),
         None if None in times else sum(filter(None, times)),
         use.view.functions,
-        _is_recurrent(use, graph),
+        graph.feeds_back(use),
         use.view.factor,
         moments.activation(use.operand) if use.kind == "contraction" else None,
     )
@@ -297,19 +223,6 @@ def _sizes(use: Use, role: str) -> list[int]:
     """Of the digits that the parameter has where it is used, in a role."""
     digits = (digit for digits in use.view.axes for digit in digits)
     return [d.size for d in digits if d.axis is not None and use.axes[d.axis] == role]
-
-
-def _is_recurrent(use: Use, graph: Graph) -> bool:
-    """Whether a square matrix multiplies what a loop carries, in each turn the same."""
-    if not use.step.loops or use.view.stack or use.kind != "contraction":
-        return False
-    carried = {id(inner) for inner, _ in graph.carried}
-    value, sizes = use.operand, [digit.size for d in use.view.axes for digit in d]
-    while id(value) not in carried and value.step is not None:
-        if len([v for v in value.step.inputs if v.data]) != 1:
-            return False
-        value = next(v for v in value.step.inputs if v.data)
-    return id(value) in carried and len(sizes) == 2 and sizes[0] == sizes[1]
 
 
 def _pattern(path: str) -> Any:

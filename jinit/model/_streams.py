@@ -39,6 +39,15 @@ class Streams:
     branches: list[Branch]
     lengths: dict[int, int]
 
+    def targets(self) -> dict[int, float]:
+        """The variance that writers are meant to have, by the id of their step."""
+        return {
+            id(use.step): 1 / self.lengths[branch.stream]
+            for branch in self.branches
+            for use in branch.writers
+            if not branch.normalized
+        }
+
 
 def streams(graph: Graph) -> Streams:
     """Finds the streams of a program."""

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from jinit._checks import Shape
 
 
@@ -39,14 +41,15 @@ class View:
       axes: For each axis of the array the digits that lie along it, the slowest first.
       factor: What it is multiplied with on the way.
       functions: The names of those that it passes through, of which it is no image.
-      stack: The axes of the parameter that a loop runs along.
+      stack: The digits that loops run along, each with the depth of its loop; those
+        that one place was taken of have the depth -1.
     """
 
     path: str
     axes: tuple[Digits, ...]
     factor: float = 1.0
     functions: tuple[str, ...] = ()
-    stack: frozenset[int] = frozenset()
+    stack: tuple[tuple[int, Digit], ...] = ()
 
     def along(self, axes: Iterable[Digits]) -> View:
         return replace(self, axes=tuple(axes))
@@ -64,10 +67,41 @@ def whole(path: str, shape: Shape) -> View:
     return View(path, tuple(digits))
 
 
-def without_first_axis(view: View) -> View:
+def without_first_axis(view: View, depth: int) -> View:
     """What a loop that runs along the first axis sees of it at a time."""
-    first = {digit.axis for digit in view.axes[0] if digit.axis is not None}
-    return replace(view, axes=view.axes[1:], stack=view.stack | first)
+    first = ((depth, digit) for digit in view.axes[0] if digit.axis is not None)
+    return replace(view, axes=view.axes[1:], stack=(*view.stack, *first))
+
+
+def covers(
+    digits: Iterable[Digit], shape: Shape, axes: Iterable[int | None] | None = None
+) -> bool:
+    """Whether digits are all there is along axes of a parameter, or along all."""
+    sizes = [1] * len(shape)
+    for digit in digits:
+        if digit.axis is None:
+            return False
+        sizes[digit.axis] *= digit.size
+    chosen = range(len(shape)) if axes is None else axes
+    return all(axis is not None and sizes[axis] == shape[axis] for axis in chosen)
+
+
+def laid_along(values: Any, digits: Sequence[Digit], shape: Shape) -> Any:
+    """An array with an axis for each of some digits, laid along those of a parameter.
+
+    Its axes are as long as those of the parameter, or of length one.
+    """
+    order = sorted(range(len(digits)), key=lambda n: _place(digits[n]))
+    sizes = [1] * len(shape)
+    for digit in digits:
+        if digit.axis is not None:
+            sizes[digit.axis] *= digit.size
+    return np.transpose(values, order).reshape(sizes)
+
+
+def _place(digit: Digit) -> tuple[int, int]:
+    """Where a digit is in the order of the elements: the slow ones come first."""
+    return (-1 if digit.axis is None else digit.axis), -digit.stride
 
 
 # Operations.
@@ -96,12 +130,14 @@ def moved(
         return list(views) or [first.views for _ in shapes]
     if name == "split":
         axis = params["axis"]
-        return [_each(first, _cut, axis, shape[axis]) for shape in shapes]
+        return [_part(first, _cut, axis, shape[axis]) for shape in shapes]
     if name == "unstack":
-        kept = [n for n in range(len(first.shape)) if n != params["axis"]]
-        return [_each(first, _permuted, kept) for _ in shapes]
+        axis = params["axis"]
+        kept = [n for n in range(len(first.shape)) if n != axis]
+        one = _part(first, _cut, axis, 1)
+        return [tuple(v.along(_permuted(v.axes, kept)) for v in one) for _ in shapes]
     if name in ("slice", "dynamic_slice", "pad") and first.views:
-        return [_each(first, _resized, first.shape, shapes[0])]
+        return [_part(first, _resized, first.shape, shapes[0])]
     if name == "transpose":
         return [_each(first, _permuted, params["permutation"])]
     if name == "squeeze":
@@ -130,6 +166,20 @@ def moved(
 
 def _each(value: Any, function: Any, *arguments: Any) -> Views:
     return tuple(view.along(function(view.axes, *arguments)) for view in value.views)
+
+
+def _part(value: Any, function: Any, *arguments: Any) -> Views:
+    """Of a part, which may have one place of an axis: a layer of a stack."""
+    parts = []
+    for view in value.views:
+        axes = function(view.axes, *arguments)
+        before = {d.axis for digits in view.axes for d in digits if d.size > 1}
+        after = {d.axis for digits in axes for d in digits if d.size > 1}
+        one = before - after - {None}
+        stack = *view.stack, *((-1, Digit(axis, 1, 1)) for axis in sorted(one))
+        left = (tuple(d for d in digits if d.axis not in one) for digits in axes)
+        parts.append(replace(view.along(left), stack=stack))
+    return tuple(parts)
 
 
 def _permuted(axes: Sequence[Digits], order: Sequence[int]) -> list[Digits]:

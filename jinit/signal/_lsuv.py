@@ -1,11 +1,12 @@
-"""Initialization from data: layers are scaled by what they return for a batch.
+"""Initialization from data: kernels are scaled by what they make of a batch.
 
 The paper's algorithm 1, for each layer in turn, while its variance is not 1:
 
     run the model;    kernel <- kernel / std(output)
 
-Here one forward pass does all layers: each output is replaced by what it is to become,
-before the layers after it see it. With the bias left out of the scaling, c solves
+Here one run does all layers: each output is replaced by what it is to become, before
+the layers after it see it. A layer is a contraction that `_graph` finds, and the bias
+that is added to its result. With the bias left out of the scaling, c solves
 
     Var(c u + b) = 1    for u, an output without its bias b:
 
@@ -13,13 +14,16 @@ before the layers after it see it. With the bias left out of the scaling, c solv
     u = (-2, 2), b = (-0.6, 0.6):  c = 0.2
     u = (-2, 2), b = (0.6, -0.6):  c = 0.8
     u = (-2, 2), b = (-1.5, 1.5):  none: the bias alone varies too much
+
+A layer of a loop runs once a turn. If the loop runs along its kernel, each turn has a
+scale of its own; if not, the variances of all turns are averaged.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -31,21 +35,26 @@ import numpy as np
 from jinit import _checks
 from jinit._text import aligned, some, to_json
 from jinit._types import ArrayTree
+from jinit.model._graph import Graph, read
 from jinit.model._paths import Pattern, matcher, named_leaves
+from jinit.model._program import Program, traced
+from jinit.model._run import run
+from jinit.model._streams import streams
+from jinit.model._views import covers, laid_along
 from jinit.signal import _watch
+from jinit.signal._kernels import Layer, in_order, layers_of, name_of
 
 _UNMOVED = 0.01  # the share of its way that an output goes if it follows its kernel
-_UNSEEN = "not seen: it is not called, or within remat, scan or vmap"
 
 
 def lsuv(
-    apply: _watch.Model,
+    model: Any,
     params: ArrayTree,
-    batch: ArrayTree,
-    *,
+    *inputs: Any,
     tolerance: float = 0.1,
     max_tries: int = 10,
     layers: Pattern | Iterable[Pattern] | None = None,
+    residual: str | None = "sqrt",
     center: bool = False,
     progress: Callable[[int, float], Any] | None = None,
 ) -> tuple[ArrayTree, LsuvReport]:
@@ -53,24 +62,27 @@ def lsuv(
 
         y = u + b  ->  c u + b,    c > 0 such that Var(c u + b) = 1
 
-    Here u is a layer's output without its bias b, and the variance is that of all
-    elements of the output for the batch. One forward pass scales the layers in the
-    order of the calls; more follow while one is not within the tolerance. The paper
-    starts from the kernels that `jinit.reinit(key, params, {"**/kernel":
-    jinit.orthogonal(), "**": None})` gives.
+    Here u is what a kernel is contracted to and b the bias that is added, and the
+    variance is that of all elements for the inputs. Layers are found in the traced
+    program, as by `jinit.roles`: within loops, remat and vmap too, whatever their
+    names. One run scales them in order; more follow while one is not within the
+    tolerance. The paper starts from orthogonal kernels.
 
     Args:
-      apply: The model, as `jinit.diagnostics.propagation` takes it.
-      params: Linen's variables, or the state of an nnx model. They are not changed.
-      batch: The inputs, given to the model as its one argument.
-      tolerance: How far from 1 a variance may be, greater than 0.
-      max_tries: How many passes may scale, at least 1.
-      layers: Which layers to scale: a pattern of the paths of their kernels, as
-        `jinit.plan` takes it, or several. By default all that own a "kernel".
+      model: The model, as `jinit.roles` takes it.
+      params: Its parameters. They are not changed.
+      *inputs: What it is called with: a batch.
+      tolerance: How far from 1 a variance may be, as a share; greater than 0.
+      max_tries: How many runs may scale, at least 1.
+      layers: Which kernels to scale: a pattern of their paths, as `jinit.plan` takes
+        it, or several. By default all that are contracted with a signal, but those
+        whose own result comes back to them, as in a recurrent cell.
+      residual: "sqrt" for a variance of 1 / L of what is added to a residual stream of
+        L branches; None for 1, as the paper has it.
       center: Whether to set biases such that outputs have mean 0, those of each element
         of a bias by themselves. By default biases stay as they are.
-      progress: A function that is called after each forward pass, with its number and
-        the largest |variance - 1| of the layers that it found.
+      progress: A function that is called after each run, with its number and the
+        largest distance of a variance, as a share.
 
     Returns:
       A tree like `params`, in the same dtypes and shardings, and a `LsuvReport`. Layers
@@ -79,7 +91,7 @@ def lsuv(
     Raises:
       TypeError: An argument is traced.
       ValueError: Parameters or inputs are not finite; `layers` has a pattern of no
-        kernel; or the model fails on the batch, or calls no layers.
+        kernel; or the model fails on the inputs, or has no kernels.
 
     Example:
       >>> import jax, jinit
@@ -105,39 +117,46 @@ def lsuv(
         raise TypeError(f"tolerance is traced, got {tolerance!r}; call outside of jit.")
     if progress is not None and not callable(progress):
         raise TypeError(
-            "progress must be a function of the number of a pass and a distance, or "
+            "progress must be a function of the number of a run and a distance, or "
             f"None, got {progress!r}."
         )
     max_tries = _checks.count("max_tries", max_tries)
     center = _checks.flag("center", center)
-    _watch.check_inputs("lsuv", apply, params, batch)
-    kernels = _chosen(params, layers)
-    shapes, _ = _watch.layer_shapes(apply, params, batch)
-    called = {path: kernels[path] for path in shapes if path in kernels}
-    biases = _own_biases(params, called, shapes) if center else {}
-    states = {kernel: _State() for kernel in called.values()}
-    measure = partial(jax.jit(partial(_measure, apply, called)), params, batch)
-    # Algorithm 1, all layers at a time; the last pass of all only measures.
+    if residual not in ("sqrt", None):
+        raise ValueError(f"residual must be 'sqrt' or None, got {residual!r}.")
+    _watch.check_inputs("lsuv", params, inputs, "inputs")
+    program = traced(model, params, *inputs)
+    graph = read(program.closed, program.paths)
+    found = layers_of(graph, streams(graph) if residual else None)
+    chosen, skipped = _chosen(found, graph, layers)
+    leaves = dict(named_leaves(params)[0])
+    biases = _own_biases(chosen, leaves) if center else {}
+    states = [_State(layer) for layer in chosen]
+    measure = jax.jit(partial(_measure, program, chosen))
+    arrays = list(leaves.values()), jax.tree.leaves(inputs)
+    # Algorithm 1, all layers at a time; the last run of all only measures.
     for number in range(max_tries + 1):
-        free = {k: not s.held and number < max_tries for k, s in states.items()}
-        limit = tolerance if number else 0.0  # the first pass scales in any case
-        found, centered = measure(_scales(states), biases, free, limit)
-        found = jax.device_get(found)
-        for kernel, state in states.items():
-            state.see(_Found(*map(float, found[kernel])), tolerance)
+        free = [~state.held & (number < max_tries) for state in states]
+        limit = tolerance if number else 0.0  # the first run scales in any case
+        seen = jax.device_get(measure(*arrays, _scales(states), biases, free, limit))
+        for state, each, may in zip(states, seen, free, strict=True):
+            state.see(each, may, limit, tolerance)
         if progress is not None:
-            distances = [abs(each.variance - 1) for each in found.values()]
-            progress(number + 1, float(np.max(distances, initial=0.0)))
-        if all(each.factor == 1 for each in found.values()):
+            farthest = [abs(s.last.variance / s.layer.target - 1).max() for s in states]
+            progress(number + 1, float(np.max(farthest, initial=0.0)))
+        if all((state.factor == 1).all() for state in states):
             break
-        for state in states.values():
+        for state, each in zip(states, seen, strict=True):
+            if state.layer.bias_path in biases:
+                _center(state, each, biases)
             state.scale_once()
-        biases = centered
-    rows = [state.row(kernel, tolerance) for kernel, state in states.items()]
-    unseen = [kernel for kernel in kernels.values() if kernel not in states]
-    rows += [LsuvLayer(kernel, None, None, 1.0, 0, _UNSEEN) for kernel in unseen]
+    by_path = {state.layer.path: state for state in states}
+    kernels = in_order(chosen)
+    rows = [by_path[layer.path].row(index, tolerance) for layer, index in kernels]
+    rows += [LsuvLayer(path, (), None, None, 1.0, 0, n) for path, n in skipped.items()]
     report = LsuvReport(tuple(rows), not any(row.note for row in rows))
-    return _watch.laid_out(_changed(params, _scales(states), biases), params), report
+    changed = _changed(leaves, _scales(states), biases)
+    return _watch.laid_out(_watch.replaced(params, changed), params), report
 
 
 @dataclass(frozen=True)
@@ -146,15 +165,17 @@ class LsuvLayer:
 
     Attributes:
       path: The path of its kernel.
-      before: The variance of its output in the first pass, with the layers before it
-        scaled; None for a layer that was not seen.
-      after: The variance in the last forward pass, of the parameters that are returned.
+      index: Which of a stack of kernels it is; () where there is one.
+      before: The variance of its output in the first run, with the layers before it
+        scaled; None for a layer that was not measured.
+      after: The variance in the last run, of the parameters that are returned.
       scale: What its kernel was multiplied by.
-      tries: The number of passes that scaled it.
-      note: Why its variance is not 1; empty where it is.
+      tries: The number of runs that scaled it.
+      note: Why its variance is not what it is to be; empty where it is.
     """
 
     path: str
+    index: tuple[int, ...]
     before: float | None
     after: float | None
     scale: float
@@ -167,8 +188,8 @@ class LsuvReport:
     """What became of each layer, as a table: what `jinit.lsuv` returns with params.
 
     Attributes:
-      layers: A `LsuvLayer` for each kernel, in the order of the calls; those that were
-        not seen come last.
+      layers: A `LsuvLayer` for each kernel, and each of a stack, in the order of the
+        program; those that were not scaled come last.
       converged: Whether all of them are within the tolerance.
     """
 
@@ -176,196 +197,297 @@ class LsuvReport:
     converged: bool
 
     def __repr__(self) -> str:
-        rows = [("path", "before", "after", "scale", "tries", "note")]
-        rows += [tuple(map(_cell, asdict(row).values())) for row in self.layers]
-        return aligned(rows)
+        titles = ("path", "before", "after", "scale", "tries", "note")
+        rows = [
+            (
+                name_of(row.path, row.index),
+                *(_cell(getattr(row, t)) for t in titles[1:]),
+            )
+            for row in self.layers
+        ]
+        return aligned([titles, *rows])
 
     def to_json(self) -> str:
         """Returns the rows and whether all converged as JSON; "nan" is a string."""
         return to_json("lsuv", **asdict(self))
 
 
-class _Found(NamedTuple):
-    """What a pass found of a layer."""
+# Which layers.
+
+
+def _chosen(
+    found: Mapping[str, Layer], graph: Graph, patterns: Any
+) -> tuple[list[Layer], dict[str, str]]:
+    """The layers to scale, and why others are not."""
+    if not found:
+        raise ValueError(
+            "params must have leaves that are contracted with the inputs, but there "
+            f"are only {some(graph.shapes)}; give those of the model."
+        )
+    paths = list(found)
+    if patterns is not None:
+        paths = _matching(patterns, paths)
+    chosen, skipped = list[Layer](), dict[str, str]()
+    for path in paths:
+        use = found[path].use
+        if graph.feeds_back(use) and patterns is None:
+            skipped[path] = "its result comes back to it, so it is left as it is"
+        elif graph.is_apart(use.step):
+            skipped[path] = "not seen: it is within shard_map"
+        elif not jnp.issubdtype(use.step.outputs[0].dtype, jnp.floating):
+            skipped[path] = f"its output is of {use.step.outputs[0].dtype}"
+        else:
+            chosen.append(found[path])
+    if patterns is None:
+        used = {use.view.path for use in graph.uses}
+        unused = [p for p, shape in graph.shapes.items() if p not in used]
+        skipped |= {p: "it is not used" for p in unused if len(graph.shapes[p]) > 1}
+    return chosen, skipped
+
+
+def _matching(patterns: Any, kernels: Sequence[str]) -> list[str]:
+    if isinstance(patterns, str | re.Pattern):
+        patterns = [patterns]
+    if not isinstance(patterns, Iterable):
+        raise TypeError(
+            "layers must be a glob over the paths of kernels, a regular "
+            f"expression, or several of them, got {patterns!r}."
+        )
+    matches = {pattern: matcher(pattern) for pattern in patterns}
+    unmatched = [p for p, match in matches.items() if not any(map(match, kernels))]
+    if unmatched or not matches:
+        raise ValueError(
+            f"layers must match kernels, but {some(unmatched) or 'no pattern'} "
+            f"matches none of {some(kernels)}; correct it, or leave it out."
+        )
+    return [k for k in kernels if any(match(k) for match in matches.values())]
+
+
+def _own_biases(layers: Sequence[Layer], leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """The biases that are added as they are, by path."""
+    found = {}
+    for layer in layers:
+        if layer.bias is not None and not layer.bias.view.functions:
+            path = layer.bias.view.path
+            if covers(layer.bias_digits, leaves[path].shape):
+                found[path] = leaves[path]
+    return found
+
+
+# What a run finds.
+
+
+class _Seen(NamedTuple):
+    """What a run sees of a layer, for each turn of the loops around it.
+
+    Attributes:
+      variance: That of the output.
+      size: The largest |u|, by which u is divided before it is squared.
+      spread: Var(u / size).
+      both: Cov(u / size, b).
+      rest: Var(b).
+      off: How far from 0 a mean of the output is, where it is to be centered.
+      mean: The means of u, where it is to be centered.
+    """
 
     variance: Any
-    error: Any  # what has to be within the tolerance
-    root: Any  # the scale that gives variance 1; 0 for a constant output, NaN for none
-    factor: Any  # what the pass scaled by
+    size: Any
+    spread: Any
+    both: Any
+    rest: Any
+    off: Any
+    mean: Any
+
+
+def _root(xp: Any, seen: _Seen, target: float) -> Any:
+    """The c > 0 that solves c² Var(u) + 2 c Cov(u, b) + Var(b) = target.
+
+    It is 0 for an output that does not vary, and NaN where there is none.
+    """
+    spread, both, rest = seen.spread, seen.both, seen.rest
+    with np.errstate(all="ignore"):
+        root = (xp.sqrt(both**2 + spread * (target - rest)) - both) / spread / seen.size
+        root = xp.where(xp.isfinite(root) & (root > 0), root, xp.nan)
+    least = (10 * jnp.finfo(seen.spread.dtype).eps) ** 2
+    return xp.where((seen.size == 0) | (spread < least), 0.0, root)
+
+
+def _error(seen: _Seen, target: float) -> Any:
+    """What has to be within the tolerance."""
+    xp = np if isinstance(seen.variance, np.ndarray) else jnp
+    return xp.maximum(abs(seen.variance / target - 1), seen.off)
+
+
+def _measure(
+    program: Program,
+    layers: Sequence[Layer],
+    leaves: Sequence[Any],
+    inputs: Sequence[Any],
+    scales: Mapping[str, Any],
+    biases: Mapping[str, Any],
+    free: Sequence[Any],
+    limit: Any,
+) -> list[_Seen]:
+    """One run: what it sees of each layer."""
+    named = dict(zip(program.paths, leaves, strict=True))
+    changed = _changed(named, scales, biases).values()
+    looks = {
+        layer.end.at: partial(_look, layer, layer.bias_path in biases, limit)
+        for layer in layers
+    }
+    given = {
+        layer.end.at: jnp.broadcast_to(layer.by_turn(each), layer.turns)
+        for layer, each in zip(layers, free, strict=True)
+    }
+    _, seen = run(program.closed, [*changed, *inputs], looks, given)
+    return [seen[layer.end.at] for layer in layers]
+
+
+def _look(
+    layer: Layer, center: bool, limit: Any, inputs: Any, outputs: Any, free: Any
+) -> tuple[list[Any], _Seen]:
+    """What is seen of a layer, and the output that it gets."""
+    (output,) = outputs
+    y = output.astype(_watch.wide(output.dtype))
+    b, mean, off = jnp.zeros_like(y), jnp.zeros((), y.dtype), jnp.zeros((), y.dtype)
+    if layer.bias is not None:
+        (b,) = (
+            v for v, of in zip(inputs, layer.end.inputs, strict=True) if not of.data
+        )
+        b = b.astype(y.dtype)
+    u = y - b
+    if center:
+        axes = layer.shared_axes
+        mean, off = u.mean(axes), abs(y.mean(axes)).max()
+        u, b = u - u.mean(axes, keepdims=True), jnp.zeros_like(y)
+    size = abs(u).max()  # so that squares neither overflow nor vanish
+    v, rest = u / size - (u / size).mean(), b - b.mean()
+    moments = (v * v).mean(), (v * rest).mean(), (rest * rest).mean()
+    seen = _Seen(y.var(), size, *moments, off, mean)
+    root = _root(jnp, seen, layer.target)
+    free = free & (root > 0) & ~(_error(seen, layer.target) <= limit)
+    return [jnp.where(free, (root * u + b).astype(output.dtype), output)], seen
+
+
+def _pooled(layer: Layer, seen: _Seen) -> _Seen:
+    """What is seen of each kernel of a stack: the averages over all other turns."""
+    others = tuple(n for n in range(len(layer.turns)) if n not in layer.stack)
+    wide = _Seen(*(np.asarray(part, np.float64) for part in seen))
+    size = wide.size.max(others, keepdims=True)
+    with np.errstate(all="ignore"):
+        share = np.where(size > 0, wide.size / size, 0)
+    return _Seen(
+        wide.variance.mean(others),
+        size.squeeze(others),
+        (wide.spread * share**2).mean(others),
+        (wide.both * share).mean(others),
+        wide.rest.mean(others),
+        wide.off.max(others),
+        wide.mean,
+    )
 
 
 @dataclass
 class _State:
-    """What is known of a layer from pass to pass."""
+    """What is known of a layer from run to run; of a stack, of each of its kernels."""
 
-    before: float | None = None
+    layer: Layer
+    before: Any = None
     last: Any = None
-    scale: float = 1.0
-    tries: int = 0
-    held: bool = False  # left as it was: its output does not follow its kernel
+    factor: Any = None  # what the last run scaled by
 
-    def see(self, found: _Found, tolerance: float) -> None:
+    def __post_init__(self) -> None:
+        shape = tuple(digit.size for _, digit in sorted(self.layer.stack.items()))
+        self.scale, self.tries = np.ones(shape), np.zeros(shape, int)
+        # Left as it was, where its output does not follow its kernel.
+        self.held = np.zeros(shape, bool)
+
+    def see(self, seen: _Seen, free: Any, limit: float, tolerance: float) -> None:
+        now, target = _pooled(self.layer, seen), self.layer.target
+        error = _error(now, target)
         if self.last is None:
-            self.before = found.variance
-        elif self.tries and not self.held and found.error >= tolerance:
-            self.held = _unmoved(self.last.variance, found.variance)
-            self.scale = 1.0 if self.held else self.scale
-        self.last = found
+            self.before = now.variance
+        else:
+            tried = (self.tries > 0) & ~self.held & ~(error < tolerance)
+            stuck = tried & _unmoved(self.last.variance, now.variance, target)
+            self.held, self.scale = self.held | stuck, np.where(stuck, 1.0, self.scale)
+        root = _root(np, now, target)
+        scaled = free & ~self.held & (root > 0) & ~(error <= limit)
+        self.last, self.factor = now, np.where(scaled, root, 1.0)
 
     def scale_once(self) -> None:
-        if not self.held and self.last.factor != 1:
-            self.scale *= self.last.factor
-            self.tries += 1
+        self.scale = self.scale * self.factor
+        self.tries = self.tries + (self.factor != 1)
 
-    def row(self, kernel: str, tolerance: float) -> LsuvLayer:
-        after, note = self.last.variance, self._note(tolerance)
-        return LsuvLayer(kernel, self.before, after, self.scale, self.tries, note)
+    def row(self, index: tuple[int, ...], tolerance: float) -> LsuvLayer:
+        numbers = float(self.before[index]), float(self.last.variance[index])
+        tried = float(self.scale[index]), int(self.tries[index])
+        note = self._note(index, tolerance)
+        return LsuvLayer(self.layer.path, index, *numbers, *tried, note)
 
-    def _note(self, tolerance: float) -> str:
-        last = self.last
-        if last.error < tolerance:
+    def _note(self, index: tuple[int, ...], tolerance: float) -> str:
+        last, target = self.last, self.layer.target
+        if _error(last, target)[index] < tolerance:
             return ""
-        if not math.isfinite(last.variance):
+        if not math.isfinite(last.variance[index]):
             return "its output is not finite"
-        if self.held:
+        if self.held[index]:
             return "its output does not follow its kernel"
-        if last.root == 0:
+        root = _root(np, last, target)[index]
+        if root == 0:
             return "its output does not vary"
-        if math.isnan(last.root):
+        if math.isnan(root):
             return "its biases alone vary too much"
-        return f"not within {tolerance:g} after {self.tries} tries"
+        return f"not within {tolerance:g} after {self.tries[index]} tries"
 
 
-def _unmoved(before: float, after: float) -> bool:
-    """Whether scaling has left a variance as it was, rather than near 1."""
-    known = 0 < before < math.inf and 0 < after < math.inf
-    return known and abs(math.log(after / before)) < _UNMOVED * abs(math.log(before))
+def _unmoved(before: Any, after: Any, target: float) -> Any:
+    """Whether scaling has left a variance as it was, rather than near its target."""
+    with np.errstate(all="ignore"):
+        moved = abs(np.log(after / before)), abs(np.log(before / target))
+    return np.isfinite(moved[0]) & (moved[0] < _UNMOVED * moved[1])
 
 
-def _scales(states: Mapping[str, _State]) -> dict[str, float]:
-    return {kernel: state.scale for kernel, state in states.items()}
+def _scales(states: Sequence[_State]) -> dict[str, Any]:
+    """What the kernels are multiplied with, along the axes of their stacks."""
+    scales = {}
+    for state in states:
+        view, layer = state.layer.use.view, state.layer
+        digits = [digit for _, digit in sorted(layer.stack.items())]
+        scales[view.path] = laid_along(state.scale, digits, layer.shape)
+    return scales
 
 
-def _chosen(params: Any, patterns: Any) -> dict[str, str]:
-    """The kernels to scale by the layer that they belong to."""
-    leaves, _ = named_leaves(params)
-    kernels = [
-        path
-        for path, leaf in leaves
-        if _watch.is_kernel(path) and jnp.issubdtype(leaf.dtype, jnp.floating)
-    ]
-    if not kernels:
-        raise ValueError(
-            "params must hold leaves of floats named 'kernel', but there are only "
-            f"{some(path for path, _ in leaves)}; give the variables of the model."
-        )
-    if patterns is not None:
-        if isinstance(patterns, str | re.Pattern):
-            patterns = [patterns]
-        if not isinstance(patterns, Iterable):
-            raise TypeError(
-                "layers must be a glob over the paths of kernels, a regular "
-                f"expression, or several of them, got {patterns!r}."
-            )
-        matches = {pattern: matcher(pattern) for pattern in patterns}
-        unmatched = [p for p, match in matches.items() if not any(map(match, kernels))]
-        if unmatched or not matches:
-            raise ValueError(
-                f"layers must match kernels, but {some(unmatched) or 'no pattern'} "
-                f"matches none of {some(kernels)}; correct it, or leave it out."
-            )
-        kernels = [k for k in kernels if any(match(k) for match in matches.values())]
-    return {_watch.owner(path): path for path in kernels}
-
-
-def _own_biases(
-    params: Any, called: Mapping[str, str], shapes: Mapping[str, Any]
+def _changed(
+    leaves: Mapping[str, Any], scales: Mapping[str, Any], biases: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The biases of the layers, by path, as far as one is added to the last axes."""
-    leaves, found = dict(named_leaves(params)[0]), dict[str, Any]()
-    for layer, kernel in called.items():
-        bias = _watch.sibling(kernel, "bias")
-        if bias in leaves and _watch.trails(leaves[bias].shape, shapes[layer].shape):
-            found[bias] = leaves[bias]
-    return found
-
-
-def _measure(
-    apply: Any,
-    called: Mapping[str, str],
-    params: Any,
-    batch: Any,
-    scales: Mapping[str, Any],
-    biases: Mapping[str, Any],
-    free: Mapping[str, Any],
-    limit: Any,
-) -> tuple[dict[str, _Found], dict[str, Any]]:
-    """One forward pass: what it finds of each layer, and the biases that center it."""
-    changed = _changed(params, scales, biases)
-    leaves = dict(named_leaves(changed)[0])
-    found, centered = dict[str, _Found](), dict[str, Any]()
-
-    def visit(path: str, output: jax.Array) -> jax.Array:
-        if path not in called:
-            return output
-        kernel, bias = called[path], _watch.sibling(called[path], "bias")
-        center = bias in biases
-        found[kernel], moved, output = _rescaled(
-            output, leaves.get(bias), center, free[kernel], limit
-        )
-        if center:
-            centered[bias] = moved
-        return output
-
-    _watch.apply_watched(apply, changed, batch, visit)
-    return found, centered
-
-
-def _rescaled(
-    output: jax.Array, bias: Any, center: bool, free: Any, limit: Any
-) -> tuple[_Found, Any, jax.Array]:
-    """What a layer's output is, and the bias and the output that it gets."""
-    y = output.astype(_watch.wide(output.dtype))
-    b = jnp.zeros_like(y)
-    if bias is not None and _watch.trails(bias.shape, y.shape):
-        b = jnp.broadcast_to(bias.astype(output.dtype).astype(y.dtype), y.shape)
-    u, error = y - b, abs(y.var() - 1)
-    mean = jnp.zeros((), y.dtype)
-    if center:
-        axes = tuple(range(y.ndim - bias.ndim))
-        mean, b = u.mean(axes), jnp.zeros_like(y)
-        u = u - jnp.broadcast_to(mean, y.shape)
-        error = jnp.maximum(error, abs(y.mean(axes)).max())
-    root = _root(u, b)
-    free = free & (root > 0) & ~(error <= limit)
-    factor = jnp.where(free, root, 1)
-    result = jnp.where(free, (factor * u + b).astype(output.dtype), output)
-    if center:
-        bias = jnp.where(free, (-factor * mean).astype(bias.dtype), bias)
-    return _Found(y.var(), error, root, factor), bias, result
-
-
-def _root(u: jax.Array, b: jax.Array) -> jax.Array:
-    """The c > 0 that solves Var(c u + b) = c² Var(u) + 2 c Cov(u, b) + Var(b) = 1."""
-    size = abs(u).max()  # so that squares neither overflow nor vanish
-    u, b = u / size - (u / size).mean(), b - b.mean()
-    spread, both, rest = (u * u).mean(), (u * b).mean(), (b * b).mean()
-    root = (jnp.sqrt(both**2 + spread * (1 - rest)) - both) / spread / size
-    root = jnp.where(jnp.isfinite(root) & (root > 0), root, jnp.nan)
-    constant = (size == 0) | (spread < (10 * jnp.finfo(u.dtype).eps) ** 2)
-    return jnp.where(constant, 0, root)
-
-
-def _changed(params: Any, scales: Mapping[str, Any], biases: Mapping[str, Any]) -> Any:
-    """The parameters, kernels scaled (and rounded once) and biases replaced."""
-    leaves = dict(named_leaves(params)[0])
+    """The leaves, kernels scaled (and rounded once) and biases replaced."""
+    changed = dict(leaves)
     for path, scale in scales.items():
         old = leaves[path]
-        leaves[path] = (old.astype(_watch.wide(old.dtype)) * scale).astype(old.dtype)
-    return _watch.replaced(params, leaves | dict(biases))
+        changed[path] = (old.astype(_watch.wide(old.dtype)) * scale).astype(old.dtype)
+    return changed | dict(biases)
+
+
+def _center(state: _State, seen: _Seen, biases: dict[str, Any]) -> None:
+    """Sets a bias to what leaves no mean, where its layer was scaled."""
+    layer, path = state.layer, state.layer.bias_path
+    assert layer.bias is not None
+    assert path is not None
+    along, digits = layer.along(layer.bias.view), layer.bias_digits
+    others = tuple(n for n in range(len(layer.turns)) if n not in along)
+    outputs = (1,) * (seen.mean.ndim - len(layer.turns))
+    factor = layer.by_turn(state.factor)
+    factor = factor.reshape(factor.shape + outputs)
+
+    def laid(values: Any) -> Any:
+        mean = np.broadcast_to(values, seen.mean.shape).mean(others)
+        sizes = [digit.size for digit in digits]
+        return laid_along(mean.reshape(sizes), digits, biases[path].shape)
+
+    moved, old = laid(-factor * seen.mean), np.asarray(biases[path])
+    biases[path] = np.where(laid(factor != 1) > 0, moved, old).astype(old.dtype)
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else str(value)
+    return "" if value is None else value if isinstance(value, str) else f"{value:.4g}"

@@ -113,13 +113,12 @@ def check_model(name: str, model: Any) -> None:
         )
 
 
-def check_inputs(caller: str, apply: Any, params: Any, batch: Any) -> None:
+def check_inputs(caller: str, params: Any, batch: Any, name: str = "batch") -> None:
     """Refuses what a function that changes params by a batch cannot work with."""
-    check_model("apply", apply)
     if is_traced(jnp.zeros(())):
         raise TypeError(f"{caller} must see numbers; call it outside of jit.")
     check_arrays("params", params)
-    check_arrays("batch", batch)
+    check_arrays(name, batch)
 
 
 def check_several_keys(keys: Any) -> jax.Array:
@@ -194,7 +193,7 @@ def laid_out(tree: Any, like: Any) -> Any:
     def beside(leaf: Any, old: Any) -> Any:
         if not isinstance(old, jax.Array):
             return np.asarray(leaf, old.dtype)
-        kept = leaf.sharding == old.sharding
+        kept = isinstance(leaf, jax.Array) and leaf.sharding == old.sharding
         return leaf if kept else jax.device_put(leaf, old.sharding)
 
     return jax.tree.map(beside, tree, like)

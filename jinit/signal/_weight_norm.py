@@ -62,7 +62,8 @@ def weight_norm_init(
     References:
       Salimans and Kingma (2016), arXiv:1602.07868, equation 6.
     """
-    _watch.check_inputs("weight_norm_init", apply, params, batch)
+    _watch.check_model("apply", apply)
+    _watch.check_inputs("weight_norm_init", params, batch)
     layers = _normalized(params)
     shapes, _ = _watch.layer_shapes(apply, params, batch)
     _check_normalized(layers, params, shapes)
