@@ -17,6 +17,7 @@ from flax.training.train_state import TrainState
 import jinit
 from jinit.audit._checkpoints import read_checkpoint
 from jinit.diagnostics import audit
+from jinit.recipes import rules_of
 
 KEY = jax.random.key(0)
 IMAGE, TOKENS = jnp.ones((2, 8, 8, 16)), jnp.ones((2, 6, 16))
@@ -118,6 +119,87 @@ def test_every_layer_of_a_stack_is_planned_as_one_alone(wrap):
     )
     laws = [{e.path: e.init.law(e.shape) for e in made} for made in (one, many)]
     assert laws[0] == laws[1]
+
+
+def of_boxes(names, axis, run=jax.eval_shape):
+    """Layers without a norm beside them, and a stack of five, as `nn.scan` boxes it."""
+    keys = jax.random.split(KEY, 5)
+    one = jax.eval_shape(plain(names), KEY)
+    many = run(jax.vmap(plain(names), out_axes=axis), keys)
+    for tree in (one, many):
+        del tree["params"]["LayerNorm_0"]
+    boxes = jax.tree.map(lambda w: nn.Partitioned(w, tuple("abcd")[: w.ndim]), one)
+    boxes = nn.meta.add_axis(boxes, axis, {nn.PARTITION_NAME: "layers"})
+    return one, nn.meta.replace_boxed(boxes, many)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("name", [n for n in LAYERS if n not in NOT_TORCHS | {"PReLU"}])
+def test_the_names_of_axes_show_a_stack(name, axis):
+    one, many = of_boxes((name,), axis)
+    for rules in (jinit.torch.default_rules(), rules_of("flax")):
+        laws = [
+            {e.path: e.init.law(e.shape) for e in jinit.plan(tree, rules)}
+            for tree in (one, many)
+        ]
+        assert laws[0] == laws[1]
+
+
+def test_what_is_boxed_is_audited_with_the_names_of_its_axes():
+    names = ("Dense without bias", "Conv without bias", "RNN")
+    _, many = of_boxes(names, 1, run=lambda f, keys: jinit.jit_init(f)(keys))
+    for report in (audit(many, "flax"), audit({"a": many}, "flax", subtree="a")):
+        assert report.findings == report.notes == ()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_bias_without_names_has_the_axes_of_its_kernel(axis):
+    init = nn.with_partitioning(jinit.lecun_normal(), ("embed", "mlp"))
+    named = {"metadata_params": {nn.PARTITION_NAME: "layers"}, "axis_size": 5}
+    lifted = {"variable_axes": {"params": axis}, **SPLIT, **named, "in_axes": None}
+    layers = nn.vmap(nn.Dense, **lifted)(16, kernel_init=init, name="a")
+    tree = jax.eval_shape(layers.init, KEY, TOKENS)
+    for entry in jinit.plan(tree, jinit.torch.default_rules()):
+        assert entry.init.law(entry.shape).std == pytest.approx(1 / 48**0.5)
+
+
+def test_names_in_the_state_of_nnx_show_a_stack():
+    init = nnx.with_partitioning(jinit.lecun_normal(), ("embed", "mlp"))
+
+    @nnx.split_rngs(splits=5)
+    @nnx.vmap(out_axes=1, transform_metadata={nnx.PARTITION_NAME: "layers"})
+    def layers(rngs):
+        return nnx.Linear(16, 32, use_bias=False, kernel_init=init, rngs=rngs)
+
+    mesh = jax.make_mesh((1, 1, 1), ("layers", "embed", "mlp"))
+    with jax.set_mesh(mesh):
+        state = nnx.state(layers(nnx.Rngs(0)), nnx.Param)
+    (entry,) = jinit.plan(state, jinit.torch.default_rules())
+    assert entry.shape == (16, 5, 32)
+    assert entry.init == jinit.torch.linear(16)["kernel_init"]
+
+
+def box(shape, *names):
+    return nn.Partitioned(jax.ShapeDtypeStruct(shape, "float32"), names)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"kernel": box((5, 6, 6), "a", "b", "c")},  # no name of a stack
+        {"kernel": box((5, 6, 2, 3), "layers", "a", "b", "c")},  # several of one side
+        {"kernel": box((5, 6, 6), "layers", "b", "c"), "bias": box((6,), "c")},
+        {"kernel": box((6, 6), "layers", "b")},
+    ],
+)
+def test_names_that_do_not_tell_or_contradict_are_refused(layer):
+    for rules in (jinit.torch.default_rules(), rules_of("flax")):
+        with pytest.raises(ValueError, match="which axes of a kernel"):
+            jinit.plan({"a": layer}, {"**/bias": None, **rules}, allow_unused=True)
+    norm = {"scale": box((3, 5, 6), None, "layers", "b")}
+    many = {"kernel": box((3, 5, 6, 6), None, "layers", "b", "c")}
+    with pytest.raises(ValueError, match="which axes of a kernel"):
+        jinit.plan({"a": many, "norm": norm}, jinit.torch.default_rules())
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -21,7 +21,7 @@ from jinit.audit._report import Finding, Report
 from jinit.audit._statistics import Statistics, measure
 from jinit.audit._stored import in_layout_of_flax, is_equinox, is_state_dict, weights
 from jinit.model._entries import Entry, check_fit
-from jinit.model._paths import Pattern
+from jinit.model._paths import Pattern, axis_names
 from jinit.model._plan import Plan, decide
 from jinit.recipes import RULES, rules_of
 from jinit.recipes.torch_state_dict import state_dict_rules
@@ -82,6 +82,7 @@ def audit(
             f"params must hold arrays, got {_kind(params)}, in which there are no "
             "weights; give the variables of a model."
         )
+    names = axis_names(params, leaves)
     leaves = {path: _array(path, leaf) for path, leaf in leaves.items()}
     # Plans and rules of a user's know the shapes as they are.
     named = plan is None or isinstance(plan, str)
@@ -90,7 +91,7 @@ def audit(
         leaves = {path: in_layout_of_flax(leaf) for path, leaf in leaves.items()}
     if of_torch and plan == "torch":
         plan = state_dict_rules()
-    entries, notes = _entries(plan, leaves)
+    entries, notes = _entries(plan, leaves, names)
     with ThreadPoolExecutor() as threads:
         statistics = threads.map(_measured, leaves.values())
         measured = dict(zip(leaves, statistics, strict=True))
@@ -107,6 +108,7 @@ def audit(
     findings = with_common_cause(
         without_consequences(findings),
         leaves,
+        names,
         lambda path, init: fits(leaves[path], measured[path], init),
     )
     order = {path: number for number, path in enumerate(leaves)}
@@ -147,7 +149,7 @@ def _measured(array: Any) -> Statistics | None:
 
 
 def _entries(
-    given: Any, leaves: dict[str, Any]
+    given: Any, leaves: dict[str, Any], names: Mapping[str, tuple[Any, ...]]
 ) -> tuple[Mapping[str, Entry] | None, list[str]]:
     """What each leaf was meant to be, by path; and what the rules leave open."""
     if given is None:
@@ -166,7 +168,7 @@ def _entries(
         for path, w in leaves.items()
         if jnp.issubdtype(w.dtype, jnp.inexact)
     ]
-    decided = decide(kinds, given)
+    decided = decide(kinds, given, names=names)
     check_fit(decided.entries)
     entries = {
         entry.path: replace(entry, dtype=leaves[entry.path].dtype)

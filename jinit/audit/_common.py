@@ -60,7 +60,10 @@ def without_consequences(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def with_common_cause(
-    findings: Sequence[Finding], leaves: Mapping[str, Any], explains: Explains
+    findings: Sequence[Finding],
+    leaves: Mapping[str, Any],
+    names: Mapping[str, tuple[Any, ...]],
+    explains: Explains,
 ) -> list[Finding]:
     """The findings, with the default that explains most of them as their cause."""
     wrong = list(dict.fromkeys(f.path for f in findings if f.kind in _KINDS))
@@ -73,7 +76,8 @@ def with_common_cause(
     ]
     best, cause = set[str](), ""
     for text, rules in _libraries():
-        inits = {entry.path: entry.init for entry in decide(kinds, rules).entries}
+        decided = decide(kinds, rules, names=names)
+        inits = {entry.path: entry.init for entry in decided.entries}
         fitting = {p for p in wrong if inits.get(p) and explains(p, inits[p])}
         if len(fitting) > len(best):
             best, cause = fitting, f"{text} was left in place, or drawn over it"

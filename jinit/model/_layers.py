@@ -6,10 +6,15 @@ its kernel shows how many these are; what does not show it goes by what is aroun
 
     ScanBlock_0/Conv_0/kernel   (6, 3, 3, 16, 16)    a stack, or a volume?
     ScanBlock_0/Norm_0/scale    (6, 16)              a stack: all within are 6
+
+The names of axes in a box show it too, wherever `nn.scan` or `nn.vmap` put the axis:
+
+    blocks/wi/kernel    (32, 6, 64), of the names "embed", "layers", "mlp"
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -17,6 +22,8 @@ from typing import Any
 from jinit._checks import Shape
 
 Shapes = Mapping[str, Shape]
+Names = Mapping[str, tuple[Any, ...]]
+"""Of the axes of a parameter, by its path."""
 
 _ATTENTION = {"query", "key", "value", "out"}
 _PACKED = {"dense_i", "dense_h"}  # the cells of flax.nnx that have all gates in one
@@ -27,6 +34,8 @@ _CELLS = {
     "rnn": {"i", "h"},
 }
 _VECTORS = ("scale", "mean", "var")  # of normalizations
+# What people call the axis of a stack, and no other: "layers", "moe_layers".
+_STACK = re.compile("(.*_)?(layers?|stages?|experts?|blocks|stack|scan|ensemble)", re.I)
 
 
 class Unknown(ValueError):
@@ -34,14 +43,33 @@ class Unknown(ValueError):
 
 
 class Tree:
-    """The parameters of a model by path, and the layers that they make."""
+    """The parameters of a model by path, and the layers that they make.
 
-    def __init__(self, shapes: Shapes) -> None:
-        self.shapes = shapes
+    Attributes:
+      given: The shapes as they are.
+      stacked: The axes that have the name of a stack, of the leaves that have one.
+      shapes: The shapes with these axes in front.
+    """
+
+    def __init__(self, given: Shapes, names: Names) -> None:
+        self.given, self.stacked = given, dict[str, Shape]()
+        for path, of_axes in names.items():
+            named = (n for n, name in enumerate(of_axes) if _STACK.fullmatch(str(name)))
+            if axes := tuple(named):
+                self.stacked[path] = axes
+        self.shapes = {path: self._in_front(path) for path in given}
         self._children: dict[str, set[str]] = {}
-        for path in shapes:
+        for path in given:
             for parent, name in _steps(path):
                 self._children.setdefault(parent, set()).add(name)
+
+    def _in_front(self, path: str) -> Shape:
+        """A shape with the axes of a stack in front; a bias has its kernel's."""
+        shape, kernel = self.given[path], f"{path.removesuffix('bias')}kernel"
+        front = self.stacked.get(path) or self.stacked.get(kernel, ())
+        front = tuple(axis for axis in front if axis < len(shape))
+        rest = (size for axis, size in enumerate(shape) if axis not in front)
+        return (*(shape[axis] for axis in front), *rest)
 
     def layer(self, path: str) -> Layer:
         """The layer that has the parameter of a path."""
@@ -127,9 +155,21 @@ class Layer:
     def _is_among(self, names: set[str]) -> bool:
         return self.name in names and self.tree.children(self.parent) >= names
 
+    @property
+    def axes(self) -> dict[str, Any]:
+        """The axes of a stack, and those of the matrix where these are not the last."""
+        batch = self._named or tuple(range(self.stack))
+        if batch == tuple(range(len(batch))):
+            return {"batch_axis": batch}
+        rest = set(range(len(self.shape("kernel") or ()))).difference(batch)
+        *_, in_axis, out_axis = sorted(rest)
+        return {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch}
+
     @cached_property
     def stack(self) -> int:
         """How many axes in front are those of a stack."""
+        if self._named and not self._agrees:
+            raise self._unknown_axes()
         if self.stack_shown is not None:
             return self.stack_shown
         around = self.tree.stack_around(self.path)
@@ -144,7 +184,29 @@ class Layer:
 
     @cached_property
     def stack_shown(self) -> int | None:
-        """Likewise, where its own shapes show it."""
+        """Likewise, where the names of its axes show it, or its own shapes."""
+        return len(self._named) or self._shown
+
+    @property
+    def _named(self) -> Shape:
+        """The axes of its kernel that have the name of a stack."""
+        return self.tree.stacked.get(f"{self.path}/kernel".removeprefix("/"), ())
+
+    @property
+    def _agrees(self) -> bool:
+        """Whether its shapes allow a stack of the names, and those beside no more."""
+        named = len(self._named)
+        beside = (self.beside(name)._shown for name in self.tree.children(self.parent))
+        too_many = len(self.shape("kernel") or ()) < named + 2
+        if too_many or any(shown and shown > named for shown in beside):
+            return False
+        if self._shown is None:
+            return self._fits(named)
+        return self._shown == named
+
+    @cached_property
+    def _shown(self) -> int | None:
+        """How many its shapes show."""
         kernel, bias = self.shape("kernel"), self.shape("bias")
         vectors = [self.shape(name) for name in _VECTORS]
         vector = next((v for v in vectors if v is not None), None)
@@ -169,13 +231,17 @@ class Layer:
         kernel, bias, stack = self.shape("kernel") or (), self.shape("bias"), self.stack
         if self.is_conv_transpose:  # of a transposed kernel the bias fits another axis
             return 1
+        named = self.is_conv or self.is_attention
         if self.is_attention and self.name != "out":
             outputs = len(kernel) - stack - 1
-        elif self.is_conv or self.is_attention or bias is None:
+        elif named or bias is None:
             outputs = 1
         else:
             outputs = len(bias) - stack
-        if bias not in (None, (*kernel[:stack], *kernel[len(kernel) - outputs :])):
+        several = len(kernel) - stack > 2 and not named  # and which are the outputs?
+        fitting = *kernel[:stack], *kernel[len(kernel) - outputs :]
+        unknown = several if bias is None else bias != fitting
+        if unknown:
             raise self._unknown_axes()
         return outputs
 
@@ -209,9 +275,9 @@ def by_layer(decide: Callable[[str, Layer], Any]) -> Callable[..., Any]:
     """A rule of `jinit.plan` from a function of a parameter's name and its layer."""
     known: list[Tree] = []
 
-    def rule(path: str, shape: Shape, shapes: Shapes) -> Any:
-        if not known or known[0].shapes is not shapes:
-            known[:] = [Tree(shapes)]
+    def rule(path: str, shape: Shape, shapes: Shapes, names: Names) -> Any:
+        if not known or known[0].given is not shapes:
+            known[:] = [Tree(shapes, names)]
         return decide(path.rpartition("/")[2], known[0].layer(path))
 
     return rule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 from jax.tree_util import GetAttrKey
 
 Pattern = str | re.Pattern[str]
+_OF_VARIABLES = ("out_sharding", "sharding_names")  # of newer Flax, and of older
 
 
 def named_leaves(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
@@ -37,6 +38,29 @@ def path_of(keypath: Sequence[Any]) -> str:
 def unboxed(keypath: Sequence[Any]) -> Sequence[Any]:
     """Without the box of `flax.linen.Partitioned` or `nnx.Variable`."""
     return keypath[:-1] if keypath and keypath[-1] == GetAttrKey("value") else keypath
+
+
+def axis_names(tree: Any, leaves: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The names that boxes in a tree give the axes of its leaves, by their paths."""
+    boxes = jax.tree.leaves(tree, is_leaf=lambda node: _names(node) is not None)
+    named = {
+        id(leaf): names
+        for box in boxes
+        if (names := _names(box))
+        for leaf in jax.tree.leaves(box)
+        if len(names) == np.ndim(leaf)
+    }
+    return {p: named[id(leaf)] for p, leaf in leaves.items() if id(leaf) in named}
+
+
+def _names(node: Any) -> tuple[Any, ...] | None:
+    """Those of `flax.linen.Partitioned` and its like, or of `nnx.Variable`."""
+    if hasattr(node, "replace_boxed"):
+        given = [getattr(node, "names", None)]
+    else:
+        metadata = node.get_metadata() if hasattr(node, "get_metadata") else {}
+        given = [metadata.get(name) for name in _OF_VARIABLES]
+    return next((names for names in given if isinstance(names, tuple)), None)
 
 
 def _segment(key: Any) -> str:

@@ -32,7 +32,13 @@ from jinit._types import ArrayTree, PRNGKey
 from jinit.model._entries import Entry, check_fit, from_json, table, to_json
 from jinit.model._jit_init import jit_init
 from jinit.model._layers import Unknown
-from jinit.model._paths import Pattern, fold_path, matcher, named_leaves
+from jinit.model._paths import (
+    Pattern,
+    axis_names,
+    fold_path,
+    matcher,
+    named_leaves,
+)
 from jinit.model._shardings import Shardings, everywhere, spread
 
 Rules = Mapping[Any, object] | Sequence[tuple[Pattern, object]]
@@ -57,7 +63,8 @@ def plan(
         compiled regular expression. It gives an initializer, jinit's or any function
         `(key, shape, dtype)`; None, to leave the leaf as it is; or a function
         `(path, shape)` that returns one or the other, and is given the shapes of all
-        leaves by path if it has a parameter `shapes` too.
+        leaves by path if it has a parameter `shapes` too; and, as `names`, those that
+        boxes such as `flax.linen.Partitioned` give to axes.
       default: The initializer of other leaves; by default there must be none.
       allow_unused: Whether a pattern may be the first to match no leaf at all.
 
@@ -79,7 +86,7 @@ def plan(
       w     (64, 10)  float32  w     he_normal()  64, 10  0.1768
     """
     leaves, treedef = _leaves(tree)
-    decided = decide(leaves, rules, default)
+    decided = decide(leaves, rules, default, axis_names(tree, dict(leaves)))
     if decided.unmatched:
         raise ValueError(
             f"rules must match every leaf, but none matches {some(decided.unmatched)}; "
@@ -111,9 +118,12 @@ class Decided(NamedTuple):
 
 
 def decide(
-    leaves: Sequence[tuple[str, Any]], rules: Any, default: Any = None
+    leaves: Sequence[tuple[str, Any]],
+    rules: Any,
+    default: Any = None,
+    names: Mapping[str, tuple[Any, ...]] = MappingProxyType({}),
 ) -> Decided:
-    """Finds the rule of each leaf, and what it gives."""
+    """Finds the rule of each leaf, and what it gives; `names` are those of axes."""
     checked, last = _rules(rules), []
     if default is not None:
         last = [_Rule(None, lambda path: True, check_init("default", default))]
@@ -131,7 +141,7 @@ def decide(
     for path, leaf in leaves:
         if first[path] is not None:
             try:
-                entries.append(_entry(first[path], path, leaf, shapes))
+                entries.append(_entry(first[path], path, leaf, shapes, names))
             except Unknown as error:
                 unknown[path] = str(error)
     return Decided(tuple(entries), unmatched, unused, unknown)
@@ -429,7 +439,9 @@ def _parameters(function: Any) -> Sequence[str]:
         return ()
 
 
-def _entry(rule: Any, path: str, leaf: Any, shapes: Mapping[str, Shape]) -> Entry:
+def _entry(
+    rule: Any, path: str, leaf: Any, shapes: Mapping[str, Shape], names: Any
+) -> Entry:
     """What a rule makes of a leaf."""
     init = rule.gives
     if path not in shapes:
@@ -441,7 +453,8 @@ def _entry(rule: Any, path: str, leaf: Any, shapes: Mapping[str, Shape]) -> Entr
             )
         return Entry(path, (), np.dtype(object), rule.text, None)
     if rule.text is not None and _takes_path(init):
-        others = {"shapes": shapes} if "shapes" in _parameters(init) else {}
+        others = {"shapes": shapes, "names": names}
+        others = {name: others[name] for name in others if name in _parameters(init)}
         try:
             init = init(path, shapes[path], **others)
         except Unknown:

@@ -39,17 +39,11 @@ def _default(name: str, layer: Layer) -> Any:
         raise Unknown("Flax's default for it is not known")
     if layer.is_normalized:
         raise Unknown("it is used normalized, so that its deviation is any")
-    stacked = tuple(range(layer.stack))
     if layer.name in _OF_STATE and (layer.cell or layer.is_packed):
-        return orthogonal(batch_axis=stacked)
-    if layer.outputs > 1 and not layer.is_attention:
-        return _of_several_outputs(layer, stacked)
-    return lecun_normal(fan_in=math.prod(layer.inputs))
-
-
-def _of_several_outputs(layer: Layer, stacked: tuple[int, ...]) -> Any:
+        return orthogonal(**layer.axes)
     if "einsum" in layer.name.lower():  # whose kernel is not made a matrix
-        return lecun_normal(batch_axis=stacked)
-    if "General" in layer.name:
-        return lecun_normal(fan_in=math.prod(layer.inputs))
-    raise Unknown("Flax's default differs for DenseGeneral and for Einsum")
+        return lecun_normal(**layer.axes)
+    several = layer.outputs > 1 and not layer.is_attention
+    if several and "General" not in layer.name:
+        raise Unknown("Flax's default differs for DenseGeneral and for Einsum")
+    return lecun_normal(fan_in=math.prod(layer.inputs))

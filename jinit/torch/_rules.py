@@ -24,9 +24,11 @@ def default_rules() -> dict[str, Callable[..., Any]]:
     A transposed convolution must have "ConvTranspose" in its name, as those that linen
     names have; else it is taken for a convolution. Layers that are called query, key,
     value and out, side by side, are taken for attention. Stacks, of `nn.scan` or
-    `nn.vmap`, are recognised by biases, scales and names beginning with "Scan" or
-    "Vmap". What is not recognised is refused: give rules for it before these. Of an nnx
-    model with `Dropout`, whose state holds keys, give `nnx.state(model, nnx.Param)`.
+    `nn.vmap`, are recognised by biases, by scales, by names beginning with "Scan" or
+    "Vmap", and by an axis that a box calls "layers" or the like (the partition name of
+    `metadata_params`). What is not recognised is refused: give rules for it before
+    these. Of an nnx model with `Dropout`, whose state holds keys, give
+    `nnx.state(model, nnx.Param)`.
 
     Returns:
       A mapping with one rule for all paths. `{"**/head/kernel": jinit.zeros(),
