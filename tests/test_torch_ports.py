@@ -123,6 +123,9 @@ PASSED = {
     "convolution": lambda s: s.conv(3, 4, (3, 3)),
     "cell": lambda s: s.lstm_cell(3, 4),
     "attention": lambda s: s.multihead_attention(8, 2),
+    "transformer": lambda s: s.transformer(8, 2, 1, 1, 8),
+    "spectral norm": lambda s: s.spectral_norm(linear(s)["kernel"]),
+    "permutation": lambda s: s.randperm(20),
     "needs an array": lambda s: s.normal_((30, 20)).at[0].set(0),
     "nothing": lambda s: None,
 }
@@ -246,6 +249,10 @@ SIZED = {  # a method of the stream, its layer in Flax, and the sizes that this 
             *(ROWS, ROWS[..., :3], ROWS[..., 1:]),
         ),
         *((6, 2), {"kdim": 3, "vdim": 5, "bias": False}),
+    ),
+    "transformer": (
+        jinit.torch.manual_seed(0).transformer(6, 2, 1, 2, 8),
+        *((6, 2, 1, 2, 8), {}),
     ),
 }
 

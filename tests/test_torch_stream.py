@@ -116,14 +116,29 @@ def rnn(p):
     return {"i": {"kernel": w_i, "bias": b_i + b_h}, "h": {"kernel": w_h}}
 
 
-def encoder_layer(p):
-    norm = {"scale": np.ones(4, "f"), "bias": np.zeros(4, "f")}
+NORM = {"scale": np.ones(4, "f"), "bias": np.zeros(4, "f")}
+
+
+def encoder_layer(p, within="", attentions=("self_attn",)):
     return {
-        "self_attn": attention(p, "self_attn."),
-        "linear1": linear(p, "linear1."),
-        "linear2": linear(p, "linear2."),
-        "norm1": norm,
-        "norm2": norm,
+        **{name: attention(p, f"{within}{name}.") for name in attentions},
+        "linear1": linear(p, f"{within}linear1."),
+        "linear2": linear(p, f"{within}linear2."),
+        **{f"norm{n + 1}": NORM for n in range(len(attentions) + 1)},
+    }
+
+
+def transformer(p):
+    both = "self_attn", "multihead_attn"
+    return {
+        "encoder": {
+            **{f"layers_{n}": encoder_layer(p, f"encoder.layers.{n}.") for n in (0, 1)},
+            "norm": NORM,
+        },
+        "decoder": {
+            "layers_0": encoder_layer(p, "decoder.layers.0.", both),
+            "norm": NORM,
+        },
     }
 
 
@@ -141,6 +156,7 @@ TO_FLAX = {
     "rnn_cell": rnn,
     "multihead_attention": attention,
     "transformer_encoder_layer": encoder_layer,
+    "transformer": transformer,
 }
 
 
@@ -155,6 +171,24 @@ def test_the_layers_are_those_that_torch_built(case):
     units = UNITS if case["name"] == "embedding" else 0
     jax.tree.map(lambda x, y: check_units(x, y, units), ours, theirs)
     assert stream.uniform_(()) == number(case["after"])
+
+
+def test_the_functions_of_torch_return_what_they_returned():
+    stream = jinit.torch.manual_seed(5)
+    for case in GOLDEN["functions"]:
+        ours = getattr(stream, case["name"])(*case["args"])
+        kind = "float32" if case["name"] == "bernoulli" else "int32"
+        np.testing.assert_array_equal(ours, np.asarray(case["values"], kind))
+        assert ours.dtype == kind
+
+
+def test_the_vector_of_a_spectral_norm_is_that_of_torch():
+    stream = jinit.torch.manual_seed(3)
+    kernel = stream.linear(6, 5)["kernel"]
+    drawn = stream.spectral_norm(kernel)
+    np.testing.assert_allclose(drawn["u"][0], array(GOLDEN["spectral_norm"]), atol=1e-6)
+    largest = np.linalg.svd(kernel, compute_uv=False)[0]
+    np.testing.assert_allclose(drawn["sigma"], largest, rtol=1e-3)
 
 
 def test_a_state_that_torch_saved_is_gone_on_from():
@@ -193,6 +227,10 @@ FUNCTIONS = {
     "trunc_normal tail": partial(functional.trunc_normal, shape=(20,), a=2.0, b=3.0),
     "orthogonal": partial(functional.orthogonal, shape=(4, 3)),
     "sparse": partial(functional.sparse, shape=(6, 5), sparsity=0.5),
+    "randperm": partial(functional.randperm, n=9),
+    "randint": partial(functional.randint, low=-5, high=7, shape=(5, 3)),
+    "wide randint": partial(functional.randint, low=-5, high=2**30, shape=(5, 3)),
+    "bernoulli": partial(functional.bernoulli, p=[0.1, 0.5, 0.9], dtype="bfloat16"),
 }
 
 
@@ -293,6 +331,19 @@ BAD = [
     (lambda: stream().eye_((3,)), ValueError, "two axes"),
     (lambda: stream().dirac_((3, 3)), ValueError, "three to five axes"),
     (lambda: stream().dirac_((3, 3, 3), groups=2), ValueError, "groups"),
+    (lambda: stream().randperm(0), ValueError, "n must be at least 1"),
+    (lambda: stream().randperm(2**28), ValueError, "less than 2.32 / 20"),
+    (lambda: stream().randint(3, 3, (2,)), ValueError, "greater than low"),
+    (lambda: stream().randint(0, 2**31 + 1, (2,)), ValueError, "of int32"),
+    (lambda: stream().randint(0.0, 3, (2,)), TypeError, "low must be an integer"),
+    (lambda: stream().bernoulli([0.5, 1.5]), ValueError, "from 0 to 1"),
+    (lambda: stream().bernoulli([np.nan]), ValueError, "from 0 to 1"),
+    (lambda: stream().bernoulli([0.5], dtype="int32"), TypeError, "got int32"),
+    (lambda: jax.jit(lambda p: stream().bernoulli(p))(0.5), TypeError, "p must be"),
+    (lambda: stream().transformer(5, 2), ValueError, "of num_heads"),
+    (lambda: stream().transformer(4, 2, 0), ValueError, "num_encoder_layers must"),
+    (lambda: stream().spectral_norm(np.ones(3, "f")), ValueError, "two axes or more"),
+    (lambda: stream().spectral_norm(np.ones((3, 3), "i4")), TypeError, "int32"),
     (lambda: stream().linear(0, 3), ValueError, "in_features must be at least 1"),
     (lambda: stream().conv(3, 4, (3,), groups=2), ValueError, "multiple of groups"),
     (lambda: stream().conv(3, 4, (0,)), ValueError, "kernel_size must"),

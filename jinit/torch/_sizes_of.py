@@ -72,6 +72,17 @@ def _transformer(shapes: Shapes) -> dict[str, Any]:
     return {"features": features, "num_heads": heads, "mlp_features": mlp}
 
 
+def _whole_transformer(shapes: Shapes) -> dict[str, Any]:
+    first = "encoder/layers_0/"
+    of_layer = {p.removeprefix(first): s for p, s in shapes.items() if first in p}
+    layers = {"/".join(path.split("/")[:2]) for path in shapes if "/layers_" in path}
+    counts = {
+        f"num_{part}_layers": sum(name.startswith(part) for name in layers)
+        for part in ("encoder", "decoder")
+    }
+    return {**_transformer(of_layer), **counts}
+
+
 _SIZES: dict[str, Callable[[Shapes], dict[str, Any]]] = {
     "linear": _linear,
     "conv": _conv,
@@ -84,6 +95,7 @@ _SIZES: dict[str, Callable[[Shapes], dict[str, Any]]] = {
     "lstm_cell": partial(_cell, "ii"),
     "gru_cell": partial(_cell, "ir"),
     "multihead_attention": _attention,
+    "transformer": _whole_transformer,
     "transformer_encoder_layer": _transformer,
     "transformer_decoder_layer": _transformer,
 }

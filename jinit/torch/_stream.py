@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jinit import _checks
-from jinit._types import DType
+from jinit._types import ArrayLike, DType
 from jinit.torch import _sizes
 from jinit.torch._tensors import Tensors
 
@@ -549,6 +549,95 @@ class Stream(Tensors):
         sizes = features, num_heads, mlp_features
         return self._transformer(names, *sizes, bias=bias, dtype=dtype)
 
+    def transformer(
+        self,
+        features: int,
+        num_heads: int,
+        num_encoder_layers: int = 6,
+        num_decoder_layers: int = 6,
+        mlp_features: int = 2048,
+        *,
+        bias: bool = True,
+        dtype: DType = None,
+    ) -> Parameters:
+        """Draws `torch.nn.Transformer`.
+
+        torch copies a layer of the encoder and one of the decoder, and then draws all
+        matrices anew, by `xavier_uniform_`: the layers have only the biases in common.
+
+        Returns:
+          "encoder" and "decoder", each with "layers_0", "layers_1" and so on, as of
+          `transformer_encoder_layer` and `transformer_decoder_layer`, and "norm".
+
+        Example:
+          >>> import jinit
+          >>> params = jinit.torch.manual_seed(0).transformer(8, 2, 1, 2, 16)
+          >>> sorted(params["decoder"])
+          ['layers_0', 'layers_1', 'norm']
+        """
+        sizes = features, num_heads, mlp_features
+        counts = _sizes.counts(
+            num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers
+        )
+        options: Any = {"bias": bias, "dtype": dtype}
+        draws = self.transformer_encoder_layer, self.transformer_decoder_layer
+        params: Parameters = {}
+        for part, n, draw in zip(("encoder", "decoder"), counts, draws, strict=True):
+            names = [f"layers_{i}" for i in range(n)]
+            params[part] = dict.fromkeys(names, draw(*sizes, **options))
+            params[part]["norm"] = self.layer_norm(features, **options)
+        for layers in params.values():
+            for name, layer in layers.items():
+                if name != "norm":
+                    layers[name] = self._drawn_anew(layer, dtype)
+        return params
+
+    def spectral_norm(self, kernel: ArrayLike) -> Parameters:
+        """Draws the vector of `torch.nn.utils.parametrizations.spectral_norm`.
+
+        For `nn.SpectralNorm` and `nnx.SpectralNorm` of a layer with this kernel. torch
+        draws u and v, and takes 16 steps of the power method: 15, and one as a check.
+        The older `torch.nn.utils.spectral_norm` draws as many numbers, takes no step,
+        and goes on from v, which Flax does not have.
+
+        Args:
+          kernel: In Flax's layout, (*spatial, in, out); that of `conv_transpose` with
+            its spatial axes flipped back, as torch has them.
+
+        Returns:
+          "u" of shape (1, out), and "sigma", uᵀ W v, the norm of the kernel.
+
+        Raises:
+          ValueError: A kernel of fewer than two axes.
+
+        Example:
+          >>> import jinit
+          >>> stream = jinit.torch.manual_seed(0)
+          >>> kernel = stream.linear(30, 20)["kernel"]
+          >>> stream.spectral_norm(kernel)["u"].shape
+          (1, 20)
+
+        References:
+          Miyato et al. (2018), "Spectral Normalization for Generative Adversarial
+          Networks", algorithm 1: https://arxiv.org/abs/1802.05957
+        """
+        w = np.asarray(kernel)
+        if w.ndim < 2:
+            raise ValueError(
+                "kernel must have two axes or more, (*spatial, in, out), got the shape "
+                f"{w.shape}."
+            )
+        weight = np.moveaxis(w, (-1, -2), (0, 1)).reshape(w.shape[-1], -1)
+        u, v = (self.normal_((size,), dtype=w.dtype) for size in weight.shape)
+        weight, u, v = (np.asarray(x, np.float64) for x in (weight, u, v))
+        for _ in range(16):
+            u = weight @ v
+            u = u / max(np.linalg.norm(u), 1e-12)
+            v = u @ weight
+            v = v / max(np.linalg.norm(v), 1e-12)
+        params = {"u": u[None], "sigma": u @ weight @ v}
+        return self._arrays({name: x.astype(w.dtype) for name, x in params.items()})
+
     def _weighted(
         self,
         shape: Sequence[int],
@@ -653,6 +742,27 @@ class Stream(Tensors):
         above = _checks.count("num_layers", num_layers) - 1
         sizes = [inputs] + [directions * (state or hidden)] * above
         return [cell(n, hidden, **options) for n in sizes for _ in range(directions)]
+
+    def _drawn_anew(self, layer: Parameters, dtype: Any) -> Parameters:
+        """A transformer's layer, with other matrices."""
+        draw, drawn = partial(self.xavier_uniform_, dtype=dtype), dict[str, Any]()
+
+        def anew(part: Parameters, weight: Any) -> Parameters:
+            shape = part["kernel"].shape
+            return part | {"kernel": np.reshape(np.asarray(weight).T, shape)}
+
+        for name, part in layer.items():
+            drawn[name] = part
+            if "out" in part:  # of attention
+                size = part["out"]["kernel"].shape[-1]
+                packed = np.split(np.asarray(draw((3 * size, size))), 3)
+                weights = *packed, draw((size, size))
+                names = "query", "key", "value", "out"
+                each = zip(names, weights, strict=True)
+                drawn[name] = {key: anew(part[key], w) for key, w in each}
+            elif "kernel" in part:
+                drawn[name] = anew(part, draw(part["kernel"].shape[::-1]))
+        return self._arrays(drawn)
 
     def _transformer(
         self,

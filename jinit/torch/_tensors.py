@@ -26,7 +26,8 @@ class Tensors:
 
     Each method that ends in an underscore is torch's of this name. It takes the shape
     of the tensor, returns what torch would fill it with next, and moves on as torch
-    does. Shapes are torch's: (out, in, *spatial).
+    does. Shapes are torch's: (out, in, *spatial). `randperm`, `randint` and `bernoulli`
+    are functions of torch itself, and take their arguments in its order.
     """
 
     def __init__(self, seed: int) -> None:
@@ -97,13 +98,11 @@ class Tensors:
             self._unused = False
         return shapes, lambda: layer(then)
 
-    def _next(
-        self, draw: Callable[..., functional.Drawn], shape: Shape, *options: Any
-    ) -> jax.Array:
+    def _next(self, draw: Callable[..., functional.Drawn], *args: Any) -> jax.Array:
         """What is drawn; the stream moves on."""
-        if self._unused and draw in _WORDS and math.prod(check_shape(shape)) >= 16:
-            return self._passed(draw, shape, *options)
-        w, state = draw(self._state, shape, *options)
+        if self._unused and draw in _WORDS and math.prod(check_shape(args[0])) >= 16:
+            return self._passed(draw, *args)
+        w, state = draw(self._state, *args)
         if is_traced(state.used):
             raise TypeError(
                 "a stream moves on when it draws, which a traced function must not do; "
@@ -194,6 +193,18 @@ class Tensors:
     ) -> jax.Array:
         """Draws columns of which a fraction is zero: see `functional.sparse`."""
         return self._next(functional.sparse, shape, sparsity, std, dtype)
+
+    def randperm(self, n: int) -> jax.Array:
+        """Draws an order of n things, of int32: see `functional.randperm`."""
+        return self._next(functional.randperm, n)
+
+    def randint(self, low: int, high: int, shape: Shape) -> jax.Array:
+        """Draws whole numbers below `high`, of int32: see `functional.randint`."""
+        return self._next(functional.randint, low, high, shape)
+
+    def bernoulli(self, p: ArrayLike, dtype: DType = None) -> jax.Array:
+        """Draws ones with the probabilities p: see `functional.bernoulli`."""
+        return self._next(functional.bernoulli, p, dtype)
 
     def constant_(self, shape: Shape, val: float, dtype: DType = None) -> jax.Array:
         """Fills with a value, and draws nothing."""

@@ -1,9 +1,9 @@
 """What torch's CPU generator draws, as functions of its state.
 
 They can be jitted, mapped and scanned; shapes, dtypes and options are static. Called
-with a state that is known they compile nothing for a shape, but for `sparse`: NumPy
-makes the words, and programs of a few sizes the numbers. `jinit.torch.manual_seed`
-returns a stream that keeps the state.
+with a state that is known they compile nothing for a shape, but for `sparse` and
+`randperm`: NumPy makes the words, and programs of a few sizes the numbers.
+`jinit.torch.manual_seed` returns a stream that keeps the state.
 
 Args:
   state: The `State` of the generator: of `seed`, or of the draw before.
@@ -28,10 +28,16 @@ from jax import lax
 
 from jinit import _checks
 from jinit._checks import check_dtype, check_range, check_shape
-from jinit._types import DType, Shape
+from jinit._types import ArrayLike, DType, Shape
 from jinit.torch import _mt19937, _sizes
 from jinit.torch._mt19937 import State, next_words
-from jinit.torch._numbers import compiled, elementwise, normals, uniforms
+from jinit.torch._numbers import (
+    compiled,
+    elementwise,
+    normals,
+    real_of,
+    uniforms,
+)
 
 Drawn = tuple[jax.Array, State]
 """What was drawn, and the state after it."""
@@ -57,13 +63,12 @@ def seed(number: int) -> State:
       >>> print(w)  # torch.manual_seed(42); torch.rand(3)
       [0.88226926 0.91500396 0.38286376]
     """
-    if isinstance(number, bool | np.bool_) or not isinstance(number, int | np.integer):
-        raise TypeError(f"seed must be an integer, got {number!r}.")
+    number = _integer("seed", number)
     if not -(2**63) <= number < 2**64:
         raise ValueError(
             f"seed must be from -2^63 to 2^64 - 1, as torch's, got {number!r}."
         )
-    return _mt19937.seeded(int(number))
+    return _mt19937.seeded(number)
 
 
 def uniform(
@@ -242,6 +247,83 @@ def sparse(
     return w.at[order[:, :zeros], np.arange(columns)[:, None]].set(0), state
 
 
+def randperm(state: State, n: int) -> Drawn:
+    """Draws what `torch.randperm` draws: the numbers below n in another order.
+
+    Raises:
+      ValueError: n < 1, or n >= 2^32 / 20, from where on torch draws otherwise.
+
+    Example:
+      >>> from jinit.torch import functional
+      >>> print(functional.randperm(functional.seed(0), 4)[0])
+      [0 1 3 2]
+    """
+    n = _checks.count("n", n)
+    if n >= (2**32 - 1) // 20:
+        raise ValueError(f"n must be less than 2^32 / 20, got {n!r}.")
+    words, state = next_words(state, n - 1)
+    return _permutations(words, count=1, size=n)[0], state
+
+
+def randint(state: State, low: int, high: int, shape: Shape) -> Drawn:
+    """Draws what `torch.randint` draws: whole numbers from low on, below high.
+
+        w = low + k mod (high - low),    of a word k; of two, if high - low >= 2^28
+
+    Raises:
+      ValueError: low >= high, or numbers that int32 does not hold.
+
+    Example:
+      >>> from jinit.torch import functional
+      >>> print(functional.randint(functional.seed(0), 0, 10, (5,))[0])
+      [4 9 3 0 3]
+    """
+    low, high, shape = _integer("low", low), _integer("high", high), check_shape(shape)
+    if not -(2**31) <= low < high <= 2**31:
+        raise ValueError(
+            "high must be greater than low, and all from low on below high be of "
+            f"int32, got low={low} and high={high}."
+        )
+    wide = high - low >= 2**28
+    words, state = next_words(state, math.prod(shape) * (2 if wide else 1))
+    draw = _integers if isinstance(words, np.ndarray) else compiled(_integers)
+    w = draw(words, np.int64(low), np.uint64(high - low), wide=wide)
+    return jax.device_put(w.reshape(shape)), state
+
+
+def bernoulli(state: State, p: ArrayLike, dtype: DType = None) -> Drawn:
+    """Draws what `torch.bernoulli` draws: one with the probability p, else zero.
+
+    It takes an array of probabilities, rounds them to the dtype, and draws its shape.
+    `Tensor.bernoulli_` of one number draws otherwise, not alike on all processors.
+
+    Raises:
+      ValueError: A probability that is not in [0, 1].
+
+    Example:
+      >>> from jinit.torch import functional
+      >>> w, state = functional.bernoulli(functional.seed(0), [0.0, 0.5, 1.0])
+      >>> print(w)
+      [0. 0. 1.]
+    """
+    dtype = _check_real(dtype)
+    if _checks.is_traced(p):
+        raise TypeError(f"p must be known when the function is traced, got {p!r}.")
+    chance = np.asarray(p, dtype)
+    if not ((chance >= 0) & (chance <= 1)).all():
+        raise ValueError(f"p must be probabilities, from 0 to 1, got {p!r}.")
+    kind = real_of(dtype)
+    u, state = uniforms(state, chance.size, 0.0, 1.0, np.dtype(kind))
+    w = u.reshape(chance.shape) < chance.astype(kind)
+    return jax.device_put(w.astype(dtype)), state
+
+
+def _integer(name: str, value: Any) -> int:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    return int(value)
+
+
 def _check_real(dtype: Any) -> np.dtype:
     """The dtype of a draw, one of the four that torch's and ours have in common."""
     dtype = check_dtype(np.float32 if dtype is None else dtype)  # whatever x64 says
@@ -324,6 +406,14 @@ def _rejected(w: jax.Array, u: jax.Array, mean: Any, std: Any, peak: Any) -> jax
     x = rounded(rounded(x * x) * np.asarray(-0.5, x.dtype))
     x = rounded(x - peak)
     return rounded(jnp.log(u.astype(mean.dtype))) > x
+
+
+def _integers(words: Any, low: Any, span: Any, *, wide: bool) -> Any:
+    """In 64 bits; NumPy's where the words are."""
+    words = words.astype(np.uint64)
+    if wide:
+        words = (words[::2] << np.uint64(32)) | words[1::2]
+    return ((words % span).astype(np.int64) + low).astype(np.int32)
 
 
 @compiled

@@ -38,6 +38,14 @@ SEQUENCE = (
 )
 ORTHOGONAL = ("orthogonal_", MATRIX, {"gain": 1.5})
 
+# The functions of torch itself, one after another.
+FUNCTIONS = (
+    ("randperm", (37,)),
+    ("randint", (-5, 7, VECTOR)),
+    ("randint", (-(2**31), 2**31, FEW)),
+    ("bernoulli", ([[0.0, 0.3, 0.5], [0.7, 0.9, 1.0]],)),
+)
+
 # Ours by name, with its arguments, and torch's with its own.
 LAYERS = (
     ("linear", (6, 5), {}, "Linear", (6, 5), {}),
@@ -52,6 +60,10 @@ LAYERS = (
         *("transformer_encoder_layer", (4, 2, 8), {}),
         *("TransformerEncoderLayer", (4, 2, 8), {}),
     ),
+    (
+        *("transformer", (4, 2, 2, 1, 8), {}),
+        *("Transformer", (4, 2, 2, 1, 8), {"batch_first": True}),
+    ),
 )
 
 
@@ -61,6 +73,8 @@ def golden():
         "torch": torch.__version__.split("+")[0],
         "tensors": list(tensors()),
         "layers": list(layers()),
+        "functions": list(functions()),
+        "spectral_norm": spectral_norm(),
         "state": list(state()),
     }
     return json.loads(json.dumps(record))
@@ -102,6 +116,27 @@ def layers():
         after = digits(torch.empty(()).uniform_())
         call = {"name": name, "args": args, "options": options}
         yield {**call, "parameters": parameters, "after": after}
+
+
+def functions():
+    """What the functions return."""
+    torch.manual_seed(5)
+    for name, args in FUNCTIONS:
+        given = [torch.tensor(a) if isinstance(a, list) else a for a in args]
+        values = getattr(torch, name)(*given).tolist()
+        yield {"name": name, "args": args, "values": values}
+
+
+def spectral_norm():
+    """The vector that is kept beside the weight of a layer."""
+    torch.manual_seed(3)
+    layer = torch.nn.Linear(6, 5)
+    u = (
+        torch.nn.utils.parametrizations.spectral_norm(layer)
+        .parametrizations.weight[0]
+        ._u
+    )
+    return {"shape": list(u.shape), "bits": digits(u)}
 
 
 def state():

@@ -326,6 +326,104 @@ def test_transformer_layers(part):
     }
 
 
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_transformer_draws_its_matrices_again(bias):
+    module, params = built(
+        lambda: torch.nn.Transformer(6, 2, 2, 3, 16, bias=bias, batch_first=True),
+        lambda stream: stream.transformer(6, 2, 2, 3, 16, bias=bias),
+    )
+    for part in ("encoder", "decoder"):
+        for n, theirs in enumerate(getattr(module, part).layers):
+            ours = params[part][f"layers_{n}"]
+            packed = [ours["self_attn"][k]["kernel"] for k in ("query", "key", "value")]
+            packed = np.concatenate([np.reshape(w, (6, 6)).T for w in packed])
+            check_equal(packed, theirs.self_attn.in_proj_weight)
+            out = ours["self_attn"]["out"]["kernel"].reshape(6, 6).T
+            check_equal(out, theirs.self_attn.out_proj.weight)
+            check_equal(ours["linear2"]["kernel"], theirs.linear2.weight.T)
+            if bias:
+                check_equal(ours["linear1"]["bias"], theirs.linear1.bias)
+    out = ours["multihead_attn"]["out"]["kernel"].reshape(6, 6).T
+    check_equal(out, theirs.multihead_attn.out_proj.weight)
+    assert ("bias" in params["decoder"]["norm"]) == bias
+
+
+FUNCTIONS = {
+    "randperm": [(1,), (7,), (1000,)],
+    "randint": [
+        *((0, 10, (8,)), (-5, 2**28 - 6, (4, 5)), (-5, 2**28 - 5, (4, 5))),
+        *((-(2**31), 2**31, (3,)), (0, 10, ())),
+    ],
+    "bernoulli": [([[0.0, 0.3, 0.5], [0.7, 0.9, 1.0]],), ([0.1] * 700,), (0.5,)],
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_functions_of_torch_return_the_same(name):
+    for args in FUNCTIONS[name]:
+        is_array = name == "bernoulli"
+        given = (torch.tensor(args[0]),) if is_array else args
+        theirs, ours = built(
+            lambda g=given: getattr(torch, name)(*g),
+            lambda stream, a=args: getattr(stream, name)(*a),
+        )
+        np.testing.assert_array_equal(ours, theirs.numpy())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_probabilities_are_of_the_dtype(dtype):
+    p = [0.1, 0.3, 0.7] * 100
+    with jax.enable_x64(dtype == "float64"):
+        theirs, ours = built(
+            lambda: torch.bernoulli(torch.tensor(p, dtype=getattr(torch, dtype))),
+            lambda stream: stream.bernoulli(p, dtype=dtype),
+        )
+        check_equal(ours, theirs)
+
+
+SPECTRAL = {
+    "linear": (lambda: torch.nn.Linear(6, 5), nn.Dense(5)),
+    "conv": (
+        lambda: torch.nn.Conv2d(6, 5, (3, 2)),
+        nn.Conv(5, (3, 2), padding="VALID"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRAL)
+def test_a_layer_of_spectral_norm_goes_on_as_that_of_torch(name):
+    build, layer = SPECTRAL[name]
+    sizes = (6, 5) if name == "linear" else (6, 5, (3, 2))
+
+    def draw(stream):
+        params = getattr(stream, name)(*sizes)
+        return params, stream.spectral_norm(params["kernel"])
+
+    module, (params, drawn) = built(
+        lambda: torch.nn.utils.parametrizations.spectral_norm(build()), draw
+    )
+    theirs = module.parametrizations.weight[0]
+    np.testing.assert_allclose(drawn["u"][0], theirs._u.numpy(), atol=1e-6)
+    module.eval()
+    scaled = module.weight.detach().numpy()
+    kernel = np.moveaxis(np.asarray(params["kernel"]), (-1, -2), (0, 1))
+    np.testing.assert_allclose(kernel / drawn["sigma"], scaled, atol=1e-6)
+    x = SEQUENCE if name == "linear" else INPUTS
+    stats = {f"layer_instance/kernel/{key}": value for key, value in drawn.items()}
+    variables = {"params": {"layer_instance": params}, "batch_stats": stats}
+    ours = nn.SpectralNorm(layer).apply(variables, x, update_stats=False)
+    run = channels_first if name == "conv" else lambda m, x: m(torch.tensor(x))
+    np.testing.assert_allclose(ours, run(module, x).detach().numpy(), atol=1e-3)
+
+
+def test_the_older_spectral_norm_draws_as_many_numbers():
+    built(
+        lambda: torch.nn.utils.spectral_norm(torch.nn.Linear(6, 5)),
+        lambda stream: stream.spectral_norm(stream.linear(6, 5)["kernel"]),
+    )
+
+
 @pytest.mark.parametrize("bounds", [(-2.0, 2.0), (-0.04, 0.04), (0.5, 3.0)])
 def test_truncation_by_the_inverse_is_that_of_timm_and_older_torch(bounds):
     low, high = ((1 + math.erf(z / math.sqrt(2))) / 2 for z in bounds)
