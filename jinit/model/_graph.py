@@ -21,12 +21,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
 from jinit._checks import Shape
+from jinit.model._constants import computed, known
 from jinit.model._views import View, Views, moved, whole, without_first_axis
 
 At = tuple[int, ...]
@@ -48,7 +47,7 @@ class Value:
     dtype: Any
     data: bool = False
     views: Views = ()
-    number: Any = None  # of a constant that is the same everywhere
+    number: Any = None  # of a constant: the number that it is everywhere, or the array
     step: Step | None = None
 
 
@@ -185,13 +184,7 @@ def _data(aval: Any, step: Step | None = None) -> Value:
 
 
 def _constant(aval: Any, value: Any) -> Value:
-    """A constant, with its number if it is one everywhere."""
-    number = None
-    if not jnp.issubdtype(aval.dtype, jax.dtypes.extended):
-        array = np.asarray(value).reshape(-1)
-        if array.size and (array == array[0]).all():
-            number = array[0]
-    return Value(tuple(aval.shape), aval.dtype, number=number)
+    return Value(tuple(aval.shape), aval.dtype, number=known(value, aval.dtype))
 
 
 class _Reader:
@@ -258,9 +251,15 @@ class _Reader:
                 Value(tuple(aval.shape), aval.dtype, views=v, step=step)
                 for aval, v in zip(avals, views, strict=True)
             ]
-        number = _folded(step)
+        given = [value.number for value in step.inputs]
+        params = step.equation.params
         return [
-            Value(tuple(aval.shape), aval.dtype, number=number, step=step)
+            Value(
+                tuple(aval.shape),
+                aval.dtype,
+                number=computed(step.name, params, given, aval),
+                step=step,
+            )
             for aval in avals
         ]
 
@@ -320,7 +319,7 @@ class _Reader:
     def branches(self, equation: Any, inputs: list[Value]) -> list[Value]:
         index, *arguments = inputs
         branches = equation.params["branches"]
-        if index.number is not None and not index.data:
+        if np.ndim(index.number) == 0 and index.number is not None:
             chosen = int(np.clip(int(index.number), 0, len(branches) - 1))
             return self.branch(branches, chosen, arguments)
         numbers = range(len(branches))
@@ -386,32 +385,8 @@ def _sliced(value: Value, reader: _Reader) -> Value:
         return new
     depth = len(reader.loops)
     views = tuple(without_first_axis(view, depth) for view in value.views)
-    return Value(shape, value.dtype, views=views, number=value.number)
-
-
-_FOLDED = {
-    *("add", "sub", "mul", "div", "neg", "sqrt", "rsqrt", "exp", "log", "pow", "max"),
-    *("min", "integer_pow", "convert_element_type", "square", "tanh", "log1p"),
-}
-_KEPT = {"broadcast_in_dim", "reshape", "squeeze", "transpose", "slice", "copy"}
-
-
-def _folded(step: Step) -> Any:
-    """The number that a constant is everywhere, if it is known."""
-    numbers = [value.number for value in step.inputs]
-    if not numbers or any(number is None for number in numbers):
-        return None
-    if step.name in _KEPT:
-        return numbers[0]
-    if step.name not in _FOLDED:
-        return None
-    params = dict(step.equation.params)
-    if "sharding" in params:
-        params["sharding"] = None
-    with jax.ensure_compile_time_eval():
-        return np.asarray(
-            step.equation.primitive.bind(*map(jnp.asarray, numbers), **params)
-        )[()]
+    number = value.number if np.ndim(value.number) == 0 else None
+    return Value(shape, value.dtype, views=views, number=number)
 
 
 # What a parameter meets, and over which axes.

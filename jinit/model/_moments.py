@@ -1,10 +1,17 @@
 """Moments: how large the values of a program are, where its layers are drawn rightly.
 
-A value is stood for by samples of one of its elements, as mean-field theory has it.
-What a parameter is contracted with becomes a normal sample of its own of variance one,
-for so the layer will be drawn. Operations on elements are run on the samples, so that
-no activation, gate or normalization needs a rule; sums follow from the mean and the
-variance. What has no rule starts again as a normal sample of variance one.
+A value is stood for by samples of its elements, as mean-field theory has it: of so many
+features, which have weights of their own, each at so many places, which share them:
+
+                 a feature, another, ...
+    a place      0.3        -1.2             fresh of a contraction: normal numbers of
+    another      0.5        -0.9             variance one, for so the layer is drawn;
+    ...                                      places are as like as what they are made of
+
+Operations on elements are run on the samples, so that no activation, gate or
+normalization needs a rule. Sums over features add what is independent, and sums over
+places what is alike: so an average over an image, or by attention, is as large as what
+its places share. What has no rule starts again as normal numbers of variance one.
 
     y = dot_general x w     fresh, of variance 1
     g = logistic y          run on the samples of y
@@ -15,7 +22,7 @@ variance. What has no rule starts again as a normal sample of variance one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from statistics import NormalDist
 from typing import Any
@@ -25,29 +32,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit.gains._curve import FUNCTIONS
-from jinit.model._graph import KEPT, Graph, Step, Value
+from jinit.model._constants import BY_ELEMENT, by_element
+from jinit.model._features import Features
+from jinit.model._graph import KEPT, Graph, Step, Use, Value
 
-SAMPLES = 1 << 13
+PLACES, FEATURES = 16, 1 << 9
+SAMPLES = PLACES * FEATURES
 _MOST = 127  # of whole numbers that are inputs: words, classes, pixels
+_TURNS = 3  # of a loop, after which what it carries is taken to be as it stays
 
-# By NumPy what it has: JAX would compile each of them once.
-_NUMPY: dict[str, Callable[..., Any]] = {
-    **{"add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply},
-    **{"max": np.maximum, "min": np.minimum, "neg": np.negative, "pow": np.power},
-    **{"exp": np.exp, "exp2": np.exp2, "log": np.log, "log1p": np.log1p},
-    **{"expm1": np.expm1, "tanh": np.tanh, "sin": np.sin, "cos": np.cos},
-    **{"sqrt": np.sqrt, "abs": np.abs, "sign": np.sign, "square": np.square},
-    **{"floor": np.floor, "ceil": np.ceil, "is_finite": np.isfinite},
-    **{"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal},
-    **{"gt": np.greater, "ge": np.greater_equal, "and": np.bitwise_and},
-    **{"or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert},
-    "logistic": lambda x: 1 / (1 + np.exp(-x)),
-    "rsqrt": lambda x: 1 / np.sqrt(x),
-    "clamp": lambda low, x, high: np.clip(x, low, high),
-    "select_n": lambda which, *cases: np.choose(which.astype(int), cases),
-}
 _BY_ELEMENT = {
-    *_NUMPY,
+    *BY_ELEMENT,
     *("div", "integer_pow", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh"),
     *("asinh", "acosh", "atanh", "erf", "erfc", "erf_inv", "cbrt", "round", "rem"),
     *("nextafter",),
@@ -71,29 +66,40 @@ class Moments:
     ) -> None:
         self._targets = targets or {}
         self._rng = np.random.default_rng(0)
-        self._normal = normal_samples()
+        self._features = Features(graph)
         self._samples: dict[int, np.ndarray] = {}
         self.unknown: set[str] = set()
-        contracted = {
+        self._ends = {id(first): last for first, last in graph.carried}
+        self._uses = {
             id(u.step): u for u in graph.uses if u.kind in ("contraction", "table")
         }
         for value in graph.inputs:
             self._samples[id(value)] = self._input(value)
-        for step in graph.steps:
-            if any(value.data for value in step.outputs):
-                for value, samples in zip(
-                    step.outputs, self._made(step, id(step) in contracted), strict=True
-                ):
-                    self._samples[id(value)] = np.broadcast_to(samples, SAMPLES)
+        for _ in range(_TURNS if graph.carried else 1):
+            for step in graph.steps:
+                self._run_step(step)
+
+    def _run_step(self, step: Step) -> None:
+        if not any(value.data for value in step.outputs):
+            return
+        for value, made in zip(step.outputs, self._made(step), strict=True):
+            whole = np.broadcast_to(made, (PLACES, FEATURES))
+            self._samples[id(value)] = whole
 
     def of(self, value: Value) -> np.ndarray:
         """The samples of a value; of a parameter those that it starts from."""
         if value.data:
             return self._samples[id(value)]
-        if value.number is not None:
+        if value.number is None:
+            return self._unknown(value)
+        if np.ndim(value.number) == 0:
             return np.asarray(value.number)
-        # Biases start from zero, and scales from one; `_given` tells them apart.
-        return np.asarray(0.0) if not value.views else np.asarray(math.nan)
+        # A row for each feature, along which the places lie, as keys do along a mask;
+        # the same of arrays of one size, such as a sine and its cosine.
+        rng, shape = np.random.default_rng(0), value.number.shape
+        rows = [(rng.random(FEATURES) * n).astype(int) for n in shape[:-1]]
+        places = np.arange(PLACES)[:, None] * shape[-1] // PLACES
+        return value.number[(*rows, places)]
 
     def second(self, value: Value) -> float:
         """The mean of the squares."""
@@ -110,26 +116,56 @@ class Moments:
         z, made = self.of(source), self.of(value)
         if abs(float(np.mean(np.square(z.astype(np.float64)))) - 1) > 0.01:
             return None
+        order = np.argsort(np.argsort(z, axis=None)).reshape(z.shape)
         for name in FUNCTIONS:
-            known = _activations()[name]
-            if np.allclose(made, known[np.argsort(np.argsort(z))], rtol=0, atol=2e-3):
+            if np.allclose(made, _activations()[name][order], rtol=0, atol=2e-3):
                 return name
         return None
 
-    def fresh(self, second: float = 1.0) -> np.ndarray:
-        return self._rng.permutation(self._normal) * math.sqrt(max(second, 0.0))
+    # Normal numbers.
+
+    def fresh(self, second: float = 1.0, share: float = 0.0) -> np.ndarray:
+        """Normal numbers; of a feature a share of the variance is common to places."""
+        z = self._rng.permutation(normal_samples()).reshape(PLACES, FEATURES)
+        if share > 0:
+            common = math.sqrt(share) * self._rng.standard_normal(FEATURES)
+            mixed = common + math.sqrt(1 - share) * z
+            order = np.argsort(np.argsort(mixed, axis=None))
+            z = normal_samples()[order].reshape(PLACES, FEATURES)
+        return z * np.float32(math.sqrt(max(second, 0.0)))
+
+    def shared(self, x: np.ndarray) -> float:
+        """The mean of the products of two places: what places have in common."""
+        x = x.astype(np.float64)
+        squares, sums = np.square(x).sum(), np.square(x.sum(0)).sum()
+        return max(float(sums - squares) / (x.size * (PLACES - 1)), 0.0)
+
+    def _share(self, x: np.ndarray) -> float:
+        second = float(np.mean(np.square(x.astype(np.float64))))
+        return min(self.shared(x) / second, 1.0) if second > 0 else 0.0
 
     def _input(self, value: Value) -> np.ndarray:
         if jnp.issubdtype(value.dtype, jnp.floating):
             return self.fresh()
         if jnp.issubdtype(value.dtype, np.integer):
-            return self._rng.integers(1, _MOST, SAMPLES)
-        return np.ones(SAMPLES, bool)
+            return self._rng.integers(1, _MOST, (PLACES, FEATURES))
+        return self._rng.random((PLACES, FEATURES)) < 0.5
 
-    def _made(self, step: Step, contracted: bool) -> list[np.ndarray]:
-        if contracted:
-            target = self._targets.get(id(step), 1.0)
-            return [self.fresh(target) for _ in step.outputs]
+    def _unknown(self, value: Value) -> np.ndarray:
+        """A large constant: a mask, or numbers of which nothing is known."""
+        if value.views:
+            return np.asarray(math.nan)
+        return self._input(value) if value.dtype == bool else np.asarray(0.0)
+
+    # Steps.
+
+    def _made(self, step: Step) -> list[np.ndarray]:
+        if use := self._uses.get(id(step)):
+            return [self._drawn(step, use) for _ in step.outputs]
+        if step.name == "carry" and id(step.outputs[0]) in self._ends:
+            end = self._ends[id(step.outputs[0])]
+            if id(end) in self._samples:  # of the turn before
+                return [self._samples[id(end)]]
         if step.name in _RULES:
             return _RULES[step.name](self, step)
         # A loop may start from a constant, such as a state of zeros.
@@ -143,21 +179,34 @@ class Moments:
         if step.name in _BY_ELEMENT:
             return [self._run(step)]
         self.unknown.add(step.name)
-        return [self._restart(value) for value in step.outputs]
+        return [self._input(value) for value in step.outputs]
 
-    def _part(self, value: Value, start: tuple[int, ...]) -> np.ndarray:
+    def _drawn(self, step: Step, use: Use) -> np.ndarray:
+        """What a layer makes that is drawn for its variance."""
+        target = self._targets.get(id(step), 1.0)
+        if use.kind == "table" or not use.operand.data:
+            return self.fresh(target)
+        return self.fresh(target, self._share(self._wide(use.operand)))
+
+    def _wide(self, value: Value) -> np.ndarray:
+        return np.broadcast_to(self.of(value), (PLACES, FEATURES))
+
+    def _part(self, value: Value, start: Sequence[int]) -> np.ndarray:
         """Of a part of an array the samples in another order, that of its place.
 
         So two halves of a product are independent, and what is computed of one half is
         not of the same half of something else.
         """
-        if not any(start):
-            return self.of(value)
-        order = np.random.default_rng(start).permutation(SAMPLES)
-        return self.of(value)[order]
-
-    def _restart(self, value: Value) -> np.ndarray:
-        return self._input(value)
+        x = self._wide(value)
+        moved = [axis for axis, at in enumerate(start) if at]
+        if not moved:
+            return x
+        rng = np.random.default_rng([*start])
+        if all(self._features.along(value)[axis] for axis in moved):
+            return x[:, rng.permutation(FEATURES)]
+        if not any(self._features.along(value)):
+            return rng.permuted(x.reshape(-1)).reshape(x.shape)
+        return x[rng.permutation(PLACES)]
 
     def _given(self, step: Step, value: Value) -> np.ndarray:
         """The samples of an input: a parameter leaves the others as they are."""
@@ -171,22 +220,15 @@ class Moments:
         arrays = [
             a.astype(np.float32) if f else a for a, f in zip(given, real, strict=True)
         ]
-        with np.errstate(all="ignore"):
-            if step.name in _NUMPY:
-                out = _NUMPY[step.name](*arrays)
-            elif step.name == "div" and real[0]:
-                out = arrays[0] / arrays[1]
-            elif step.name == "integer_pow":
-                out = arrays[0] ** step.equation.params["y"]
-            else:
-                out = self._bound(step, arrays)
+        out = by_element(step.name, step.equation.params, arrays)
+        out = np.asarray(self._bound(step, arrays) if out is None else out)
         if not jnp.issubdtype(out.dtype, np.floating):
             return out
         return np.clip(np.nan_to_num(out.astype(np.float32)), -1e30, 1e30)
 
     def _bound(self, step: Step, arrays: list[np.ndarray]) -> np.ndarray:
         """What JAX makes of the samples."""
-        wide = [np.broadcast_to(array, SAMPLES) for array in arrays]
+        wide = [np.broadcast_to(array, (PLACES, FEATURES)) for array in arrays]
         with jax.numpy_dtype_promotion("standard"):
             return np.asarray(
                 step.equation.primitive.bind(
@@ -196,25 +238,45 @@ class Moments:
 
     # Sums.
 
-    def _sum(self, samples: np.ndarray, n: int) -> np.ndarray:
-        """Of n of them: of a few as such, of many by their mean and variance."""
-        x = samples.astype(np.float32)
+    def _over_features(self, x: np.ndarray, n: int) -> np.ndarray:
+        """The sum over n features: of few as such, of many by mean and variance."""
         if n <= 8:
-            return sum((self._rng.permutation(x) for _ in range(n - 1)), x)
+            shifts = (self._rng.permutation(FEATURES) for _ in range(n - 1))
+            return sum((x[:, order] for order in shifts), x)
         mean, variance = float(x.mean()), float(x.var())
         if n * mean * mean > 4 * variance:  # it does not scatter, as a norm does not
-            return np.full(SAMPLES, n * mean, np.float32)
-        return (n * mean + self.fresh(n * variance)).astype(np.float32)
+            return np.full_like(x, n * mean)
+        return n * mean + self.fresh(n * variance, self._share(x - np.float32(mean)))
+
+    def _over_places(self, x: np.ndarray, n: int) -> np.ndarray:
+        """The sum over n places, which are as like as they are."""
+        if n <= PLACES // 2:
+            return sum((np.roll(x, shift, 0) for shift in range(1, n)), x)
+        mean, center = x.mean(0, keepdims=True), x.mean()
+        if x.min() >= 0:  # as the weights of attention, whose small sums matter
+            return np.broadcast_to(n * mean, x.shape)
+        # The mean of as many places as there are samples scatters more than that of n.
+        common, own = self.shared(x - center), float(x.var())
+        scatter = float(mean.var())
+        wanted = common + max(own - common, 0.0) / n
+        shrunk = math.sqrt(wanted / scatter) if scatter > wanted else 1.0
+        return np.broadcast_to(n * (center + shrunk * (mean - center)), x.shape)
+
+    def _summed(self, value: Value, axes: Iterable[int]) -> np.ndarray:
+        axes = list(axes)
+        features = self._features.count(value, axes)
+        places = math.prod(value.shape[axis] for axis in axes) // max(features, 1)
+        x = self._wide(value).astype(np.float32)
+        x = self._over_features(x, features) if features > 1 else x
+        return self._over_places(x, places) if places > 1 else x
 
     def _reduce_sum(self, step: Step) -> list[np.ndarray]:
-        value, axes = step.inputs[0], step.equation.params["axes"]
-        n = math.prod(value.shape[axis] for axis in axes)
-        return [self._sum(self.of(value), n)]
+        return [self._summed(step.inputs[0], step.equation.params["axes"])]
 
     def _cumsum(self, step: Step) -> list[np.ndarray]:
         value = step.inputs[0]
         n = value.shape[step.equation.params["axis"]]
-        return [self._sum(self.of(value), max(n // 2, 1))]
+        return [self._over_places(self._wide(value).astype(np.float32), (n + 1) // 2)]
 
     def _extreme(self, step: Step, high: bool) -> list[np.ndarray]:
         value, axes = step.inputs[0], step.equation.params["axes"]
@@ -229,43 +291,72 @@ class Moments:
         return self._extreme(step, high=False)
 
     def _reduce_window_max(self, step: Step) -> list[np.ndarray]:
-        return [self._window(step, np.maximum)]
+        """Of places side by side."""
+        n = math.prod(step.equation.params["window_dimensions"])
+        x = self._wide(step.inputs[0])
+        return [np.max([np.roll(x, shift, 0) for shift in range(min(n, PLACES))], 0)]
 
     def _reduce_window_sum(self, step: Step) -> list[np.ndarray]:
-        return [self._window(step, np.add)]
-
-    def _window(self, step: Step, join: Callable[..., Any]) -> np.ndarray:
-        x = self.of(step.inputs[0]).astype(np.float32)
-        out = x
-        for _ in range(math.prod(step.equation.params["window_dimensions"]) - 1):
-            out = join(out, self._rng.permutation(x))
-        return out
+        n = math.prod(step.equation.params["window_dimensions"])
+        return [self._over_places(self._wide(step.inputs[0]).astype(np.float32), n)]
 
     def _concatenate(self, step: Step) -> list[np.ndarray]:
         axis = step.equation.params["dimension"]
         sizes = np.array([value.shape[axis] for value in step.inputs], float)
-        chosen = self._rng.choice(len(sizes), SAMPLES, p=sizes / sizes.sum())
-        given = [np.broadcast_to(self._given(step, v), SAMPLES) for v in step.inputs]
-        return [np.choose(chosen, given)]
+        return [self._one(step, sizes / sizes.sum())]
 
     def _one_of(self, step: Step) -> list[np.ndarray]:
         """Of what is stacked, or of the branches of a condition."""
-        chosen = self._rng.integers(0, len(step.inputs), SAMPLES)
-        given = [np.broadcast_to(self._given(step, v), SAMPLES) for v in step.inputs]
-        return [np.choose(chosen, given)]
+        return [self._one(step, None)]
+
+    def _one(self, step: Step, chances: Any) -> np.ndarray:
+        """For each feature that of one input."""
+        chosen = self._rng.choice(len(step.inputs), FEATURES, p=chances)
+        given = [self._given(step, value) for value in step.inputs]
+        return np.choose(
+            chosen, [np.broadcast_to(g, (PLACES, FEATURES)) for g in given]
+        )
 
     def _dot_general(self, step: Step) -> list[np.ndarray]:
-        """Of two values: an average where one sums to one, else a sum of products."""
-        (contracted, _), _ = step.equation.params["dimension_numbers"]
+        """Of two values: sums of products, of which those of places are alike."""
+        (contracted, other), _ = step.equation.params["dimension_numbers"]
         left, right = step.inputs
-        n = math.prod(left.shape[axis] for axis in contracted)
-        for weights, other in ((left, right), (right, left)):
-            if weights.data and _sums_to_one(weights) and other.data:
-                # From m / n of what is independent to m of what is equal, as it is in
-                # the first layers of a transformer, and as GPT-2's rules have it.
-                return [self.fresh(self.second(other))]
-        moments = [self.second(v) if v.data else 1.0 / n for v in (left, right)]
-        return [self.fresh(n * moments[0] * moments[1])]
+        if not (left.data and right.data):
+            return [self._by_constant(step)]
+        features = min(
+            self._features.count(left, contracted),
+            self._features.count(right, other),
+        )
+        places = math.prod(left.shape[axis] for axis in contracted) // features
+        x, y = (self._wide(value).astype(np.float32) for value in (left, right))
+        if places <= 1:  # of queries and keys
+            product = float(np.mean(x * x)) * float(np.mean(y * y))
+            return [self.fresh(features * product, min(self._share(x), self._share(y)))]
+        return [self._average(x, y, features * places)]
+
+    def _average(self, x: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:
+        """Sums of n products over places: the weights of attention, and its values.
+
+        Σ a v has the second moment of what the values share times (Σ a)², and of what
+        they do not times Σ a².
+        """
+        a, v = (x, y) if abs(x.mean()) * y.std() > abs(y.mean()) * x.std() else (y, x)
+        common = self.shared(v)
+        apart = max(float(np.mean(v * v)) - common, 0.0)
+        mean, square = n * float(a.mean()), n * float(np.mean(a * a))
+        second = common * mean**2 + apart * square
+        alike = common * mean**2 + apart * mean**2 / n
+        return self.fresh(second, min(alike / second, 1.0) if second > 0 else 0.0)
+
+    def _by_constant(self, step: Step) -> np.ndarray:
+        """A sum of products with a constant, or with a kernel that is computed."""
+        place = 0 if step.inputs[0].data else 1
+        value, other = step.inputs[place], step.inputs[1 - place]
+        axes = step.equation.params["dimension_numbers"][0][place]
+        n = math.prod(value.shape[axis] for axis in axes)
+        square = 1 / n if other.number is None else self.second(other)
+        x = self._wide(value).astype(np.float32)
+        return self.fresh(n * square * float(np.mean(x * x)), self._share(x))
 
     def _conv_general_dilated(self, step: Step) -> list[np.ndarray]:
         """By a kernel that is a constant, or is itself computed."""
@@ -316,20 +407,6 @@ def _starts(step: Step) -> list[tuple[int, ...]]:
     sizes = params["sizes"] if step.name == "split" else [1] * len(step.outputs)
     ends = np.cumsum([0, *sizes])[:-1]
     return [tuple(int(e) * (n == params["axis"]) for n in range(ndim)) for e in ends]
-
-
-def _sums_to_one(value: Value) -> bool:
-    """Whether it is u / sum(u): the weights of an average."""
-    step = value.step
-    while step is not None and step.name in KEPT:
-        step = step.inputs[0].step
-    if step is None or step.name != "div":
-        return False
-    above, below = step.inputs
-    total = below.step
-    while total is not None and total.name in KEPT | {"add", "max"}:
-        total = next((v.step for v in total.inputs if v.data), None)
-    return total is not None and total.name == "reduce_sum" and total.inputs[0] is above
 
 
 @cache

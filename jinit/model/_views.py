@@ -258,7 +258,7 @@ def _factor(name: str, inputs: Sequence[Any]) -> float | None:
         return -1.0
     left, right = inputs
     number = right.number if left.views else left.number
-    if number is None or (name == "div" and not left.views):
+    if np.ndim(number) or number is None or (name == "div" and not left.views):
         return None
     number = float(number)
     return None if not number else 1 / number if name == "div" else number
