@@ -70,7 +70,7 @@ def computed(name: str, params: Any, inputs: Sequence[Any], aval: Any) -> Any:
     if any(value is None for value in inputs):
         return None
     if name == "broadcast_in_dim" and np.ndim(inputs[0]):  # which takes no memory
-        return _made(name, params, inputs, tuple(aval.shape))
+        return _made(name, params, list(inputs), tuple(aval.shape))
     if aval.size > _LARGEST:
         return None
     if jnp.issubdtype(aval.dtype, jax.dtypes.extended):

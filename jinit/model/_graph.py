@@ -35,7 +35,7 @@ KEPT = {  # what moves elements, and leaves them as they are
     *("rev", "copy", "copy_p", "stop_gradient", "sharding_constraint", "pvary", "pad"),
     *("reshard", "mesh_cast", "layout_constraint", "reduce_precision", "split"),
     *("dynamic_slice", "along", "carry", "loop", "unstack", "convert_element_type"),
-    *("optimization_barrier", "cumlogsumexp", "all_gather", "pcast"),
+    *("optimization_barrier", "cumlogsumexp", "all_gather", "pcast", "tile"),
 }
 
 
@@ -103,6 +103,7 @@ class Use:
       fan_out: How many outputs an input goes to.
       step: The step.
       operand: The value that it meets.
+      signals: Of what is a product of parameters, those that are a signal in it.
     """
 
     view: View
@@ -112,6 +113,7 @@ class Use:
     fan_out: float
     step: Step
     operand: Value
+    signals: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -119,6 +121,7 @@ class Graph:
     """A program, as far as it was asked for."""
 
     shapes: dict[str, Shape]
+    signals: set[str] = field(default_factory=set)
     steps: list[Step] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
     inputs: list[Value] = field(default_factory=list)
@@ -129,6 +132,21 @@ class Graph:
     def is_apart(self, step: Step) -> bool:
         """Whether each device runs it by itself, on its part of the arrays."""
         return any(step.at[: len(at)] == at for at in self.apart)
+
+    def heads(self) -> list[Use]:
+        """The contractions with none after them, on the ways to what is returned."""
+        by_step: dict[int, list[Use]] = {}
+        for use in self.uses:
+            if use.kind == "contraction":
+                by_step.setdefault(id(use.step), []).append(use)
+        found, seen, front = list[Use](), set[int](), list(self.outputs)
+        while front:
+            step = front.pop().step
+            if step is not None and id(step) not in seen:
+                seen.add(id(step))
+                found += by_step.get(id(step), [])
+                front += [] if id(step) in by_step else step.inputs
+        return found
 
     def feeds_back(self, use: Use) -> bool:
         """Whether a square matrix multiplies what a loop carries, in every turn."""
@@ -146,15 +164,32 @@ class Graph:
 
 
 def read(closed: core.ClosedJaxpr, paths: Sequence[str]) -> Graph:
-    """Reads a program whose first arguments are the parameters of these paths."""
-    jaxpr = closed.jaxpr
-    given = jaxpr.invars[: len(paths)]
-    graph = Graph({p: tuple(v.aval.shape) for p, v in zip(paths, given, strict=True)})
-    parameters = [
-        _parameter(path, v.aval) for path, v in zip(paths, given, strict=True)
+    """Reads a program whose first arguments are the parameters of these paths.
+
+    A parameter may be a signal, as the latents of a Perceiver: what layers with other
+    parameters make of it meets the inputs. Then the program is read again, with that
+    parameter as one of the inputs.
+    """
+    signals = set[str]()
+    while True:
+        graph = _read(closed, paths, signals)
+        found = {path for use in graph.uses for path in use.signals} - signals
+        if not found:
+            return graph
+        signals |= found
+
+
+def _read(closed: core.ClosedJaxpr, paths: Sequence[str], signals: set[str]) -> Graph:
+    avals = [var.aval for var in closed.jaxpr.invars]
+    shapes = {p: tuple(a.shape) for p, a in zip(paths, avals, strict=False)}
+    graph = Graph(shapes, signals=set(signals))
+    given = [
+        _data(aval) if path in signals else _parameter(path, aval)
+        for path, aval in zip(paths, avals, strict=False)
     ]
-    graph.inputs = [_data(v.aval) for v in jaxpr.invars[len(paths) :]]
-    graph.outputs = _Reader(graph).run(closed, [*parameters, *graph.inputs])
+    given += [_data(aval) for aval in avals[len(paths) :]]
+    graph.inputs = [value for value in given if value.data]
+    graph.outputs = _Reader(graph).run(closed, given)
     _drop_unneeded(graph)
     return graph
 
@@ -275,42 +310,45 @@ class _Reader:
                     kind, roles = "scale", ["free"] * len(roles)
                 for digits, role in zip(view.axes, roles, strict=True):
                     axes |= {d.axis: role for d in digits if d.axis is not None}
-                use = Use(view, kind, axes, fan_in, fan_out, step, operand)
+                found = _signals(step, position) if kind == "contraction" else ()
+                use = Use(view, kind, axes, fan_in, fan_out, step, operand, found)
                 self.graph.uses.append(use)
 
     def scan(self, equation: Any, inputs: list[Value]) -> list[Value]:
         """The body once: what runs along the loop, without its first axis."""
-        body, length = equation.params["jaxpr"], equation.params["length"]
         consts, carries = scan_sizes(equation)
-        carry = [
-            _data(var.aval) for var in body.jaxpr.invars[consts : consts + carries]
-        ]
-        for inner, outer in zip(carry, inputs[consts:], strict=False):
-            inner.step = Step("carry", None, [outer], [inner], self.at, self.loops)
-            self.graph.steps.append(inner.step)
+        start = inputs[consts : consts + carries]
         along = [_sliced(value, self) for value in inputs[consts + carries :]]
-        around, self.loops = self.loops, (*self.loops, Loop(self.at, length))
-        results = self.run(body, [*inputs[:consts], *carry, *along])
-        self.loops = around
-        self.graph.carried += zip(carry, results[:carries], strict=True)
-        return [
-            self.result("loop", var.aval, [result])
-            for var, result in zip(equation.outvars, results, strict=True)
-        ]
+        loop = Loop(self.at, equation.params["length"])
+        return self.body(
+            loop, equation.params["jaxpr"], inputs[:consts], start, along, equation
+        )
 
     def loop(self, equation: Any, inputs: list[Value]) -> list[Value]:
         """The body of a loop that does not say how often it runs."""
-        params = equation.params
-        skipped = params["cond_nconsts"]
-        consts = inputs[skipped : skipped + params["body_nconsts"]]
-        start = inputs[skipped + params["body_nconsts"] :]
-        carry = []
-        for var, outer in zip(equation.outvars, start, strict=True):
-            carry.append(self.result("carry", var.aval, [outer]))
-        around, self.loops = self.loops, (*self.loops, Loop(self.at, None))
-        results = self.run(params["body_jaxpr"], [*consts, *carry])
+        first, second = equation.params["cond_nconsts"], equation.params["body_nconsts"]
+        consts, start = inputs[first : first + second], inputs[first + second :]
+        body = equation.params["body_jaxpr"]
+        return self.body(Loop(self.at, None), body, consts, start, [], equation)
+
+    def body(
+        self,
+        loop: Loop,
+        body: Any,
+        consts: list[Value],
+        start: list[Value],
+        along: list[Value],
+        equation: Any,
+    ) -> list[Value]:
+        around, self.loops = self.loops, (*self.loops, loop)
+        avals = [var.aval for var in body.jaxpr.invars[len(consts) :]]
+        carry = [
+            self.result("carry", aval, [outer])
+            for aval, outer in zip(avals, start, strict=False)
+        ]
+        results = self.run(body, [*consts, *carry, *along])
         self.loops = around
-        self.graph.carried += zip(carry, results, strict=True)
+        self.graph.carried += zip(carry, results, strict=False)
         return [
             self.result("loop", var.aval, [result])
             for var, result in zip(equation.outvars, results, strict=True)
@@ -411,7 +449,11 @@ def _meeting(step: Step, position: int) -> tuple[str, list[str], float, float]:
         return "contraction", roles, *_fans(shape, roles)
     if step.name == "gather" and position == 0:
         gone = params["dimension_numbers"].collapsed_slice_dims
-        roles = ["index" if axis in gone else "out" for axis in range(len(shape))]
+        sizes = enumerate(zip(shape, params["slice_sizes"], strict=True))
+        roles = [
+            "index" if axis in gone or taken < whole else "out"
+            for axis, (whole, taken) in sizes
+        ]
         return "table", roles, 1.0, _fans(shape, roles)[1]
     if step.name == "dynamic_slice" and position == 0:
         sizes = zip(shape, params["slice_sizes"], strict=True)
@@ -420,6 +462,29 @@ def _meeting(step: Step, position: int) -> tuple[str, list[str], float, float]:
     kinds = {"mul": "scale", "div": "scale", "add": "shift", "sub": "shift"}
     kinds |= {"concatenate": "shift"}  # a token, put beside others
     return kinds.get(step.name, "other"), free, 1.0, 1.0
+
+
+def _signals(step: Step, position: int) -> tuple[str, ...]:
+    """Of parameters that were contracted with one another, the one that is a signal.
+
+    What layers make of a signal is the same for each example, which is an axis that the
+    product with the inputs shares. Of a product that is a kernel, as those of LoRA, the
+    examples know nothing.
+    """
+    value = step.inputs[position]
+    if step.name != "dot_general" or not step.equation.params["dimension_numbers"][1]:
+        return ()
+    contracted, shared = (
+        s[position] for s in step.equation.params["dimension_numbers"]
+    )
+    products = [v for v in value.views if "dot_general" in v.functions]
+    spread = [
+        axis for axis in shared if not any(view.axes[axis] for view in value.views)
+    ]
+    apart = [v for v in products if not any(v.axes[axis] for axis in contracted)]
+    if not spread or not apart:
+        return ()
+    return (max(apart, key=lambda view: len(view.functions)).path,)
 
 
 def _only_scales(view: View, roles: Sequence[str]) -> bool:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from statistics import NormalDist
 from typing import Any
 
@@ -39,7 +40,7 @@ from jinit.model._graph import KEPT, Graph, Step, Use, Value
 PLACES, FEATURES = 16, 1 << 9
 SAMPLES = PLACES * FEATURES
 _MOST = 127  # of whole numbers that are inputs: words, classes, pixels
-_TURNS = 3  # of a loop, after which what it carries is taken to be as it stays
+_TURNS = 8  # of a loop, after which what it carries is taken to be as it stays
 
 _BY_ELEMENT = {
     *BY_ELEMENT,
@@ -75,13 +76,19 @@ class Moments:
         }
         for value in graph.inputs:
             self._samples[id(value)] = self._input(value)
-        for _ in range(_TURNS if graph.carried else 1):
-            for step in graph.steps:
-                self._run_step(step)
+        for loop, steps in groupby(graph.steps, lambda step: step.loops[:1]):
+            # Of a loop to its middle, for its layers are drawn alike.
+            turns = [(each.turns or _TURNS) // 2 + 1 for each in loop]
+            self._run_steps(list(steps), min([_TURNS, *turns]) if turns else 1)
+
+    def _run_steps(self, steps: Sequence[Step], times: int) -> None:
+        """Runs them, those of a loop often enough that what it carries stays so."""
+        for _ in range(times):
+            for step in steps:
+                if any(value.data for value in step.outputs):
+                    self._run_step(step)
 
     def _run_step(self, step: Step) -> None:
-        if not any(value.data for value in step.outputs):
-            return
         for value, made in zip(step.outputs, self._made(step), strict=True):
             whole = np.broadcast_to(made, (PLACES, FEATURES))
             self._samples[id(value)] = whole
@@ -129,7 +136,7 @@ class Moments:
         z = self._rng.permutation(normal_samples()).reshape(PLACES, FEATURES)
         if share > 0:
             common = math.sqrt(share) * self._rng.standard_normal(FEATURES)
-            mixed = common + math.sqrt(1 - share) * z
+            mixed = (common + math.sqrt(1 - share) * z).astype(np.float32)
             order = np.argsort(np.argsort(mixed, axis=None))
             z = normal_samples()[order].reshape(PLACES, FEATURES)
         return z * np.float32(math.sqrt(max(second, 0.0)))

@@ -8,19 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from jinit._basic import normal, ones, zeros
 from jinit._checks import Shape
-from jinit._fan_scaled import lecun_normal
-from jinit._fans import fans
-from jinit._orthogonal import orthogonal
 from jinit._text import aligned
 from jinit._types import ArrayTree
+from jinit.model._choice import Choice
 from jinit.model._graph import KEPT, Graph, Use, read
 from jinit.model._moments import Moments
 from jinit.model._program import traced
-from jinit.model._streams import Streams, streams
-
-_EXACT = 0.02  # how near to one a moment is taken for one
+from jinit.model._streams import Branch, Streams, streams
 
 
 @dataclass(frozen=True)
@@ -36,12 +31,14 @@ class Role:
       fan_in: How many products are summed for an output.
       fan_out: How many outputs an input goes to.
       moment: The second moment of what it is contracted with.
+      activation: The name of what is computed of a normal number before, if it has one.
       branches: How many branches the stream has that it writes to; 0 where to none.
+      place: Where in a stream its branch is, and where in that it is, if in any.
+      head: Whether it is contracted last: no other is on the way to what is returned.
       uses: How often it is used when the program runs; None where a loop does not say.
       functions: The names of those that it passes through before, if it does.
       recurrent: Whether its result comes back to it.
       factor: What it is multiplied with before.
-      activation: The name of what is computed of a normal number before, if it has one.
 
     Example:
       >>> import jax, jinit
@@ -59,12 +56,33 @@ class Role:
     fan_in: float = 1.0
     fan_out: float = 1.0
     moment: float = 1.0
+    activation: str | None = None
     branches: int = 0
+    place: Place | None = None
+    head: bool = False
     uses: int | None = 1
     functions: tuple[str, ...] = ()
     recurrent: bool = False
     factor: float = 1.0
-    activation: str | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a parameter is in the residual streams of a model.
+
+    Attributes:
+      stream: The number of the stream, from 0.
+      branches: How many branches it has.
+      branch: The number of the branch, from 0; in a loop that of its first turn.
+      layers: How many contractions in a row the branch has.
+      layer: Which of these it is, from 0; the last writes to the stream.
+    """
+
+    stream: int
+    branches: int
+    branch: int
+    layers: int
+    layer: int
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,27 +115,57 @@ class Roles:
         titles = ("path", "shape", "what it is", "axes", "fans", "meets", "writes to")
         return aligned([titles, *map(_row, self.entries)])
 
-    def rules(self) -> list[tuple[Any, Any]]:
+    def rules(
+        self,
+        *,
+        residual: str | None = "sqrt",
+        keep: str = "forward",
+        head: Any = None,
+        recurrent: str | None = "orthogonal",
+    ) -> list[tuple[Any, Any]]:
         """Rules for `jinit.plan`: signals of variance one, streams that stay bounded.
 
             std² = 1 / (fan_in · E x² · branches)
 
         Biases start from zero and scales from one. Of tables those that are looked up
-        are drawn from N(0, 1), and those that are added from N(0, 0.02²). What a
-        recurrent state is multiplied with is orthogonal. What passes through functions
-        before it is used, or is not used, is left as it is.
+        are drawn from N(0, 1), and those that are added from N(0, 0.02²). What passes
+        through functions before it is used, or is not used, is left as it is.
+
+        Args:
+          residual: What is done to what is written to a stream of L branches. "sqrt"
+            divides its std by √L, as GPT-2 does; "zero" starts it from zero; "fixup"
+            does too, and divides the std of the layers before it, m - 1 in a branch, by
+            L^(1 / (2m - 2)); None leaves it. Where the branch is normalized after
+            it, that is done to the scale of the norm.
+          keep: "forward" for signals of variance one; "backward" for gradients that
+            stay of one size: 1 / (fan_out · E f'²), where f is known by name; "both"
+            for the mean of the two denominators, as Glorot's.
+          head: An initializer of the heads, the kernels that are contracted last; or a
+            number to multiply their std with. By default they are as all others.
+          recurrent: "orthogonal" for kernels whose own result comes back to them; None
+            for the rule of all others.
 
         Returns:
           Pairs of a path and an initializer, or None; those of a user's go before.
+
+        Raises:
+          TypeError: `head` is neither an initializer nor a number.
+          ValueError: An option has none of the values that it can have.
 
         Example:
           >>> import jax, jinit
           >>> params = {"w": jax.ShapeDtypeStruct((8, 4), "float32")}
           >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-          >>> jinit.roles(lambda params, x: x @ params["w"], params, x).rules()
-          [('w', lecun_normal())]
+          >>> roles = jinit.roles(lambda params, x: x @ params["w"], params, x)
+          >>> roles.rules(), roles.rules(head=jinit.zeros())
+          ([('w', lecun_normal())], [('w', zeros())])
+
+        References:
+          Radford et al. (2019), section 2.3, for "sqrt"; Zhang, Dauphin and Ma (2019),
+          arXiv:1901.09321, for "fixup".
         """
-        return [(_pattern(role.path), _initializer(role)) for role in self.entries]
+        choose = Choice(residual, keep, head, recurrent)
+        return [(_pattern(role.path), choose(role)) for role in self.entries]
 
 
 def roles(model: Any, params: ArrayTree, *inputs: Any) -> Roles:
@@ -155,47 +203,68 @@ def roles(model: Any, params: ArrayTree, *inputs: Any) -> Roles:
     program = traced(model, params, *inputs)
     graph = read(program.closed, program.paths)
     found = streams(graph)
-    moments = Moments(graph, found.targets())
-    used: dict[str, list[Use]] = {path: [] for path in program.paths}
-    for use in graph.uses:
-        used[use.view.path].append(use)
-    return Roles(
-        tuple(_role(path, graph, uses, moments, found) for path, uses in used.items())
-    )
+    reader = _Reader(graph, found, Moments(graph, found.targets()))
+    return Roles(tuple(map(reader.role, program.paths)))
 
 
-def _role(
-    path: str, graph: Graph, uses: list[Use], moments: Moments, found: Streams
-) -> Role:
-    """Of a parameter's uses the one that decides: what it is contracted with."""
-    shape = graph.shapes[path]
-    if not uses:
-        return Role(path, shape, "unused", uses=0)
-    kinds = ("contraction", "table", "scale", "shift", "other")
-    use = min(uses, key=lambda use: kinds.index(use.kind))
-    kind = "table" if use.kind == "shift" and _is_table(use, graph) else use.kind
-    times = [use.step.times for use in uses]
-    branches = [
-        0 if branch.normalized else found.lengths[branch.stream]
-        for branch in found.branches
-        if use in branch.writers
-    ]
-    moment = moments.second(use.operand) if use.kind == "contraction" else 1.0
-    return Role(
-        path,
-        shape,
-        kind,
-        tuple(use.axes.get(axis, "") for axis in range(len(shape))),
-        use.fan_in,
-        use.fan_out,
-        moment if moment > 1e-12 else 1.0,
-        max(branches, default=0),
-        None if None in times else sum(filter(None, times)),
-        use.view.functions,
-        graph.feeds_back(use),
-        use.view.factor,
-        moments.activation(use.operand) if use.kind == "contraction" else None,
-    )
+_KINDS = ("contraction", "table", "scale", "shift", "other")
+
+
+class _Reader:
+    """Says of each parameter of a graph what it is."""
+
+    def __init__(self, graph: Graph, found: Streams, moments: Moments) -> None:
+        self.graph, self.moments = graph, moments
+        self.uses: dict[str, list[Use]] = {path: [] for path in graph.shapes}
+        for use in graph.uses:
+            self.uses[use.view.path].append(use)
+        self.heads = {id(use) for use in graph.heads()}
+        self.places: dict[int, Place] = {}
+        self.written: dict[int, int] = {}
+        for branch in found.branches:
+            length = found.lengths[branch.stream]
+            for use, place in _places(branch, length):
+                self.places.setdefault(id(use), place)
+            for use in branch.scales if branch.normalized else branch.writers:
+                self.written[id(use)] = max(length, self.written.get(id(use), 0))
+
+    def role(self, path: str) -> Role:
+        """Of a parameter's uses the one that decides: what it is contracted with."""
+        graph, uses, shape = self.graph, self.uses[path], self.graph.shapes[path]
+        if path in graph.signals:
+            axes = *("index" for _ in shape[1:]), "out"
+            return Role(path, shape, "table", axes, fan_out=float(shape[-1]))
+        if not uses:
+            return Role(path, shape, "unused", uses=0)
+        use = min(uses, key=lambda use: _KINDS.index(use.kind))
+        kind = "table" if use.kind == "shift" and _is_table(use, graph) else use.kind
+        times = [use.step.times for use in uses]
+        meets = use.kind == "contraction"
+        moment = self.moments.second(use.operand) if meets else 1.0
+        return Role(
+            path,
+            shape,
+            kind,
+            tuple(use.axes.get(axis, "") for axis in range(len(shape))),
+            use.fan_in,
+            use.fan_out,
+            moment if moment > 1e-12 else 1.0,
+            self.moments.activation(use.operand) if meets else None,
+            self.written.get(id(use), 0),
+            self.places.get(id(use)),
+            id(use) in self.heads and id(use) not in self.places,
+            None if None in times else sum(filter(None, times)),
+            use.view.functions,
+            graph.feeds_back(use),
+            use.view.factor,
+        )
+
+
+def _places(branch: Branch, length: int) -> Iterator[tuple[Use, Place]]:
+    for number, layer in enumerate(branch.layers):
+        at = branch.stream, length, branch.number, len(branch.layers), number
+        for use in layer:
+            yield use, Place(*at)
 
 
 def _is_table(use: Use, graph: Graph) -> bool:
@@ -212,7 +281,7 @@ def _is_table(use: Use, graph: Graph) -> bool:
     while step is not None and step.name in KEPT:
         step = next((v.step for v in step.inputs if v.data), None)
     outputs = [
-        math.prod(_sizes(u, "out"))
+        math.prod((*_sizes(u, "out"), *_sizes(u, "batch")))
         for u in graph.uses
         if u.step is step and u.kind == "contraction"
     ]
@@ -229,56 +298,9 @@ def _pattern(path: str) -> Any:
     return re.compile(re.escape(path)) if re.search(r"[*?\[\]]", path) else path
 
 
-_NORMALIZING = {"add", "rsqrt", "sqrt", "max"}  # of a variance
-
-
-def _initializer(role: Role) -> Any:
-    if role.kind == "scale" and role.functions == ("add",):
-        return zeros()  # the scale is 1 + w
-    if role.kind == "scale" and set(role.functions) <= _NORMALIZING:
-        return ones() if math.prod(role.shape) > 1 or role.functions else None
-    if role.functions or role.kind in ("scale", "other", "unused"):
-        return None
-    if role.kind == "shift":
-        return zeros()
-    if role.kind == "table":
-        # What is looked up is the signal; what is added to it is small beside it.
-        return (
-            normal(std=1 / abs(role.factor))
-            if "index" in role.axes
-            else normal(std=0.02)
-        )
-    if role.recurrent:
-        return orthogonal()
-    return None if "" in role.axes else _scaled(role)
-
-
-def _scaled(role: Role) -> Any:
-    """lecun_normal over the axes of a contraction, for what it meets and writes to."""
-    named: dict[str, list[int]] = {}
-    for axis, name in enumerate(role.axes):
-        named.setdefault(name, []).append(axis)
-    batch = [*named.get("batch", ()), *named.get("stack", ())]
-    axes: dict[str, Any] = {
-        "in_axis": tuple(named.get("in", ())),
-        "out_axis": tuple(named.get("out", ())),
-        "batch_axis": tuple(sorted(batch)),
-    }
-    counted = fans(role.shape, **axes).fan_in
-    share = counted / role.fan_in / max(role.branches, 1)
-    gain: Any = math.sqrt(share / role.moment) / abs(role.factor)
-    last = {"in_axis": (len(role.shape) - 2,), "out_axis": (len(role.shape) - 1,)}
-    if axes == last | {"batch_axis": ()}:
-        axes = {}  # as they are by default
-    if role.activation and share == abs(role.factor) == 1:
-        return lecun_normal(**axes, gain=role.activation)
-    if abs(gain - 1) < _EXACT:
-        return lecun_normal(**axes)
-    return lecun_normal(**axes, gain=float(f"{gain:.4g}"))
-
-
 def _row(role: Role) -> tuple[str, ...]:
-    kind = role.kind if role.uses == 1 else f"{role.kind}, {role.uses or 'n'} times"
+    times = "" if role.uses in (0, 1) else f", {role.uses or 'n'} times"
+    kind = f"{role.kind}{times}"
     through = f" through {', '.join(role.functions)}" if role.functions else ""
     contraction = role.kind == "contraction"
     return (

@@ -10,6 +10,8 @@ LSTM, is none.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jinit.model._graph import KEPT, Graph, Step, Use, Value
@@ -23,13 +25,22 @@ class Branch:
 
     Attributes:
       stream: Its number.
-      writers: The uses of parameters that the branch ends with.
+      number: Which of the branches of the stream it is, in order.
+      layers: The uses of parameters that it is a contraction with: those that meet the
+        stream, those that meet their results, and so on to the writers.
       normalized: Whether it is normalized after them: their size has no effect.
+      scales: The uses of what it is multiplied with after it was normalized.
     """
 
     stream: int
-    writers: list[Use]
+    number: int
+    layers: list[list[Use]]
     normalized: bool
+    scales: list[Use]
+
+    @property
+    def writers(self) -> list[Use]:
+        return self.layers[-1]
 
 
 @dataclass(eq=False)
@@ -53,7 +64,7 @@ def streams(graph: Graph) -> Streams:
     """Finds the streams of a program."""
     uses: dict[int, list[Use]] = {}
     for use in graph.uses:
-        if use.kind == "contraction":
+        if use.kind in ("contraction", "scale"):
             uses.setdefault(id(use.step), []).append(use)
     number: dict[int, int] = {}  # of the stream that a value is of
     before: dict[int, Value] = {}  # what it was before a branch was added
@@ -61,16 +72,18 @@ def streams(graph: Graph) -> Streams:
     for step in graph.steps:
         if step.name not in ("add", "add_any") or len(step.inputs) != 2:
             continue
-        for skip, branch in (step.inputs, step.inputs[::-1]):
-            line = _line(skip, before) if skip.data and branch.data else []
-            way = _way(branch, line, uses) if line else None
-            if way is None:
+        for skip, end in (step.inputs, step.inputs[::-1]):
+            line = _line(skip, before) if skip.data and end.data else []
+            way = _Way(line, uses) if line else None
+            if way is None or not way.follow(end):
                 continue
             known = (number[id(value)] for value in line if id(value) in number)
             at = next(known, len(lengths))
             number[id(step.outputs[0])], before[id(step.outputs[0])] = at, skip
-            lengths[at] = lengths.get(at, 0) + (step.times or 1)
-            branches.append(Branch(at, *way))
+            order = lengths.get(at, 0)
+            lengths[at] = order + (step.times or 1)
+            found = way.layers(), way.normalized, way.scales
+            branches.append(Branch(at, order, *found))
             break
     return Streams(branches, lengths)
 
@@ -93,43 +106,126 @@ def _line(value: Value, before: dict[int, Value]) -> list[Value]:
 
 
 def _is_plain(step: Step) -> bool:
-    """Whether a value is multiplied with a number, a parameter or a mask; or is a ReLU.
+    """Whether a value meets a number, a parameter or a mask; or is a ReLU.
 
-    ResNet's first version rectifies its stream after each sum.
+    A bias may be added after the sum, and ResNet's first version rectifies it.
     """
-    return step.name in ("mul", "div", "max") and sum(v.data for v in step.inputs) == 1
+    names = ("mul", "div", "max", "add", "sub")
+    return step.name in names and sum(v.data for v in step.inputs) == 1
 
 
-def _way(
-    branch: Value, line: list[Value], uses: dict[int, list[Use]]
-) -> tuple[list[Use], bool] | None:
-    """The last contractions of a branch that comes from a line, if there are any."""
-    roots = {id(value) for value in line}
-    if not _depends(branch, roots):
-        return None
-    writers, normalized, seen, front = list[Use](), False, set[int](), [branch]
-    while front:
-        value = front.pop()
-        step = value.step
-        if step is None or id(step) in seen or id(value) in roots:
-            continue
-        seen.add(id(step))
-        if id(step) in uses:
-            writers += uses[id(step)]
-            continue
-        normalized |= step.name in _NORMS
-        front += [v for v in step.inputs if v.data]
-    return (writers, normalized) if writers else None
+class _Way:
+    """The way from a branch back to the line that it comes from."""
+
+    def __init__(self, line: list[Value], uses: dict[int, list[Use]]) -> None:
+        self.roots = {id(value) for value in line}
+        self.uses = uses
+        self.normalized = False
+        self.scales = list[Use]()
+        self.writers = list[Step]()
+        self._comes: dict[int, bool] = {}
+
+    def follow(self, end: Value) -> bool:
+        """Whether it comes from the line, by contractions that write it."""
+        if not self.comes(end):
+            return False
+        for step in self._until_contractions([end], self.writers):
+            self.normalized |= step.name in _NORMS
+            self.scales += [u for u in self.uses.get(id(step), ()) if u.kind == "scale"]
+        if not self.normalized:
+            self.scales = []
+        return bool(self.writers)
+
+    def layers(self) -> list[list[Use]]:
+        """The contractions on the way, those that meet the line first."""
+        found, steps = list[list[Step]](), self.writers
+        place: dict[int, int] = {}
+        while steps:
+            for step in steps:
+                place[id(step)] = len(found)
+            found.append(steps)
+            ends = [
+                v for step in steps for v in step.inputs if v.data and self.comes(v)
+            ]
+            steps = list[Step]()
+            for _ in self._until_contractions(ends, steps):
+                pass
+        levels = [
+            [u for s in level if place[id(s)] == n for u in self._kernels(s)]
+            for n, level in enumerate(found)
+        ]
+        return levels[::-1]
+
+    def _kernels(self, step: Step) -> list[Use]:
+        return [u for u in self.uses.get(id(step), ()) if u.kind == "contraction"]
+
+    def _until_contractions(
+        self, ends: list[Value], found: list[Step]
+    ) -> Iterator[Step]:
+        """The steps back to the contractions, which are found, or to the line."""
+        seen, front = set[int](), list(ends)
+        while front:
+            value = front.pop()
+            step = value.step
+            if step is None or id(step) in seen or id(value) in self.roots:
+                continue
+            seen.add(id(step))
+            if self._kernels(step):
+                found.append(step)
+                continue
+            yield step
+            front += _signals(
+                [v for v in step.inputs if v.data and self.comes(v)], step
+            )
+
+    # Whether it comes from the line.
+
+    def comes(self, value: Value) -> bool:
+        """Whether a value is computed of the line."""
+        front = [value]
+        while front:
+            last = front[-1]
+            if id(last) in self._comes:
+                front.pop()
+                continue
+            before = [v for v in last.step.inputs if v.data] if last.step else []
+            if id(last) in self.roots:
+                self._comes[id(last)] = True
+            elif new := [v for v in before if id(v) not in self._comes]:
+                front += new
+                continue
+            else:
+                self._comes[id(last)] = any(self._comes[id(v)] for v in before)
+            front.pop()
+        return self._comes[id(value)]
 
 
-def _depends(value: Value, roots: set[int]) -> bool:
-    seen, front = set[int](), [value]
-    while front:
-        value = front.pop()
-        if id(value) in roots:
-            return True
-        if value.step is None or id(value.step) in seen:
-            continue
-        seen.add(id(value.step))
-        front += [v for v in value.step.inputs if v.data]
+def _signals(inputs: list[Value], step: Step) -> list[Value]:
+    """Of what is multiplied the signal, and not the gate that it passes.
+
+    A gate is the same in many places, or what a function makes of its contraction.
+    """
+    if step.name != "mul" or len(inputs) < 2:
+        return inputs
+    for is_gate in (_is_spread, _is_function):
+        left = [value for value in inputs if not is_gate(value)]
+        if len(left) == 1:
+            return left
+    return inputs
+
+
+def _is_spread(value: Value) -> bool:
+    step = value.step
+    while step is not None and step.name in KEPT:
+        before = [v for v in step.inputs if v.data]
+        if not before or math.prod(before[0].shape) < math.prod(value.shape):
+            return bool(before)
+        step = before[0].step
     return False
+
+
+def _is_function(value: Value) -> bool:
+    step = value.step
+    while step is not None and step.name in KEPT:
+        step = next((v.step for v in step.inputs if v.data), None)
+    return step is not None and step.name in ("logistic", "tanh", "div", "exp")

@@ -149,6 +149,9 @@ def moved(
         return [_each(first, _broadcast, *at)]
     if name in ("reshape", "expand_dims"):
         return [_each(first, _reshaped, first.shape, shapes[0])]
+    if name == "tile":
+        pairs = first.shape, shapes[0][len(shapes[0]) - len(first.shape) :]
+        return [_each(first, _tiled, *pairs, len(shapes[0]))]
     if name in ("concatenate", "stack"):
         return [tuple(view for value in inputs for view in value.views)]
     if name in ("mul", "div", "neg") and (factor := _factor(name, inputs)) is not None:
@@ -242,13 +245,23 @@ def _reshaped(axes: Sequence[Digits], old: Shape, new: Shape) -> list[Digits]:
     return moved
 
 
+def _tiled(axes: Sequence[Digits], old: Shape, new: Shape, ndim: int) -> list[Digits]:
+    pairs = zip(axes, old, new, strict=True)
+    kept = [digits if before == after else () for digits, before, after in pairs]
+    return [()] * (ndim - len(kept)) + kept
+
+
 def _gathered(axes: Sequence[Digits], numbers: Any, shape: Shape) -> list[Digits]:
-    """Rows at places that are known: what was along them is not, any more."""
+    """Rows at places that are known, which are as many as there are places."""
     gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
     kept = [digits for axis, digits in enumerate(axes) if axis not in gone]
     moved: list[Digits] = [()] * len(shape)
     for place, digits in zip(numbers.offset_dims, kept, strict=False):
         moved[place] = digits
+    others = [place for place in range(len(shape)) if place not in numbers.offset_dims]
+    rows = [digits for axis in gone for digits in axes[axis]]
+    if len(rows) == 1 and others and shape[others[-1]] <= rows[0].size:
+        moved[others[-1]] = (replace(rows[0], size=shape[others[-1]]),)
     return moved
 
 
@@ -259,6 +272,8 @@ def _factor(name: str, inputs: Sequence[Any]) -> float | None:
     left, right = inputs
     number = right.number if left.views else left.number
     if np.ndim(number) or number is None or (name == "div" and not left.views):
+        return None
+    if np.iscomplexobj(number):
         return None
     number = float(number)
     return None if not number else 1 / number if name == "div" else number
