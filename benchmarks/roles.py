@@ -90,8 +90,8 @@ def main() -> None:
         cells = " | ".join(map(cell, columns.values()))
         lines.append(f"| {name} | {count} | {seconds:.1f} s | {cells} |")
         print(lines[-1], flush=True)
-    count, cells = len(every["roles"]), " | ".join(cell(np.array(every[w])) for w in WAYS)
-    lines.append(f"| all | {count} | | {cells} |")
+    cells = " | ".join(cell(np.array(values)) for values in every.values())
+    lines.append(f"| all | {len(every['roles'])} | | {cells} |")
     print(lines[-1])
     if options.write:
         write(lines)

@@ -977,7 +977,8 @@ def gpt_block(x, p):
 def gpt_params(layers=4, d=64):
     widths = {"w_qkv": (d, 3 * d), "w_o": (d, d), "w_up": (d, 4 * d)}
     widths |= {"w_down": (4 * d, d)}
-    blocks = {k: 0.02 * normal(layers, *s, seed=s[1]) for k, s in widths.items()}
+    sizes = enumerate(widths.items())
+    blocks = {k: 0.02 * normal(layers, *s, seed=n) for n, (k, s) in sizes}
     blocks |= {k: jnp.ones((layers, d)) for k in ("ln1_g", "ln2_g")}
     blocks |= {k: jnp.zeros((layers, d)) for k in ("ln1_b", "ln2_b", "b_down")}
     blocks["b_up"] = jnp.zeros((layers, 4 * d))

@@ -111,6 +111,14 @@ def _parser() -> argparse.ArgumentParser:
     meant.add_argument("--plan", type=Path, metavar="PLAN.json", help=written)
     meant.add_argument("--rules", choices=tuple(RULES), help="that it was drawn by")
 
+    roles = command(
+        _roles,
+        help="read from the program what each parameter of a model is",
+        epilog="Example: jinit roles my_models:small, where small() of my_models.py "
+        "returns a model, its parameters or their shapes, and what it is called with.",
+    )
+    roles.add_argument("function", metavar="MODULE:FUNCTION", help="that returns these")
+
     return parser
 
 
@@ -168,6 +176,16 @@ def _audit(options: argparse.Namespace) -> int:
         report = audit(params, plan, subtree=options.subtree)
     _print(report.to_json() if options.json else str(report))
     return report.exit_status
+
+
+def _roles(options: argparse.Namespace) -> int:
+    from jinit.cli._models import built
+    from jinit.model._roles import roles
+
+    with _patience(f"reading {options.function} ..."):
+        found = roles(*built(options.function))
+    _print(found.to_json() if options.json else str(found))
+    return 0
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -363,3 +363,50 @@ def test_an_output_that_lacks_a_character_gets_a_question_mark(tmp_path):
         out, error = run.communicate()
     assert out.splitlines()[1].startswith("? ")
     assert (run.returncode, error) == (0, "")
+
+
+# roles
+
+
+MODELS = """
+import jax
+
+def small():
+    params = {"w": jax.ShapeDtypeStruct((8, 4), "float32")}
+    return lambda p, x: x @ p["w"], params, jax.ShapeDtypeStruct((2, 8), "float32")
+
+def fails():
+    raise KeyError("no such file")
+
+def less():
+    return 1
+"""
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    (tmp_path / "models_of_a_user.py").write_text(MODELS)
+    monkeypatch.chdir(tmp_path)
+    yield "models_of_a_user"
+    sys.modules.pop("models_of_a_user", None)
+
+
+def test_roles_prints_the_table_of_a_model(models, capsys):
+    assert run(capsys, "roles", f"{models}:small").split()[-7:] == [
+        *("4)", "contraction", "in", "out", "8,", "4", "1"),
+    ]
+    config = json.loads(run(capsys, "roles", f"{models}:small", "--json"))
+    assert config["roles"][0]["path"] == "w"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("small", "given as module:function, got 'small'"),
+        ("no_such_module:small", "raised ModuleNotFoundError"),
+        ("models_of_a_user:fails", "raised KeyError: 'no such file'"),
+        ("models_of_a_user:less", "must return a model, its parameters"),
+    ],
+)
+def test_a_model_that_cannot_be_built_is_told_so(models, name, message, capsys):
+    assert message in fails(capsys, "roles", name)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jinit
+from jinit.model._paths import named_leaves
 
 KEY = jax.random.key(0)
 
@@ -556,3 +557,249 @@ def test_running_averages_are_no_parameters_of_the_result():
     found = linen(Model(), X)
     assert found["BatchNorm_0/var"].kind == "unused"
     assert found["BatchNorm_0/scale"].kind == "scale"
+
+
+# What places share
+
+
+def test_an_average_over_an_image_is_as_large_as_what_its_places_share():
+    """ReLU has the mean 1 / sqrt(2 pi): of its square, 1 / pi is common to places."""
+
+    class Pooled(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.relu(nn.Conv(8, (3, 3))(x))
+            x = nn.relu(nn.Conv(8, (3, 3), name="second")(x))
+            return nn.Dense(3, name="head")(x.mean((1, 2)))
+
+    found = linen(Pooled(), struct(2, 64, 64, 4))
+    # Second layer: c = 1 / pi of its input; then E relu(u) relu(v) by the arc cosine.
+    c = 1 / np.pi
+    kernel = (np.sqrt(1 - c**2) + c * (np.pi - np.arccos(c))) / (2 * np.pi)
+    assert found["head/kernel"].moment == pytest.approx(kernel, rel=0.15)
+    assert found["second/kernel"].activation == "relu"
+
+
+def test_attention_that_looks_everywhere_averages_what_is_not_shared():
+    def model(params, x):
+        q, k, v = (x @ params[name] for name in "qkv")
+        y = jax.nn.softmax(q @ jnp.swapaxes(k, 1, 2) / 8.0) @ v
+        return y @ params["o"]
+
+    params = {name: struct(64, 64) for name in "qkvo"}
+    role = of(model, params, struct(2, 128, 64))["o"]
+    # The weights are log-normal: the sum of their squares is e / n.
+    assert role.moment == pytest.approx(np.e / 128, rel=0.3)
+
+
+def test_dropout_is_as_likely_as_it_says():
+    class Dropped(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dropout(0.75, deterministic=False)(nn.Dense(8)(x))
+            return nn.Dense(3, name="head")(x)
+
+    rngs = {"params": KEY, "dropout": KEY}
+    params = jax.eval_shape(Dropped().init, rngs, X)
+    found = {role.path: role for role in jinit.roles(Dropped(), params, X)}
+    assert found["params/head/kernel"].moment == pytest.approx(4.0, rel=0.1)
+
+
+# Gates, queries, slices
+
+
+def test_a_gate_of_a_branch_does_not_write_to_the_stream():
+    class Gated(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            gate = nn.sigmoid(nn.Dense(16, name="gate")(x.mean(1, keepdims=True)))
+            return x + gate * nn.Dense(16, name="down")(nn.relu(nn.Dense(8)(x)))
+
+    found = linen(Gated(), X)
+    assert found["down/kernel"].branches == 1
+    assert found["gate/kernel"].branches == 0
+
+
+def test_queries_that_are_learned_are_signals():
+    class Queries(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            q = self.param("queries", nn.initializers.normal(0.02), (5, 16))
+            q = nn.LayerNorm()(jnp.broadcast_to(q, (x.shape[0], 5, 16)))
+            return nn.MultiHeadDotProductAttention(4)(q, x)
+
+    found = linen(Queries(), X)
+    assert found["queries"].kind == "table"
+    role = found["MultiHeadDotProductAttention_0/query/kernel"]
+    assert role.axes == ("in", "out", "out")
+    assert not role.functions
+
+
+def test_layers_of_a_stack_that_are_taken_one_by_one_are_known():
+    def model(params, x):
+        for n in range(3):
+            x = jnp.tanh(x @ params["w"][n] + params["b"][n][None, None])
+        return x
+
+    found = of(model, {"w": struct(3, 16, 16), "b": struct(3, 16)}, X)
+    assert found["w"].axes == ("stack", "in", "out")
+    assert found["w"].uses == 3
+    assert found["b"].kind == "shift"
+
+
+def test_a_bias_after_the_sum_does_not_end_a_stream():
+    def model(params, x):
+        for n in range(3):
+            y = jax.nn.relu(x @ params["up"][n]) @ params["down"][n]
+            x = x + y + params["b"][n][None, None]
+        return x
+
+    shapes = {"up": struct(3, 16, 32), "down": struct(3, 32, 16), "b": struct(3, 16)}
+    assert of(model, shapes, X)["down"].branches == 3
+
+
+def test_a_place_says_where_in_a_stream_a_kernel_is():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for n in range(2):
+                y = nn.relu(nn.Dense(8, name=f"a{n}")(nn.LayerNorm()(x)))
+                x = x + nn.Dense(16, name=f"c{n}")(
+                    nn.relu(nn.Dense(8, name=f"b{n}")(y))
+                )
+            return nn.Dense(4, name="head")(x)
+
+    found = linen(Net(), X)
+    for n in range(2):
+        for number, name in enumerate("abc"):
+            place = found[f"{name}{n}/kernel"].place
+            assert (place.branches, place.branch) == (2, n)
+            assert (place.layers, place.layer) == (3, number)
+    assert found["head/kernel"].place is None
+    assert [path for path, role in found.items() if role.head] == ["head/kernel"]
+
+
+# Options of the rules
+
+
+class Blocks(nn.Module):
+    """Two branches of two layers, the second of which is normalized last."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = x + nn.Dense(16, name="down")(nn.relu(nn.Dense(64, name="up")(x)))
+        y = nn.Dense(16, name="o")(nn.relu(nn.Dense(64, name="v")(x)))
+        return nn.Dense(3, name="head")(x + nn.LayerNorm(name="norm")(y))
+
+
+def rules_of(**options):
+    params = jax.eval_shape(Blocks().init, KEY, X)
+    rules = jinit.roles(Blocks(), params, X).rules(**options)
+    return {path.partition("/")[2]: init for path, init in rules}
+
+
+@pytest.mark.parametrize(
+    ("residual", "down", "norm", "up"),
+    [
+        ("sqrt", "lecun_normal(gain=1.0)", "constant(0.7071)", 1.0),
+        ("zero", "zeros()", "zeros()", 1.0),
+        ("fixup", "zeros()", "zeros()", 0.5),
+        (None, "lecun_normal(gain='relu')", "ones()", 1.0),
+    ],
+)
+def test_what_is_written_to_a_stream_is_scaled(residual, down, norm, up):
+    rules = rules_of(residual=residual)
+    std = rules["up/kernel"].law((16, 64)).std
+    assert std == pytest.approx(np.sqrt(up / 16), rel=1e-3)
+    assert repr(rules["norm/scale"]) == norm
+    if residual != "sqrt":
+        assert repr(rules["down/kernel"]) == down
+    else:
+        std = rules["down/kernel"].law((64, 16)).std
+        assert std == pytest.approx(np.sqrt(2 / 64 / 2), rel=1e-3)
+
+
+def test_gradients_are_kept_by_the_fan_out():
+    rules = rules_of(keep="backward", residual=None)
+    std = rules["down/kernel"].law((64, 16)).std  # of ReLU E f'^2 = 1 / 2
+    assert std == pytest.approx(np.sqrt(2 / 16), rel=1e-3)
+    both = rules_of(keep="both", residual=None)["down/kernel"].law((64, 16)).std
+    assert both == pytest.approx(np.sqrt(2 / (64 / 2 + 16 / 2)), rel=1e-3)
+
+
+@pytest.mark.parametrize(("head", "share"), [(None, 1.0), (0.1, 0.01)])
+def test_the_head_is_scaled(head, share):
+    std = rules_of(head=head)["head/kernel"].law((16, 3)).std
+    plain = rules_of()["head/kernel"].law((16, 3)).std
+    assert std == pytest.approx(plain * np.sqrt(share), rel=1e-3)
+    assert repr(rules_of(head=jinit.zeros())["head/kernel"]) == "zeros()"
+
+
+def test_recurrent_kernels_are_orthogonal_if_they_are_to_be():
+    model = nn.RNN(nn.SimpleCell(8))
+    params = jax.eval_shape(model.init, KEY, X)
+    found = jinit.roles(model, params, X)
+    path = "params/cell/h/kernel"
+    assert repr(dict(found.rules())[path]) == "orthogonal()"
+    assert "lecun_normal" in repr(dict(found.rules(recurrent=None))[path])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"residual": "gpt2"}, ValueError, "residual must be one of 'sqrt', 'zero'"),
+        ({"keep": "fan_in"}, ValueError, "keep must be one of 'forward'"),
+        ({"recurrent": "eye"}, ValueError, "recurrent must be one of 'orthogonal'"),
+        ({"head": "zeros"}, TypeError, "head must be"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        rules_of(**options)
+
+
+# For optimizers
+
+
+def test_muon_gets_the_axes_of_heads_experts_and_stacks():
+    optax = pytest.importorskip("optax")
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, words):
+            x = nn.Embed(32, 16, name="embed")(words)
+            y = nn.LayerNorm()(x)
+            x = x + nn.MultiHeadDotProductAttention(4, name="attend")(y)
+            experts = self.param("experts", nn.initializers.normal(), (3, 16, 16))
+            x = x + jnp.einsum("btd,edf->btf", nn.relu(x), experts)
+            return nn.Dense(32, name="head")(x)
+
+    params = Net().init(KEY, jnp.zeros((2, 6), "int32"))
+    found = jinit.roles(Net(), params, WORDS)
+    numbers = found.muon()["params"]
+    make = optax.contrib.MuonDimensionNumbers
+    assert numbers["attend"]["query"]["kernel"] == make((0,), (1, 2))
+    assert numbers["attend"]["out"]["kernel"] == make((0, 1), (2,))
+    assert numbers["embed"]["embedding"] is None
+    assert numbers["head"] == {"kernel": None, "bias": None}
+
+    grads = jax.tree.map(jnp.ones_like, params)
+    muon = optax.contrib.muon(0.02, muon_weight_dimension_numbers=found.muon())
+    with jax.numpy_dtype_promotion("standard"):  # which optax needs
+        updates, _ = muon.update(grads, muon.init(params), params)
+    assert jax.tree.structure(updates) == jax.tree.structure(params)
+
+
+def test_weights_are_decayed_and_nothing_else():
+    mask = jinit.roles(Blocks(), jax.eval_shape(Blocks().init, KEY, X), X).decay_mask()
+    decayed = {path for path, is_decayed in named_leaves(mask)[0] if is_decayed}
+    names = ("up", "down", "v", "o", "head")
+    assert decayed == {f"params/{name}/kernel" for name in names}
+
+
+def test_what_a_function_makes_of_a_parameter_is_not_decayed():
+    def model(params, x):
+        return jnp.exp(-jnp.exp(params["log"]))[None, None] * x @ params["w"]
+
+    found = jinit.roles(model, {"log": struct(16), "w": struct(16, 4)}, X)
+    assert found.decay_mask() == {"log": False, "w": True}

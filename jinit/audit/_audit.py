@@ -17,6 +17,7 @@ from jinit._types import ArrayTree
 from jinit.audit._common import with_common_cause, without_consequences
 from jinit.audit._copies import copies
 from jinit.audit._leaf import fits, judge
+from jinit.audit._program import in_program
 from jinit.audit._report import Finding, Report
 from jinit.audit._statistics import Statistics, measure
 from jinit.audit._stored import in_layout_of_flax, is_equinox, is_state_dict, weights
@@ -35,6 +36,8 @@ def audit(
     plan: Plan | Rules | str | None = None,
     *,
     subtree: Pattern | None = None,
+    model: Any = None,
+    inputs: Any = (),
 ) -> Report:
     """Looks for leaves that are not what they were meant to be.
 
@@ -56,6 +59,10 @@ def audit(
         and judged by itself.
       subtree: A pattern, as those of `jinit.plan`, of the part of the tree that is
         audited, with paths from there on; by default the whole.
+      model: The model that `params` are those of, as `jinit.roles` takes it: then what
+        they make of signals is judged by the fans and the streams of its program,
+        with no rules. `params` is the whole tree that it takes.
+      inputs: What it is called with, or the shapes: an array, or a tuple of several.
 
     Returns:
       A `Report`, to print, to write down and to exit with.
@@ -63,7 +70,8 @@ def audit(
     Raises:
       TypeError: A leaf is traced, or an array of objects.
       ValueError: `params` has no array, `subtree` does not match one part of it, `plan`
-        is an unknown name, or `jinit.plan` refuses the rules.
+        is an unknown name, or `jinit.plan` refuses the rules; `model` does not run on
+        the inputs, or is given without them.
 
     Example:
       >>> import jax, jinit
@@ -75,6 +83,11 @@ def audit(
     References:
       Wilson and Hilferty (1931) for the z-score of a chi² variable.
     """
+    if model is not None and subtree is not None:
+        raise ValueError(
+            f"subtree must be left out where a model is given, got {subtree!r}: the "
+            "model takes the whole tree."
+        )
     known = {entry.path for entry in plan} if isinstance(plan, Plan) else ()
     leaves, left_out = weights(params, subtree, known)
     if not leaves:
@@ -105,6 +118,8 @@ def audit(
     findings += copies({p: w for p, w in leaves.items() if p not in fixed}, measured)
     findings += [] if entries is None else _structure(leaves, entries)
     findings += _transposed(leaves)
+    if model is not None:
+        findings = in_program(findings, model, params, _tuple(inputs), measured)
     findings = with_common_cause(
         without_consequences(findings),
         leaves,
@@ -137,6 +152,15 @@ def _array(path: str, leaf: Any) -> Any:
     if leaf.dtype.hasobject:
         raise TypeError(f"params must hold numbers, got objects at {path!r}.")
     return np.asarray(leaf)
+
+
+def _tuple(inputs: Any) -> tuple[Any, ...]:
+    if isinstance(inputs, tuple) and not inputs:
+        raise ValueError(
+            "inputs must be what the model is called with, got none; give an array, "
+            "its shape, or a tuple of several."
+        )
+    return inputs if isinstance(inputs, tuple) else (inputs,)
 
 
 def _kind(params: Any) -> str:

@@ -54,7 +54,8 @@ class Finding:
       path: Its path in the tree.
       kind: "nonfinite", "dead", "constant", "equal", "std", "mean", "distribution",
         "pattern", "spectrum", "rank", "saturated", "precision", "dtype", "shape",
-        "layout", "missing" or "unexpected".
+        "layout", "missing" or "unexpected"; and by the program of a model "signal",
+        "gradient" or "unused".
       message: What was found.
       cause: What is likely to have caused it; empty where nothing is known.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -103,9 +104,7 @@ class Choice:
 
 def _axes(role: Role) -> tuple[dict[str, Any], Any]:
     """The axes of a contraction as an initializer takes them, and the fans by these."""
-    named: dict[str, list[int]] = {}
-    for axis, name in enumerate(role.axes):
-        named.setdefault(name, []).append(axis)
+    named = axes_by_role(role.axes)
     batch = [*named.get("batch", ()), *named.get("stack", ())]
     axes: dict[str, Any] = {
         "in_axis": tuple(named.get("in", ())),
@@ -116,6 +115,14 @@ def _axes(role: Role) -> tuple[dict[str, Any], Any]:
     last = {"in_axis": (len(role.shape) - 2,), "out_axis": (len(role.shape) - 1,)}
     # None where they are as they are by default.
     return {} if axes == last | {"batch_axis": ()} else axes, counted
+
+
+def axes_by_role(axes: Sequence[str]) -> dict[str, list[int]]:
+    """Of each role the axes that have it."""
+    named: dict[str, list[int]] = {}
+    for axis, name in enumerate(axes):
+        named.setdefault(name, []).append(axis)
+    return named
 
 
 def _one_of(name: str, value: Any, values: tuple[Any, ...]) -> None:

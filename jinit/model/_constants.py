@@ -26,6 +26,7 @@ BY_ELEMENT: dict[str, Callable[..., Any]] = {
     **{"floor": np.floor, "ceil": np.ceil, "is_finite": np.isfinite},
     **{"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal},
     **{"gt": np.greater, "ge": np.greater_equal, "and": np.bitwise_and},
+    **{"shift_right_logical": np.right_shift, "shift_left": np.left_shift},
     **{"or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert},
     "logistic": lambda x: 1 / (1 + np.exp(-x)),
     "rsqrt": lambda x: 1 / np.sqrt(x),
@@ -46,7 +47,15 @@ def by_element(name: str, params: Any, arrays: Sequence[Any]) -> Any:
             return np.fmod(arrays[0], arrays[1])
         if name == "integer_pow":
             return arrays[0] ** params["y"]
+        if name == "bitcast_convert_type":
+            return _as_bits_of(np.asarray(arrays[0]), params["new_dtype"])
     return None
+
+
+def _as_bits_of(array: Any, dtype: Any) -> Any:
+    if array.dtype.itemsize != np.dtype(dtype).itemsize:
+        return None
+    return np.ascontiguousarray(array).view(dtype).reshape(array.shape)
 
 
 def known(value: Any, dtype: Any) -> Any:

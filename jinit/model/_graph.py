@@ -133,6 +133,38 @@ class Graph:
         """Whether each device runs it by itself, on its part of the arrays."""
         return any(step.at[: len(at)] == at for at in self.apart)
 
+    def factor_after(self, step: Step) -> float:
+        """The number that a result is multiplied with before all else."""
+        factor, value = 1.0, step.outputs[0]
+        for other in self.steps[self.steps.index(step) + 1 :]:
+            if not any(each is value for each in other.inputs):
+                continue
+            numbers = [v.number for v in other.inputs if not v.data and not v.views]
+            scaled = other.name in ("mul", "div") and other.inputs[0] is value
+            if scaled and len(numbers) == 1 and np.ndim(numbers[0]) == 0 and numbers[0]:
+                factor *= float(numbers[0]) ** (1 if other.name == "mul" else -1)
+            elif other.name not in KEPT:
+                break
+            value = other.outputs[0]
+        return factor
+
+    def is_normalized(self, step: Step) -> bool:
+        """Whether the result is normalized before it meets another value."""
+        layers = {id(use.step) for use in self.uses if use.kind == "contraction"}
+        plain, own = ({id(value) for value in step.outputs} for _ in range(2))
+        normalized = False
+        for other in self.steps[self.steps.index(step) + 1 :]:
+            data = [id(value) for value in other.inputs if value.data]
+            apart = id(other) in layers or not own.issuperset(data)
+            if apart and plain.intersection(data):
+                return False
+            if not apart and data:
+                normalized |= other.name in ("rsqrt", "sqrt")
+                own.update(id(value) for value in other.outputs)
+                if other.name in (*KEPT, "add") and len(data) == 1:
+                    plain.update(id(value) for value in other.outputs)
+        return normalized
+
     def heads(self) -> list[Use]:
         """The contractions with none after them, on the ways to what is returned."""
         by_step: dict[int, list[Use]] = {}
@@ -144,7 +176,7 @@ class Graph:
             step = front.pop().step
             if step is not None and id(step) not in seen:
                 seen.add(id(step))
-                found += by_step.get(id(step), [])
+                found += [] if step.loops else by_step.get(id(step), [])
                 front += [] if id(step) in by_step else step.inputs
         return found
 
@@ -272,6 +304,8 @@ class _Reader:
 
     def outputs(self, step: Step) -> list[Value]:
         avals = [var.aval for var in step.equation.outvars]
+        if step.name == "random_bits":  # of dropout: they vary as inputs do
+            return [_data(aval, step) for aval in avals]
         if any(value.data for value in step.inputs):
             self.use(step)
             return [_data(aval, step) for aval in avals]

@@ -46,7 +46,7 @@ _BY_ELEMENT = {
     *BY_ELEMENT,
     *("div", "integer_pow", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh"),
     *("asinh", "acosh", "atanh", "erf", "erfc", "erf_inv", "cbrt", "round", "rem"),
-    *("nextafter",),
+    *("nextafter", "bitcast_convert_type"),
 }
 
 
@@ -57,15 +57,20 @@ class Moments:
       graph: The program.
       targets: The variance that the results of steps are drawn for, by the identity of
         the step, where it is not one: the branches of a stream share it.
+      sizes: The second moments of tables that are known, by path, where they are not
+        one.
 
     Attributes:
       unknown: The operations that have no rule, by name.
     """
 
     def __init__(
-        self, graph: Graph, targets: Mapping[int, float] | None = None
+        self,
+        graph: Graph,
+        targets: Mapping[int, float] | None = None,
+        sizes: Mapping[str, float] | None = None,
     ) -> None:
-        self._targets = targets or {}
+        self._targets, self._sizes, self._graph = targets or {}, sizes or {}, graph
         self._rng = np.random.default_rng(0)
         self._features = Features(graph)
         self._samples: dict[int, np.ndarray] = {}
@@ -191,7 +196,10 @@ class Moments:
     def _drawn(self, step: Step, use: Use) -> np.ndarray:
         """What a layer makes that is drawn for its variance."""
         target = self._targets.get(id(step), 1.0)
-        if use.kind == "table" or not use.operand.data:
+        if use.kind == "table":  # which may be small, and multiplied after
+            size = self._sizes.get(use.view.path, 1.0)
+            return self.fresh(size / self._graph.factor_after(step) ** 2)
+        if not use.operand.data:
             return self.fresh(target)
         return self.fresh(target, self._share(self._wide(use.operand)))
 
@@ -369,6 +377,11 @@ class Moments:
         """By a kernel that is a constant, or is itself computed."""
         return [self.fresh(self.second(next(v for v in step.inputs if v.data)))]
 
+    def _random_bits(self, step: Step) -> list[np.ndarray]:
+        dtype = step.outputs[0].dtype
+        most = np.iinfo(dtype).max
+        return [self._rng.integers(0, most, (PLACES, FEATURES), dtype, endpoint=True)]
+
     def _gather(self, step: Step) -> list[np.ndarray]:
         value = step.inputs[0]
         return [self.of(value) if value.data else self._input(step.outputs[0])]
@@ -437,4 +450,5 @@ _RULES: dict[str, Callable[[Moments, Step], list[np.ndarray]]] = {
     "dot_general": Moments._dot_general,
     "conv_general_dilated": Moments._conv_general_dilated,
     "gather": Moments._gather,
+    "random_bits": Moments._random_bits,
 }

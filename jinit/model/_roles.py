@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import jax
+
 from jinit._checks import Shape
-from jinit._text import aligned
+from jinit._text import aligned, to_json
 from jinit._types import ArrayTree
-from jinit.model._choice import Choice
+from jinit.model._choice import Choice, axes_by_role
 from jinit.model._graph import KEPT, Graph, Use, read
 from jinit.model._moments import Moments
 from jinit.model._program import traced
@@ -38,7 +40,7 @@ class Role:
       uses: How often it is used when the program runs; None where a loop does not say.
       functions: The names of those that it passes through before, if it does.
       recurrent: Whether its result comes back to it.
-      factor: What it is multiplied with before.
+      factor: What it is multiplied with before it is used; a table also after.
 
     Example:
       >>> import jax, jinit
@@ -93,6 +95,7 @@ class Roles:
 
     Attributes:
       entries: One `Role` for each leaf, in the order of the tree.
+      structure: That of the tree of parameters.
 
     Example:
       >>> import jax, jinit
@@ -104,6 +107,7 @@ class Roles:
     """
 
     entries: tuple[Role, ...]
+    structure: Any = None
 
     def __iter__(self) -> Iterator[Role]:
         return iter(self.entries)
@@ -167,6 +171,68 @@ class Roles:
         choose = Choice(residual, keep, head, recurrent)
         return [(_pattern(role.path), choose(role)) for role in self.entries]
 
+    def muon(self) -> Any:
+        """The axes by which Muon orthogonalizes, for `optax.contrib.muon`.
+
+        Kernels have those that are summed over, and those of the outputs; experts and
+        layers of a stack are each orthogonalized by themselves. Tables, heads, scales,
+        biases and what passes through functions get none, so that Adam updates them.
+
+        Returns:
+          A tree like the parameters, of `optax.contrib.MuonDimensionNumbers` or None,
+          to be given as `muon_weight_dimension_numbers`.
+
+        Raises:
+          ImportError: optax is not installed.
+
+        Example:
+          >>> import jax, jinit
+          >>> params = {"q": jax.ShapeDtypeStruct((64, 4, 16), "float32")}
+          >>> x = jax.ShapeDtypeStruct((1, 64), "float32")
+          >>> def model(params, x):
+          ...     return jax.numpy.tanh(jax.numpy.einsum("bd,dhk->bhk", x, params["q"]))
+          >>> jinit.roles(model, params, x).muon()
+          {'q': None}
+
+        References:
+          Jordan et al. (2024), "Muon: an optimizer for hidden layers".
+        """
+        from optax.contrib import MuonDimensionNumbers
+
+        def numbers(role: Role) -> Any:
+            named = axes_by_role(role.axes)
+            if not _is_kernel(role) or role.head or "" in named:
+                return None
+            sums = (*named.get("in", ()), *named.get("space", ()))
+            return MuonDimensionNumbers(tuple(sorted(sums)), tuple(named["out"]))
+
+        return self._tree(numbers)
+
+    def decay_mask(self) -> Any:
+        """Which parameters weight decay is for: the kernels.
+
+        Tables, scales, biases, and what passes through functions, as the time constants
+        of a state space, are not decayed. A tied table is a kernel.
+
+        Returns:
+          A tree like the parameters, of True and False, as optax takes it for `mask`.
+
+        Example:
+          >>> import jax, jinit
+          >>> params = {n: jax.ShapeDtypeStruct((8,) * n, "float32") for n in (1, 2)}
+          >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+          >>> jinit.roles(lambda p, x: x @ p[2] + p[1], params, x).decay_mask()
+          {1: False, 2: True}
+        """
+        return self._tree(_is_kernel)
+
+    def to_json(self) -> str:
+        """Returns the roles as JSON, an object for each parameter."""
+        return to_json("roles", roles=[asdict(role) for role in self.entries])
+
+    def _tree(self, of: Callable[[Role], Any]) -> Any:
+        return jax.tree.unflatten(self.structure, map(of, self.entries))
+
 
 def roles(model: Any, params: ArrayTree, *inputs: Any) -> Roles:
     """Reads from the traced program what each parameter of a model is.
@@ -201,10 +267,15 @@ def roles(model: Any, params: ArrayTree, *inputs: Any) -> Roles:
       lecun_normal(gain='gelu')
     """
     program = traced(model, params, *inputs)
-    graph = read(program.closed, program.paths)
+    found = roles_of(read(program.closed, program.paths))
+    return replace(found, structure=jax.tree.structure(params))
+
+
+def roles_of(graph: Graph) -> Roles:
+    """The roles of the parameters of a program that is read."""
     found = streams(graph)
     reader = _Reader(graph, found, Moments(graph, found.targets()))
-    return Roles(tuple(map(reader.role, program.paths)))
+    return Roles(tuple(map(reader.role, graph.shapes)))
 
 
 _KINDS = ("contraction", "table", "scale", "shift", "other")
@@ -225,7 +296,7 @@ class _Reader:
             length = found.lengths[branch.stream]
             for use, place in _places(branch, length):
                 self.places.setdefault(id(use), place)
-            for use in branch.scales if branch.normalized else branch.writers:
+            for use in branch.last:
                 self.written[id(use)] = max(length, self.written.get(id(use), 0))
 
     def role(self, path: str) -> Role:
@@ -240,6 +311,7 @@ class _Reader:
         kind = "table" if use.kind == "shift" and _is_table(use, graph) else use.kind
         times = [use.step.times for use in uses]
         meets = use.kind == "contraction"
+        after = graph.factor_after(use.step) if use.kind == "table" else 1.0
         moment = self.moments.second(use.operand) if meets else 1.0
         return Role(
             path,
@@ -256,7 +328,7 @@ class _Reader:
             None if None in times else sum(filter(None, times)),
             use.view.functions,
             graph.feeds_back(use),
-            use.view.factor,
+            use.view.factor * after,
         )
 
 
@@ -296,6 +368,10 @@ def _sizes(use: Use, role: str) -> list[int]:
 
 def _pattern(path: str) -> Any:
     return re.compile(re.escape(path)) if re.search(r"[*?\[\]]", path) else path
+
+
+def _is_kernel(role: Role) -> bool:
+    return role.kind == "contraction" and not role.functions
 
 
 def _row(role: Role) -> tuple[str, ...]:

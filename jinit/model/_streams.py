@@ -29,7 +29,8 @@ class Branch:
       layers: The uses of parameters that it is a contraction with: those that meet the
         stream, those that meet their results, and so on to the writers.
       normalized: Whether it is normalized after them: their size has no effect.
-      scales: The uses of what it is multiplied with after it was normalized.
+      scales: The uses of what it is multiplied with after them, the last first.
+      gates: The uses of parameters that make what else it is multiplied with.
     """
 
     stream: int
@@ -37,6 +38,12 @@ class Branch:
     layers: list[list[Use]]
     normalized: bool
     scales: list[Use]
+    gates: list[Use]
+
+    @property
+    def last(self) -> list[Use]:
+        """What decides how large it is: the writers, or the scale of a norm after."""
+        return self.scales[:1] if self.normalized else self.writers
 
     @property
     def writers(self) -> list[Use]:
@@ -82,7 +89,7 @@ def streams(graph: Graph) -> Streams:
             number[id(step.outputs[0])], before[id(step.outputs[0])] = at, skip
             order = lengths.get(at, 0)
             lengths[at] = order + (step.times or 1)
-            found = way.layers(), way.normalized, way.scales
+            found = way.layers(), way.normalized, way.scales, way.gates()
             branches.append(Branch(at, order, *found))
             break
     return Streams(branches, lengths)
@@ -123,6 +130,7 @@ class _Way:
         self.normalized = False
         self.scales = list[Use]()
         self.writers = list[Step]()
+        self.other = list[Value]()  # what it is multiplied with
         self._comes: dict[int, bool] = {}
 
     def follow(self, end: Value) -> bool:
@@ -132,9 +140,17 @@ class _Way:
         for step in self._until_contractions([end], self.writers):
             self.normalized |= step.name in _NORMS
             self.scales += [u for u in self.uses.get(id(step), ()) if u.kind == "scale"]
-        if not self.normalized:
-            self.scales = []
+            if step.name == "mul":
+                signals = self._signals(step)
+                self.other += [v for v in step.inputs if v.data and v not in signals]
         return bool(self.writers)
+
+    def gates(self) -> list[Use]:
+        """The contractions that make what the branch is multiplied with."""
+        found = list[Step]()
+        for _ in self._until_contractions(self.other, found, only_from_line=False):
+            pass
+        return [use for step in found for use in self._kernels(step)]
 
     def layers(self) -> list[list[Use]]:
         """The contractions on the way, those that meet the line first."""
@@ -159,8 +175,12 @@ class _Way:
     def _kernels(self, step: Step) -> list[Use]:
         return [u for u in self.uses.get(id(step), ()) if u.kind == "contraction"]
 
+    def _signals(self, step: Step) -> list[Value]:
+        from_line = [v for v in step.inputs if v.data and self.comes(v)]
+        return _without_gates(from_line, step)
+
     def _until_contractions(
-        self, ends: list[Value], found: list[Step]
+        self, ends: list[Value], found: list[Step], only_from_line: bool = True
     ) -> Iterator[Step]:
         """The steps back to the contractions, which are found, or to the line."""
         seen, front = set[int](), list(ends)
@@ -174,9 +194,8 @@ class _Way:
                 found.append(step)
                 continue
             yield step
-            front += _signals(
-                [v for v in step.inputs if v.data and self.comes(v)], step
-            )
+            inputs = [value for value in step.inputs if value.data]
+            front += self._signals(step) if only_from_line else inputs
 
     # Whether it comes from the line.
 
@@ -200,7 +219,7 @@ class _Way:
         return self._comes[id(value)]
 
 
-def _signals(inputs: list[Value], step: Step) -> list[Value]:
+def _without_gates(inputs: list[Value], step: Step) -> list[Value]:
     """Of what is multiplied the signal, and not the gate that it passes.
 
     A gate is the same in many places, or what a function makes of its contraction.
