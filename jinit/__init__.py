@@ -67,7 +67,8 @@ __version__ = "0.1.0"
 _AT_FIRST_USE = {
     **dict.fromkeys(("Plan", "plan", "reinit"), "jinit.model._plan"),
     "Entry": "jinit.model._entries",
-    **dict.fromkeys(("Role", "Roles", "roles"), "jinit.model._roles"),
+    **dict.fromkeys(("Place", "Role"), "jinit.model._role"),
+    **dict.fromkeys(("Roles", "roles"), "jinit.model._roles"),
     **dict.fromkeys(("ModelInit", "jit_init"), "jinit.model._jit_init"),
     **dict.fromkeys(("LsuvLayer", "LsuvReport", "lsuv"), "jinit.signal._lsuv"),
     "weight_norm_init": "jinit.signal._weight_norm",
@@ -87,7 +88,8 @@ if _TYPE_CHECKING:
     from jinit.model._entries import Entry as Entry
     from jinit.model._jit_init import ModelInit as ModelInit, jit_init as jit_init
     from jinit.model._plan import Plan as Plan, plan as plan, reinit as reinit
-    from jinit.model._roles import Role as Role, Roles as Roles, roles as roles
+    from jinit.model._role import Place as Place, Role as Role
+    from jinit.model._roles import Roles as Roles, roles as roles
     from jinit.signal._lsuv import (
         LsuvLayer as LsuvLayer,
         LsuvReport as LsuvReport,

@@ -169,6 +169,7 @@ VALUES = {
     "jinit.Roles": lambda: jinit.roles(
         lambda w, x: x @ w, jnp.ones((3, 4)), jnp.ones(3)
     ),
+    "jinit.Place": lambda: jinit.Place(0, 4, 1, 2, 0),
     "jinit.Role": lambda: next(iter(VALUES["jinit.Roles"]())),
     "jinit.diagnostics.Report": audited,
     "jinit.diagnostics.Leaf": lambda: audited().leaves[0],

@@ -24,7 +24,8 @@ from jinit.audit._statistics import Statistics
 from jinit.model._graph import Graph, read
 from jinit.model._moments import Moments
 from jinit.model._program import traced
-from jinit.model._roles import Role, Roles, roles_of
+from jinit.model._reading import roles_of
+from jinit.model._role import Role
 from jinit.model._streams import streams
 
 _FAR = 3.5  # times a second moment: no method any more, and less than a wrong fan of 4
@@ -81,7 +82,7 @@ def _is_known(finding: Finding, role: Role | None) -> bool:
 
 def _of_kernels(
     graph: Graph,
-    roles: Roles,
+    roles: Sequence[Role],
     measured: Mapping[str, Statistics | None],
     sizes: Mapping[str, float],
 ) -> Iterator[Finding]:
@@ -169,7 +170,7 @@ def _of_zeros(graph: Graph, sizes: Mapping[str, float]) -> Iterator[Finding]:
 
 
 def _unused(
-    roles: Roles, measured: Mapping[str, Statistics | None]
+    roles: Sequence[Role], measured: Mapping[str, Statistics | None]
 ) -> Iterator[Finding]:
     whole = any(role.path.startswith("params/") for role in roles)  # linen's variables
     for role in roles:

@@ -15,7 +15,7 @@ from jinit._orthogonal import orthogonal
 from jinit.gains._gain import gain
 
 if TYPE_CHECKING:
-    from jinit.model._roles import Role
+    from jinit.model._role import Role
 
 _EXACT = 0.02  # how near to one a gain is taken for one
 _NORMALIZING = {"add", "rsqrt", "sqrt", "max"}  # of a variance

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinit._checks import Shape
-from jinit.model._graph import KEPT, Graph, Step, Use, Value
-from jinit.model._views import Digit, Digits, View, Views, moved
+from jinit.model._views import KEPT, Digit, Digits, View, Views, moved
+
+if TYPE_CHECKING:
+    from jinit.model._graph import Graph, Step, Use, Value
 
 _MADE_ANEW = {"sort", "argsort", "iota"}
 

@@ -26,17 +26,16 @@ from jax.extend import core
 
 from jinit._checks import Shape
 from jinit.model._constants import computed, known
-from jinit.model._views import View, Views, moved, whole, without_first_axis
+from jinit.model._views import (
+    KEPT,
+    View,
+    Views,
+    moved,
+    whole,
+    without_first_axis,
+)
 
 At = tuple[int, ...]
-
-KEPT = {  # what moves elements, and leaves them as they are
-    *("reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims", "slice"),
-    *("rev", "copy", "copy_p", "stop_gradient", "sharding_constraint", "pvary", "pad"),
-    *("reshard", "mesh_cast", "layout_constraint", "reduce_precision", "split"),
-    *("dynamic_slice", "along", "carry", "loop", "unstack", "convert_element_type"),
-    *("optimization_barrier", "cumlogsumexp", "all_gather", "pcast", "tile"),
-}
 
 
 @dataclass(eq=False)

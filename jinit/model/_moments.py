@@ -35,7 +35,8 @@ import numpy as np
 from jinit.gains._curve import FUNCTIONS
 from jinit.model._constants import BY_ELEMENT, by_element
 from jinit.model._features import Features
-from jinit.model._graph import KEPT, Graph, Step, Use, Value
+from jinit.model._graph import Graph, Step, Use, Value
+from jinit.model._views import KEPT
 
 PLACES, FEATURES = 16, 1 << 9
 SAMPLES = PLACES * FEATURES

@@ -2,89 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
 
-from jinit._checks import Shape
 from jinit._text import aligned, to_json
 from jinit._types import ArrayTree
 from jinit.model._choice import Choice, axes_by_role
-from jinit.model._graph import KEPT, Graph, Use, read
-from jinit.model._moments import Moments
+from jinit.model._graph import read
 from jinit.model._program import traced
-from jinit.model._streams import Branch, Streams, streams
-
-
-@dataclass(frozen=True)
-class Role:
-    """What a parameter is.
-
-    Attributes:
-      path: Its path in the tree.
-      shape: Its shape.
-      kind: "contraction", "table", "scale", "shift", "other" or "unused".
-      axes: For each axis "in", "out", "batch", "space", "index", "free", "stack" of a
-        loop, or "" where it is not known.
-      fan_in: How many products are summed for an output.
-      fan_out: How many outputs an input goes to.
-      moment: The second moment of what it is contracted with.
-      activation: The name of what is computed of a normal number before, if it has one.
-      branches: How many branches the stream has that it writes to; 0 where to none.
-      place: Where in a stream its branch is, and where in that it is, if in any.
-      head: Whether it is contracted last: no other is on the way to what is returned.
-      uses: How often it is used when the program runs; None where a loop does not say.
-      functions: The names of those that it passes through before, if it does.
-      recurrent: Whether its result comes back to it.
-      factor: What it is multiplied with before it is used; a table also after.
-
-    Example:
-      >>> import jax, jinit
-      >>> params = {"w": jax.ShapeDtypeStruct((8, 4), "float32")}
-      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-      >>> (role,) = jinit.roles(lambda params, x: x @ params["w"], params, x)
-      >>> role.kind, role.axes, role.fan_in
-      ('contraction', ('in', 'out'), 8.0)
-    """
-
-    path: str
-    shape: Shape
-    kind: str
-    axes: tuple[str, ...] = ()
-    fan_in: float = 1.0
-    fan_out: float = 1.0
-    moment: float = 1.0
-    activation: str | None = None
-    branches: int = 0
-    place: Place | None = None
-    head: bool = False
-    uses: int | None = 1
-    functions: tuple[str, ...] = ()
-    recurrent: bool = False
-    factor: float = 1.0
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a parameter is in the residual streams of a model.
-
-    Attributes:
-      stream: The number of the stream, from 0.
-      branches: How many branches it has.
-      branch: The number of the branch, from 0; in a loop that of its first turn.
-      layers: How many contractions in a row the branch has.
-      layer: Which of these it is, from 0; the last writes to the stream.
-    """
-
-    stream: int
-    branches: int
-    branch: int
-    layers: int
-    layer: int
+from jinit.model._reading import roles_of
+from jinit.model._role import Role
 
 
 @dataclass(frozen=True, repr=False)
@@ -267,103 +198,8 @@ def roles(model: Any, params: ArrayTree, *inputs: Any) -> Roles:
       lecun_normal(gain='gelu')
     """
     program = traced(model, params, *inputs)
-    found = roles_of(read(program.closed, program.paths))
-    return replace(found, structure=jax.tree.structure(params))
-
-
-def roles_of(graph: Graph) -> Roles:
-    """The roles of the parameters of a program that is read."""
-    found = streams(graph)
-    reader = _Reader(graph, found, Moments(graph, found.targets()))
-    return Roles(tuple(map(reader.role, graph.shapes)))
-
-
-_KINDS = ("contraction", "table", "scale", "shift", "other")
-
-
-class _Reader:
-    """Says of each parameter of a graph what it is."""
-
-    def __init__(self, graph: Graph, found: Streams, moments: Moments) -> None:
-        self.graph, self.moments = graph, moments
-        self.uses: dict[str, list[Use]] = {path: [] for path in graph.shapes}
-        for use in graph.uses:
-            self.uses[use.view.path].append(use)
-        self.heads = {id(use) for use in graph.heads()}
-        self.places: dict[int, Place] = {}
-        self.written: dict[int, int] = {}
-        for branch in found.branches:
-            length = found.lengths[branch.stream]
-            for use, place in _places(branch, length):
-                self.places.setdefault(id(use), place)
-            for use in branch.last:
-                self.written[id(use)] = max(length, self.written.get(id(use), 0))
-
-    def role(self, path: str) -> Role:
-        """Of a parameter's uses the one that decides: what it is contracted with."""
-        graph, uses, shape = self.graph, self.uses[path], self.graph.shapes[path]
-        if path in graph.signals:
-            axes = *("index" for _ in shape[1:]), "out"
-            return Role(path, shape, "table", axes, fan_out=float(shape[-1]))
-        if not uses:
-            return Role(path, shape, "unused", uses=0)
-        use = min(uses, key=lambda use: _KINDS.index(use.kind))
-        kind = "table" if use.kind == "shift" and _is_table(use, graph) else use.kind
-        times = [use.step.times for use in uses]
-        meets = use.kind == "contraction"
-        after = graph.factor_after(use.step) if use.kind == "table" else 1.0
-        moment = self.moments.second(use.operand) if meets else 1.0
-        return Role(
-            path,
-            shape,
-            kind,
-            tuple(use.axes.get(axis, "") for axis in range(len(shape))),
-            use.fan_in,
-            use.fan_out,
-            moment if moment > 1e-12 else 1.0,
-            self.moments.activation(use.operand) if meets else None,
-            self.written.get(id(use), 0),
-            self.places.get(id(use)),
-            id(use) in self.heads and id(use) not in self.places,
-            None if None in times else sum(filter(None, times)),
-            use.view.functions,
-            graph.feeds_back(use),
-            use.view.factor * after,
-        )
-
-
-def _places(branch: Branch, length: int) -> Iterator[tuple[Use, Place]]:
-    for number, layer in enumerate(branch.layers):
-        at = branch.stream, length, branch.number, len(branch.layers), number
-        for use in layer:
-            yield use, Place(*at)
-
-
-def _is_table(use: Use, graph: Graph) -> bool:
-    """Whether what is added has places as well, which are no outputs of a layer.
-
-    A bias is as large as the outputs of the contraction whose result it is added to.
-    """
-    if use.step.name == "concatenate":
-        return True
-    sizes = _sizes(use, "free")
-    if len(sizes) < 2:
-        return False
-    step = use.operand.step
-    while step is not None and step.name in KEPT:
-        step = next((v.step for v in step.inputs if v.data), None)
-    outputs = [
-        math.prod((*_sizes(u, "out"), *_sizes(u, "batch")))
-        for u in graph.uses
-        if u.step is step and u.kind == "contraction"
-    ]
-    return math.prod(sizes) not in outputs
-
-
-def _sizes(use: Use, role: str) -> list[int]:
-    """Of the digits that the parameter has where it is used, in a role."""
-    digits = (digit for digits in use.view.axes for digit in digits)
-    return [d.size for d in digits if d.axis is not None and use.axes[d.axis] == role]
+    entries = roles_of(read(program.closed, program.paths))
+    return Roles(entries, jax.tree.structure(params))
 
 
 def _pattern(path: str) -> Any:

@@ -1,0 +1,113 @@
+"""Reading: of the uses of each parameter the role that it has.
+
+uses                        role
+contraction, and gather     contraction: a tied table is drawn for the head
+add, of (time, 64)          table, for a bias has no places
+add, of (64,)               shift
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from jinit.model._graph import Graph, Use
+from jinit.model._moments import Moments
+from jinit.model._role import Place, Role
+from jinit.model._streams import Branch, Streams, streams
+from jinit.model._views import KEPT
+
+
+def roles_of(graph: Graph) -> tuple[Role, ...]:
+    """The roles of all parameters of a program."""
+    found = streams(graph)
+    reader = _Reader(graph, found, Moments(graph, found.targets()))
+    return tuple(map(reader.role, graph.shapes))
+
+
+_KINDS = ("contraction", "table", "scale", "shift", "other")
+
+
+class _Reader:
+    """Says of each parameter of a graph what it is."""
+
+    def __init__(self, graph: Graph, found: Streams, moments: Moments) -> None:
+        self.graph, self.moments = graph, moments
+        self.uses: dict[str, list[Use]] = {path: [] for path in graph.shapes}
+        for use in graph.uses:
+            self.uses[use.view.path].append(use)
+        self.heads = {id(use) for use in graph.heads()}
+        self.places: dict[int, Place] = {}
+        self.written: dict[int, int] = {}
+        for branch in found.branches:
+            length = found.lengths[branch.stream]
+            for use, place in _places(branch, length):
+                self.places.setdefault(id(use), place)
+            for use in branch.last:
+                self.written[id(use)] = max(length, self.written.get(id(use), 0))
+
+    def role(self, path: str) -> Role:
+        """Of a parameter's uses the one that decides: what it is contracted with."""
+        graph, uses, shape = self.graph, self.uses[path], self.graph.shapes[path]
+        if path in graph.signals:
+            axes = *("index" for _ in shape[1:]), "out"
+            return Role(path, shape, "table", axes, fan_out=float(shape[-1]))
+        if not uses:
+            return Role(path, shape, "unused", uses=0)
+        use = min(uses, key=lambda use: _KINDS.index(use.kind))
+        kind = "table" if use.kind == "shift" and _is_table(use, graph) else use.kind
+        times = [use.step.times for use in uses]
+        meets = use.kind == "contraction"
+        after = graph.factor_after(use.step) if use.kind == "table" else 1.0
+        moment = self.moments.second(use.operand) if meets else 1.0
+        return Role(
+            path,
+            shape,
+            kind,
+            tuple(use.axes.get(axis, "") for axis in range(len(shape))),
+            use.fan_in,
+            use.fan_out,
+            moment if moment > 1e-12 else 1.0,
+            self.moments.activation(use.operand) if meets else None,
+            self.written.get(id(use), 0),
+            self.places.get(id(use)),
+            id(use) in self.heads and id(use) not in self.places,
+            None if None in times else sum(filter(None, times)),
+            use.view.functions,
+            graph.feeds_back(use),
+            use.view.factor * after,
+        )
+
+
+def _places(branch: Branch, length: int) -> Iterator[tuple[Use, Place]]:
+    for number, layer in enumerate(branch.layers):
+        at = branch.stream, length, branch.number, len(branch.layers), number
+        for use in layer:
+            yield use, Place(*at)
+
+
+def _is_table(use: Use, graph: Graph) -> bool:
+    """Whether what is added has places as well, which are no outputs of a layer.
+
+    A bias is as large as the outputs of the contraction whose result it is added to.
+    """
+    if use.step.name == "concatenate":
+        return True
+    sizes = _sizes(use, "free")
+    if len(sizes) < 2:
+        return False
+    step = use.operand.step
+    while step is not None and step.name in KEPT:
+        step = next((v.step for v in step.inputs if v.data), None)
+    outputs = [
+        math.prod((*_sizes(u, "out"), *_sizes(u, "batch")))
+        for u in graph.uses
+        if u.step is step and u.kind == "contraction"
+    ]
+    return math.prod(sizes) not in outputs
+
+
+def _sizes(use: Use, role: str) -> list[int]:
+    """Of the digits that the parameter has where it is used, in a role."""
+    digits = (digit for digits in use.view.axes for digit in digits)
+    return [d.size for d in digits if d.axis is not None and use.axes[d.axis] == role]

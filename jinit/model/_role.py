@@ -1,0 +1,84 @@
+"""A role: what a parameter of a model is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jinit._checks import Shape
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a parameter is.
+
+    Attributes:
+      path: Its path in the tree.
+      shape: Its shape.
+      kind: "contraction", "table", "scale", "shift", "other" or "unused".
+      axes: For each axis "in", "out", "batch", "space", "index", "free", "stack" of a
+        loop, or "" where it is not known.
+      fan_in: How many products are summed for an output.
+      fan_out: How many outputs an input goes to.
+      moment: The second moment of what it is contracted with.
+      activation: The name of what is computed of a normal number before, if it has one.
+      branches: How many branches the stream has that it writes to; 0 where to none.
+      place: Where in a stream its branch is, and where in that it is, if in any.
+      head: Whether it is contracted last: no other is on the way to what is returned.
+      uses: How often it is used when the program runs; None where a loop does not say.
+      functions: The names of those that it passes through before, if it does.
+      recurrent: Whether its result comes back to it.
+      factor: What it is multiplied with before it is used; a table also after.
+
+    Example:
+      >>> import jax, jinit
+      >>> params = {"w": jax.ShapeDtypeStruct((8, 4), "float32")}
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> (role,) = jinit.roles(lambda params, x: x @ params["w"], params, x)
+      >>> role.kind, role.axes, role.fan_in
+      ('contraction', ('in', 'out'), 8.0)
+    """
+
+    path: str
+    shape: Shape
+    kind: str
+    axes: tuple[str, ...] = ()
+    fan_in: float = 1.0
+    fan_out: float = 1.0
+    moment: float = 1.0
+    activation: str | None = None
+    branches: int = 0
+    place: Place | None = None
+    head: bool = False
+    uses: int | None = 1
+    functions: tuple[str, ...] = ()
+    recurrent: bool = False
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a parameter is in the residual streams of a model.
+
+    Attributes:
+      stream: The number of the stream, from 0.
+      branches: How many branches it has.
+      branch: The number of the branch, from 0; in a loop that of its first turn.
+      layers: How many contractions in a row the branch has.
+      layer: Which of these it is, from 0; the last writes to the stream.
+
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("up", "down")}
+      >>> def block(params, x):
+      ...     return x + jax.nn.relu(x @ params["up"]) @ params["down"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> roles = {role.path: role for role in jinit.roles(block, params, x)}
+      >>> roles["up"].place
+      Place(stream=0, branches=1, branch=0, layers=2, layer=0)
+    """
+
+    stream: int
+    branches: int
+    branch: int
+    layers: int
+    layer: int
