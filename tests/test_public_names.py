@@ -145,7 +145,7 @@ def audited():
 
 
 def lsuv_report():
-    layer = jinit.LsuvLayer("params/kernel", 0.5, None, 1.4, 1, "its output is nan")
+    layer = jinit.LsuvLayer("params/kernel", (), 0.5, None, 1.4, 1, "not finite")
     return jinit.LsuvReport((layer,), False)
 
 

@@ -111,6 +111,53 @@ def test_axes_and_fans_are_those_of_the_equation(name):
     assert (role.fan_in, role.fan_out) == (fan_in, fan_out)
 
 
+RNGS = nnx.Rngs(0)
+OF_NNX = {
+    "Linear": (nnx.Linear(16, 8, rngs=RNGS), X, "kernel", "in out", 16, 8),
+    "LinearGeneral": (
+        *(nnx.LinearGeneral((6, 16), (2, 3), axis=(-2, -1), rngs=RNGS), X, "kernel"),
+        *("in in out out", 96, 6),
+    ),
+    "Einsum": (
+        *(nnx.Einsum("btd,ndh->btnh", (2, 16, 4), rngs=RNGS), X, "kernel"),
+        *("out in out", 16, 8),
+    ),
+    "Conv": (
+        *(nnx.Conv(4, 8, (3, 3), rngs=RNGS), IMAGES, "kernel"),
+        *("space space in out", 36, 72),
+    ),
+    "Conv in groups": (
+        *(nnx.Conv(4, 8, (3, 3), feature_group_count=2, rngs=RNGS), IMAGES),
+        *("kernel", "space space in out", 18, 36),
+    ),
+    "ConvTranspose": (
+        *(nnx.ConvTranspose(4, 8, (4, 4), (2, 2), rngs=RNGS), IMAGES, "kernel"),
+        *("space space in out", 16, 128),
+    ),
+    "Embed": (nnx.Embed(10, 16, rngs=RNGS), WORDS, "embedding", "index out", 1, 16),
+    "attention, value": (
+        *(nnx.MultiHeadAttention(4, 16, decode=False, rngs=RNGS), X, "value/kernel"),
+        *("in out out", 16, 16),
+    ),
+    "LSTM": (
+        *(nnx.RNN(nnx.LSTMCell(16, 8, rngs=RNGS)), X, "cell/ii/kernel"),
+        *("in out", 16, 8),
+    ),
+    "GRU": (
+        *(nnx.RNN(nnx.GRUCell(16, 8, rngs=RNGS)), X, "cell/dense_i/kernel"),
+        *("in out", 16, 24),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_NNX)
+def test_layers_of_nnx_are_read(name):
+    model, inputs, path, axes, fan_in, fan_out = OF_NNX[name]
+    role = of(model, nnx.state(model, nnx.Param), inputs)[path]
+    assert " ".join(role.axes) == axes
+    assert (role.fan_in, role.fan_out) == (fan_in, fan_out)
+
+
 def test_scales_shifts_and_tables_are_told_apart():
     class Model(nn.Module):
         @nn.compact
@@ -267,6 +314,9 @@ class Block(nn.Module):
         if self.kind == "parallel":
             h = nn.LayerNorm()(x)
             return x + attention(h) + mlp(h), None
+        if self.kind == "sandwich":
+            x = x + nn.LayerNorm()(attention(nn.LayerNorm()(x)))
+            return x + nn.LayerNorm()(mlp(nn.LayerNorm()(x))), None
         if self.kind == "scaled":  # as DeepNorm scales the skip
             x = 2.0 * x + attention(nn.LayerNorm()(x))
             return 2.0 * x + mlp(nn.LayerNorm()(x)), None

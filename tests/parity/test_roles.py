@@ -66,3 +66,107 @@ def test_a_convolution_of_equinox_is_read():
     _, (role,) = kernels(model, params, jnp.ones((4, 8, 8)))
     assert role.axes == ("out", "in", "space", "space")
     assert (role.fan_in, role.fan_out) == (18, 36)
+
+
+# Axes and fans of each layer, as its equation has them.
+
+IMAGES = (2, 8, 8, 4)
+SERIES = (2, 6, 16)
+
+
+def haiku(layer, shape):
+    model, x = hk.transform(lambda x: layer()(x)), jnp.ones(shape)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        params = jax.eval_shape(model.init, KEY, x)
+        return kernels(model, params, x)[1]
+
+
+def equinox(layer, shape):
+    return kernels(layer, eqx.filter(layer, eqx.is_array), jnp.ones(shape))[1]
+
+
+HAIKU = {
+    "Linear": (lambda: hk.Linear(8), SERIES, "in out", 16, 8),
+    "Conv1D": (lambda: hk.Conv1D(8, 3), SERIES, "space in out", 48, 24),
+    "Conv2D": (lambda: hk.Conv2D(8, 3, 2), IMAGES, "space space in out", 36, 18),
+    "Conv2DTranspose": (
+        *(lambda: hk.Conv2DTranspose(8, 4, 2), IMAGES),
+        *("space space out in", 16, 128),
+    ),
+    "DepthwiseConv2D": (
+        *(lambda: hk.DepthwiseConv2D(2, 3), IMAGES),
+        *("space space in out", 9, 18),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HAIKU)
+def test_layers_of_haiku_are_read(name):
+    layer, shape, axes, fan_in, fan_out = HAIKU[name]
+    (role,) = haiku(layer, shape)
+    assert " ".join(role.axes) == axes
+    assert (role.fan_in, role.fan_out) == (fan_in, fan_out)
+
+
+EQUINOX = {
+    "Linear": (lambda: eqx.nn.Linear(16, 8, key=KEY), (16,), "out in", 16, 8),
+    "Conv1d": (
+        *(lambda: eqx.nn.Conv1d(4, 8, 3, key=KEY), (4, 8)),
+        *("out in space", 12, 24),
+    ),
+    "ConvTranspose2d": (
+        *(lambda: eqx.nn.ConvTranspose2d(4, 8, 4, 2, key=KEY), (4, 8, 8)),
+        *("out in space space", 16, 128),
+    ),
+    "GRUCell": (
+        *(lambda: Cell(eqx.nn.GRUCell(16, 8, key=KEY)), (16,)),
+        *("out in", 16, 24),
+    ),
+    "LSTMCell": (
+        *(lambda: Cell(eqx.nn.LSTMCell(16, 8, key=KEY)), (16,)),
+        *("out in", 16, 32),
+    ),
+    "MultiheadAttention": (
+        *(lambda: Attention(eqx.nn.MultiheadAttention(4, 16, key=KEY)), (6, 16)),
+        *("out in", 16, 16),
+    ),
+}
+
+
+class Cell(eqx.Module):
+    cell: eqx.Module
+
+    def __call__(self, x):
+        h = jnp.ones(8)
+        lstm = isinstance(self.cell, eqx.nn.LSTMCell)
+        return self.cell(x, (h, h) if lstm else h)
+
+
+class Attention(eqx.Module):
+    attention: eqx.Module
+
+    def __call__(self, x):
+        return self.attention(x, x, x)
+
+
+@pytest.mark.parametrize("name", EQUINOX)
+def test_layers_of_equinox_are_read(name):
+    layer, shape, axes, fan_in, fan_out = EQUINOX[name]
+    role = equinox(layer(), shape)[0]
+    assert " ".join(role.axes) == axes
+    assert (role.fan_in, role.fan_out) == (fan_in, fan_out)
+
+
+def test_the_running_averages_of_haiku_are_no_parameters():
+    def function(x):
+        x = hk.BatchNorm(True, True, 0.9)(hk.Linear(8)(x), is_training=True)
+        return hk.Linear(4)(jax.nn.relu(x))
+
+    model, x = hk.transform_with_state(function), jnp.ones((64, 16))
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        params, _ = jax.eval_shape(model.init, KEY, x)
+        _, roles = kernels(model, params, x)
+    assert [(role.path, role.activation) for role in roles] == [
+        ("linear/w", None),
+        ("linear_1/w", "relu"),
+    ]
