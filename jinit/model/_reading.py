@@ -93,7 +93,7 @@ def _is_table(use: Use, graph: Graph) -> bool:
     """
     if use.step.name == "concatenate":
         return True
-    sizes = _sizes(use, "free")
+    sizes = [size for size in _sizes(use, "free") if size > 1]
     if len(sizes) < 2:
         return False
     step = use.operand.step

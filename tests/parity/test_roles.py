@@ -165,8 +165,8 @@ def test_the_running_averages_of_haiku_are_no_parameters():
     model, x = hk.transform_with_state(function), jnp.ones((64, 16))
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         params, _ = jax.eval_shape(model.init, KEY, x)
-        _, roles = kernels(model, params, x)
-    assert [(role.path, role.activation) for role in roles] == [
-        ("linear/w", None),
-        ("linear_1/w", "relu"),
-    ]
+        found, roles = kernels(model, params, x)
+    assert [role.path for role in roles] == ["linear/w", "linear_1/w"]
+    assert roles[1].moment == pytest.approx(0.5, rel=0.1)
+    (offset,) = (role for role in found if role.path == "batch_norm/offset")
+    assert offset.kind == "shift"
