@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from jinit.model._graph import Graph, Use
+from jinit.model._attention import Part, attention
+from jinit.model._graph import Graph, Step, Use
 from jinit.model._moments import Moments
 from jinit.model._role import Place, Role
 from jinit.model._streams import Branch, Streams, streams
@@ -37,6 +38,8 @@ class _Reader:
         for use in graph.uses:
             self.uses[use.view.path].append(use)
         self.heads = {id(use) for use in graph.heads()}
+        self.attention = attention(graph)
+        self.gates = {id(use) for branch in found.branches for use in branch.gates}
         self.places: dict[int, Place] = {}
         self.written: dict[int, int] = {}
         for branch in found.branches:
@@ -56,6 +59,7 @@ class _Reader:
             return Role(path, shape, "unused", uses=0)
         use = min(uses, key=lambda use: _KINDS.index(use.kind))
         kind = "table" if use.kind == "shift" and _is_table(use, graph) else use.kind
+        part = self.attention.get(id(use.step), Part())
         times = [use.step.times for use in uses]
         meets = use.kind == "contraction"
         after = graph.factor_after(use.step) if use.kind == "table" else 1.0
@@ -72,6 +76,10 @@ class _Reader:
             self.written.get(id(use), 0),
             self.places.get(id(use)),
             id(use) in self.heads and id(use) not in self.places,
+            tuple(sorted(part.names)),
+            part.size,
+            id(use) in self.gates,
+            _layer_before(use, graph) if kind == "shift" else None,
             None if None in times else sum(filter(None, times)),
             use.view.functions,
             graph.feeds_back(use),
@@ -96,15 +104,27 @@ def _is_table(use: Use, graph: Graph) -> bool:
     sizes = [size for size in _sizes(use, "free") if size > 1]
     if len(sizes) < 2:
         return False
-    step = use.operand.step
-    while step is not None and step.name in KEPT:
-        step = next((v.step for v in step.inputs if v.data), None)
+    step = _step_before(use)
     outputs = [
         math.prod((*_sizes(u, "out"), *_sizes(u, "batch")))
         for u in graph.uses
         if u.step is step and u.kind == "contraction"
     ]
     return math.prod(sizes) not in outputs
+
+
+def _step_before(use: Use) -> Step | None:
+    """The step that makes what a parameter meets, but for what only moves it."""
+    step = use.operand.step
+    while step is not None and step.name in KEPT:
+        step = next((v.step for v in step.inputs if v.data), None)
+    return step
+
+
+def _layer_before(use: Use, graph: Graph) -> str | None:
+    step = _step_before(use)
+    layers = (u for u in graph.uses if u.step is step and u.kind == "contraction")
+    return next((layer.view.path for layer in layers), None)
 
 
 def _sizes(use: Use, role: str) -> list[int]:

@@ -24,6 +24,10 @@ class Role:
       branches: How many branches the stream has that it writes to; 0 where to none.
       place: Where in a stream its branch is, and where in that it is, if in any.
       head: Whether it is contracted last: no other is on the way to what is returned.
+      parts: "query", "key" or "value", if its result is one; several of a packed one.
+      head_size: How many products a logit of attention sums that it is for; or 0.
+      gate: Whether its result is what a branch is multiplied with.
+      layer: The path of the kernel whose result a shift is added to, if there is one.
       uses: How often it is used when the program runs; None where a loop does not say.
       functions: The names of those that it passes through before, if it does.
       recurrent: Whether its result comes back to it.
@@ -49,6 +53,10 @@ class Role:
     branches: int = 0
     place: Place | None = None
     head: bool = False
+    parts: tuple[str, ...] = ()
+    head_size: int = 0
+    gate: bool = False
+    layer: str | None = None
     uses: int | None = 1
     functions: tuple[str, ...] = ()
     recurrent: bool = False
