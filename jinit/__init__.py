@@ -68,6 +68,7 @@ _AT_FIRST_USE = {
     **dict.fromkeys(("Plan", "plan", "reinit"), "jinit.model._plan"),
     "Entry": "jinit.model._entries",
     **dict.fromkeys(("Place", "Role"), "jinit.model._role"),
+    **dict.fromkeys(("Parametrization", "Scaling"), "jinit.model._mup"),
     **dict.fromkeys(("Roles", "roles"), "jinit.model._roles"),
     **dict.fromkeys(("ModelInit", "jit_init"), "jinit.model._jit_init"),
     **dict.fromkeys(("LsuvLayer", "LsuvReport", "lsuv"), "jinit.signal._lsuv"),
@@ -75,11 +76,16 @@ _AT_FIRST_USE = {
     **dict.fromkeys(
         ("CriticalPoint", "critical_point", "variance_map"), "jinit.gains._mean_field"
     ),
-    **dict.fromkeys(("diagnostics", "jaxnn", "torch"), ""),
+    **dict.fromkeys(("diagnostics", "jaxnn", "recipes", "torch"), ""),
 }
 
 if _TYPE_CHECKING:
-    from jinit import diagnostics as diagnostics, jaxnn as jaxnn, torch as torch
+    from jinit import (
+        diagnostics as diagnostics,
+        jaxnn as jaxnn,
+        recipes as recipes,
+        torch as torch,
+    )
     from jinit.gains._mean_field import (
         CriticalPoint as CriticalPoint,
         critical_point as critical_point,
@@ -88,6 +94,7 @@ if _TYPE_CHECKING:
     from jinit.model._entries import Entry as Entry
     from jinit.model._jit_init import ModelInit as ModelInit, jit_init as jit_init
     from jinit.model._plan import Plan as Plan, plan as plan, reinit as reinit
+    from jinit.model._mup import Parametrization as Parametrization, Scaling as Scaling
     from jinit.model._role import Place as Place, Role as Role
     from jinit.model._roles import Roles as Roles, roles as roles
     from jinit.signal._lsuv import (

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from jinit import __version__
 from jinit._text import to_json
 from jinit.gains._names import check_activation
-from jinit.recipes import RULES
+from jinit.rules import RULES
 
 _PATIENCE = 2.0  # seconds of work without a word
 
@@ -118,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
         "returns a model, its parameters or their shapes, and what it is called with.",
     )
     roles.add_argument("function", metavar="MODULE:FUNCTION", help="that returns these")
+    which = "print the plan by a recipe, such as gpt2"
+    roles.add_argument("--recipe", metavar="NAME", help=which)
 
     return parser
 
@@ -180,10 +182,17 @@ def _audit(options: argparse.Namespace) -> int:
 
 def _roles(options: argparse.Namespace) -> int:
     from jinit.cli._models import built
+    from jinit.model._plan import plan
     from jinit.model._roles import roles
+    from jinit.recipes import named
 
     with _patience(f"reading {options.function} ..."):
-        found = roles(*built(options.function))
+        model, params, *inputs = built(options.function)
+        found = roles(model, params, *inputs)
+    if options.recipe is not None:
+        planned = plan(params, found.rules(named(options.recipe)()))
+        _print(planned.to_json() if options.json else str(planned))
+        return 0
     _print(found.to_json() if options.json else str(found))
     return 0
 

@@ -17,7 +17,7 @@ from flax.training.train_state import TrainState
 import jinit
 from jinit.audit._checkpoints import read_checkpoint
 from jinit.diagnostics import audit
-from jinit.recipes import rules_of
+from jinit.rules import rules_of
 
 KEY = jax.random.key(0)
 IMAGE, TOKENS = jnp.ones((2, 8, 8, 16)), jnp.ones((2, 6, 16))

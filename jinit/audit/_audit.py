@@ -24,8 +24,8 @@ from jinit.audit._stored import in_layout_of_flax, is_equinox, is_state_dict, we
 from jinit.model._entries import Entry, check_fit
 from jinit.model._paths import Pattern, axis_names
 from jinit.model._plan import Plan, decide
-from jinit.recipes import RULES, rules_of
-from jinit.recipes.torch_state_dict import state_dict_rules
+from jinit.rules import RULES, rules_of
+from jinit.rules.torch_state_dict import state_dict_rules
 
 Rules = Mapping[Any, object] | Sequence[tuple[Pattern, object]]
 """Patterns of paths and what they give, as `jinit.plan` takes them."""

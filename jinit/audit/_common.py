@@ -21,7 +21,7 @@ from jinit._basic import uniform, zeros
 from jinit._fan_scaled import xavier_uniform
 from jinit.audit._report import Finding
 from jinit.model._plan import decide
-from jinit.recipes import rules_of
+from jinit.rules import rules_of
 
 _LEAST = 3  # findings that a common cause explains
 _KINDS = (

@@ -57,8 +57,10 @@ def attention(graph: Graph) -> dict[int, Part]:
 
 def _sides(step: Step) -> list[tuple[Value, Value]]:
     """Of a product of two values of the inputs, both ways round."""
-    product = step.name == "dot_general" and all(v.data for v in step.inputs)
-    return [tuple(step.inputs), tuple(step.inputs[::-1])] if product else []
+    if step.name != "dot_general" or not all(v.data for v in step.inputs):
+        return []
+    left, right = step.inputs
+    return [(left, right), (right, left)]
 
 
 def _free(step: Step, side: int) -> int:

@@ -262,7 +262,9 @@ class Moments:
         mean, variance = float(x.mean()), float(x.var())
         if n * mean * mean > 4 * variance:  # it does not scatter, as a norm does not
             return np.full_like(x, n * mean)
-        return n * mean + self.fresh(n * variance, self._share(x - np.float32(mean)))
+        center = x - np.float32(mean)  # each is one of those that are summed
+        others = self.fresh((n - 1) * variance, self._share(center))
+        return n * mean + center + others
 
     def _over_places(self, x: np.ndarray, n: int) -> np.ndarray:
         """The sum over n places, which are as like as they are."""

@@ -77,6 +77,15 @@ def _segment(key: Any) -> str:
     return "/".join(map(str, parts))
 
 
+class LeafPath(str):
+    """The path of one leaf as a pattern, taken as it is written.
+
+    A rule that a user puts before it may be for that leaf, too.
+    """
+
+    __slots__ = ()
+
+
 def matcher(pattern: Pattern) -> Callable[[str], bool]:
     """Makes the test whether a path matches a pattern as a whole.
 
@@ -85,6 +94,8 @@ def matcher(pattern: Pattern) -> Callable[[str], bool]:
     [a-c]   one of these; [!a-c] one of the others
     **      any number of segments, even zero
     """
+    if isinstance(pattern, LeafPath):
+        return lambda path: path == pattern
     if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
         return lambda path: pattern.fullmatch(path) is not None
     if not isinstance(pattern, str):

@@ -33,6 +33,7 @@ from jinit.model._entries import Entry, check_fit, from_json, table, to_json
 from jinit.model._jit_init import jit_init
 from jinit.model._layers import Unknown
 from jinit.model._paths import (
+    LeafPath,
     Pattern,
     axis_names,
     fold_path,
@@ -132,7 +133,9 @@ def decide(
         for path, _ in leaves
     }
     used = set(first.values())
-    unused = [str(rule.text) for rule in checked if rule not in used]
+    idle = [rule for rule in checked if rule not in used]
+    # What is read of a program has a rule for each leaf, which others may go before.
+    unused = [str(r.text) for r in idle if not (_of_leaf(r) and r.text in first)]
     unmatched = [path for path, rule in first.items() if rule is None]
     shapes = MappingProxyType(
         {path: tuple(leaf.shape) for path, leaf in leaves if isinstance(leaf, _ARRAYS)}
@@ -423,6 +426,10 @@ def _rules(rules: Any) -> list[_Rule]:
             gives = check_init(f"rules[{text!r}]", gives)
         checked.append(_Rule(text, matches, gives))
     return checked
+
+
+def _of_leaf(rule: _Rule) -> bool:
+    return isinstance(rule.text, LeafPath)
 
 
 def _takes_path(function: Any) -> bool:

@@ -80,6 +80,7 @@ class _Reader:
             part.size,
             id(use) in self.gates,
             _layer_before(use, graph) if kind == "shift" else None,
+            meets and any(other.kind == "table" for other in uses),
             None if None in times else sum(filter(None, times)),
             use.view.functions,
             graph.feeds_back(use),

@@ -28,6 +28,7 @@ class Role:
       head_size: How many products a logit of attention sums that it is for; or 0.
       gate: Whether its result is what a branch is multiplied with.
       layer: The path of the kernel whose result a shift is added to, if there is one.
+      tied: Whether it is a table that is looked up, too.
       uses: How often it is used when the program runs; None where a loop does not say.
       functions: The names of those that it passes through before, if it does.
       recurrent: Whether its result comes back to it.
@@ -57,6 +58,7 @@ class Role:
     head_size: int = 0
     gate: bool = False
     layer: str | None = None
+    tied: bool = False
     uses: int | None = 1
     functions: tuple[str, ...] = ()
     recurrent: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +12,8 @@ from jinit._text import aligned, to_json
 from jinit._types import ArrayTree
 from jinit.model._choice import Choice, axes_by_role
 from jinit.model._graph import read
+from jinit.model._mup import Parametrization, parametrized
+from jinit.model._paths import LeafPath
 from jinit.model._program import traced
 from jinit.model._reading import roles_of
 from jinit.model._role import Role
@@ -52,6 +53,7 @@ class Roles:
 
     def rules(
         self,
+        recipe: Callable[[Role, Roles], Any] | None = None,
         *,
         residual: str | None = "sqrt",
         keep: str = "forward",
@@ -67,6 +69,9 @@ class Roles:
         through functions before it is used, or is not used, is left as it is.
 
         Args:
+          recipe: A recipe, such as `jinit.recipes.gpt2()`, or any function of a role
+            and the roles that returns an initializer, or None where it does not decide.
+            The rest is decided as without one.
           residual: What is done to what is written to a stream of L branches. "sqrt"
             divides its std by √L, as GPT-2 does; "zero" starts it from zero; "fixup"
             does too, and divides the std of the layers before it, m - 1 in a branch, by
@@ -85,7 +90,8 @@ class Roles:
 
         Raises:
           TypeError: `head` is neither an initializer nor a number.
-          ValueError: An option has none of the values that it can have.
+          ValueError: An option has none of the values that it can have; the model is
+            none that the recipe is for.
 
         Example:
           >>> import jax, jinit
@@ -100,7 +106,83 @@ class Roles:
           arXiv:1901.09321, for "fixup".
         """
         choose = Choice(residual, keep, head, recurrent)
-        return [(_pattern(role.path), choose(role)) for role in self.entries]
+        check = getattr(recipe, "check", None)
+        if check is not None:
+            check(self)
+
+        def decided(role: Role) -> Any:
+            init = None if recipe is None else recipe(role, self)
+            return choose(role) if init is None else init
+
+        return [(LeafPath(role.path), decided(role)) for role in self.entries]
+
+    def mup(self, base: Roles, recipe: Any = None) -> Parametrization:
+        """muP: rules and multipliers with which learning rates go from width to width.
+
+        What is tuned for a narrow model holds for a wider one. Which layers are inputs,
+        hidden ones and outputs follows from which of their fans grew.
+
+        Args:
+          base: The roles of the same model, narrower.
+          recipe: What the base is drawn by, as `rules` takes it.
+
+        Returns:
+          A `Parametrization`: rules for `jinit.plan`, multipliers for the optimizer,
+          and what is left to be typed into the forward pass.
+
+        Raises:
+          ValueError: The two do not have the same parameters.
+
+        Example:
+          >>> import flax.linen as nn, jax, jinit
+          >>> def roles(width):
+          ...     layers = [nn.Dense(n) for n in (width, width, 9)]
+          ...     model = nn.Sequential(layers)
+          ...     x = jax.ShapeDtypeStruct((1, 8), "float32")
+          ...     params = jax.eval_shape(model.init, jax.random.key(0), x)
+          ...     return jinit.roles(model, params, x)
+          >>> table = roles(1024).mup(roles(64))
+          >>> [(entry.layer, entry.adam) for entry in table.entries][1::2]
+          [('input', 1.0), ('hidden', 0.0625), ('output', 0.0625)]
+
+        References:
+          Yang et al. (2022), arXiv:2203.03466, table 3.
+        """
+        return self._parametrized(base, recipe, deep=False)
+
+    def completep(self, base: Roles, recipe: Any = None) -> Parametrization:
+        """CompleteP: muP, and what learning rates need to go from depth to depth.
+
+        Args:
+          base: The roles of the same model, narrower or less deep; of scanned layers,
+            as others have other parameters.
+          recipe: What the base is drawn by, as `rules` takes it. What is written to a
+            stream is to be drawn as all else: `residual=None` by default.
+
+        Returns:
+          A `Parametrization`; the factor of the branches is a note, for it is to be
+          typed into the forward pass.
+
+        Raises:
+          ValueError: The two do not have the same parameters.
+
+        Example:
+          >>> import jax, jinit
+          >>> params = {"w": jax.ShapeDtypeStruct((8, 4), "float32")}
+          >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+          >>> roles = jinit.roles(lambda params, x: x @ params["w"], params, x)
+          >>> roles.completep(roles).multipliers("eps")
+          {'w': 1.0}
+
+        References:
+          Dey et al. (2025), arXiv:2505.01618, table 1.
+        """
+        return self._parametrized(base, recipe, deep=True)
+
+    def _parametrized(self, base: Roles, recipe: Any, deep: bool) -> Parametrization:
+        options: dict[str, Any] = {"residual": None} if deep else {}
+        rules = self.rules(recipe, **options), base.rules(recipe, **options)
+        return parametrized(self.entries, base.entries, rules, self.structure, deep)
 
     def muon(self) -> Any:
         """The axes by which Muon orthogonalizes, for `optax.contrib.muon`.
@@ -200,10 +282,6 @@ def roles(model: Any, params: ArrayTree, *inputs: Any) -> Roles:
     program = traced(model, params, *inputs)
     entries = roles_of(read(program.closed, program.paths))
     return Roles(entries, jax.tree.structure(params))
-
-
-def _pattern(path: str) -> Any:
-    return re.compile(re.escape(path)) if re.search(r"[*?\[\]]", path) else path
 
 
 def _is_kernel(role: Role) -> bool:

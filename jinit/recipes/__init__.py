@@ -1,22 +1,26 @@
-"""Rule sets: from the parameters of a model to their initializers.
+"""Recipes: whole models initialized by what each parameter is, for `Roles.rules`.
 
-A rule set is a function that returns what `jinit.plan` takes as rules. `RULES` says
-where each is, by the name that `audit` and `jinit audit --rules` take; it is imported
-when it is asked for.
+    plan = jinit.plan(params, jinit.roles(model, params, x).rules(jinit.recipes.gpt2()))
+
+A recipe is a file here, and a line below.
 """
 
-from __future__ import annotations
-
-import pkgutil
-from collections.abc import Callable
-from typing import Any
-
-RULES = {
-    "flax": "jinit.recipes.flax:default_rules",
-    "torch": "jinit.torch:default_rules",
-}
-
-
-def rules_of(name: str) -> dict[str, Callable[..., Any]]:
-    """The rules of a name in `RULES`."""
-    return pkgutil.resolve_name(RULES[name])()
+from jinit.recipes._by_depth import by_depth as by_depth
+from jinit.recipes._deepnorm import deepnorm as deepnorm
+from jinit.recipes._fixup import fixup as fixup
+from jinit.recipes._flax import flax as flax
+from jinit.recipes._gpt2 import gpt2 as gpt2
+from jinit.recipes._griffin import griffin as griffin
+from jinit.recipes._nanochat import nanochat as nanochat
+from jinit.recipes._olmo import olmo as olmo
+from jinit.recipes._recipe import Recipe as Recipe
+from jinit.recipes._recipe import named as named
+from jinit.recipes._rl import rl as rl
+from jinit.recipes._small_init import small_init as small_init
+from jinit.recipes._spectral import spectral as spectral
+from jinit.recipes._subln import subln as subln
+from jinit.recipes._t5 import t5 as t5
+from jinit.recipes._t_fixup import t_fixup as t_fixup
+from jinit.recipes._torch import torch as torch
+from jinit.recipes._vit import vit as vit
+from jinit.recipes._zero_residual import zero_residual as zero_residual

@@ -1,0 +1,50 @@
+"""Writers by their own depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import normal
+from jinit.recipes._recipe import Recipe, check_written_out, position
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class by_depth(Recipe):
+    """N(0, std²), divided by √(2 (l + 1)) where layer l writes to a stream.
+
+        writers   N(0, std² / (2 (l + 1))),   l the layer, from 0, of two branches
+        others    N(0, std²), tables too
+
+    The stream grows with the logarithm of the depth; by `gpt2` it stays bounded. Layers
+    of a loop are drawn alike, so for those use `gpt2`.
+
+    Args:
+      std: The standard deviation.
+
+    References:
+      torchtitan, `param_init.py`; BEiT (Bao et al. 2022, arXiv:2106.08254), which
+      divides what was drawn.
+    """
+
+    std: float = 0.02
+    needs = ("stream",)
+
+    def check(self, roles: Roles) -> None:
+        super().check(roles)
+        check_written_out(self, roles)
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind == "table":
+            return normal(std=self.std)
+        if role.kind != "contraction" or role.functions:
+            return None
+        if not role.branches:
+            return normal(std=self.std)
+        layer = position(role, roles) // 2
+        return normal(std=self.std / sqrt(2 * (layer + 1)))

@@ -1,0 +1,42 @@
+"""Fixup's initialization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import normal, zeros
+from jinit.recipes._recipe import Recipe, depth
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class fixup(Recipe):
+    """He's, divided by L^(1 / (2 m - 2)) in branches of m layers; their last is zero.
+
+        the first m - 1 of a branch   N(0, 2 / fan_in · L^(-1 / (m - 1)))
+        its last, and the head        0
+        others                        N(0, 2 / fan_in)
+
+    For networks without normalization, of ReLU; L is the number of branches. The scales
+    and shifts that the paper adds are the model's.
+
+    References:
+      Zhang, Dauphin and Ma (2019), arXiv:1901.09321, section 3; the code has fan_out.
+    """
+
+    needs = ("stream",)
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind != "contraction" or role.functions:
+            return None
+        if role.head or role.branches:
+            return zeros()
+        std = sqrt(2 / role.fan_in)
+        if role.place is not None and role.place.layers > 1:
+            std *= depth(roles) ** (-1 / (2 * role.place.layers - 2))
+        return normal(std=std)

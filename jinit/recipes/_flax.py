@@ -1,0 +1,33 @@
+"""Flax's defaults, by role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import normal, truncated_normal
+from jinit.recipes._recipe import Recipe
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class flax(Recipe):
+    """lecun_normal by the true fans; orthogonal where the result comes back.
+
+    Where Flax takes other axes for the inputs, as its Einsum does, the true ones are
+    taken here.
+
+    References:
+      `flax.linen.Dense` and others.
+    """
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind == "table":
+            return normal(std=1 / sqrt(role.fan_out)) if "index" in role.axes else None
+        if role.kind != "contraction" or role.functions or role.recurrent:
+            return None
+        return truncated_normal(std=1 / sqrt(role.fan_in), corrected=True)

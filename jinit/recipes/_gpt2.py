@@ -1,0 +1,49 @@
+"""GPT-2's initialization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import normal
+from jinit.recipes._recipe import Recipe
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class gpt2(Recipe):
+    """N(0, std²), divided where it is written to a residual stream.
+
+        writers   N(0, std² / branches)
+        others    N(0, std²), tables too
+
+    Args:
+      std: The standard deviation. Megatron's recipe is this one with its own.
+
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
+      >>> def block(params, x):
+      ...     return x + jax.nn.relu(x @ params["a"]) @ params["b"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> jinit.roles(block, params, x).rules(jinit.recipes.gpt2())
+      [('a', normal(std=0.02)), ('b', normal(std=0.02))]
+
+    References:
+      Radford et al. (2019), section 2.3; Shoeybi et al. (2019), arXiv:1909.08053. Of a
+      block of two branches, 1 / sqrt(branches) is their 1 / sqrt(2 N).
+    """
+
+    std: float = 0.02
+    needs = ("stream",)
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind == "table":
+            return normal(std=self.std)
+        if role.kind != "contraction" or role.functions:
+            return None
+        return normal(std=self.std / sqrt(max(role.branches, 1)))

@@ -1,0 +1,35 @@
+"""Griffin's initialization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import normal
+from jinit.recipes._recipe import Recipe, depth
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class griffin(Recipe):
+    """N(0, 1 / fan_in), and writers N(0, 2 / (branches fan_in)).
+
+    writers   N(0, 2 / (layers fan_in)),   a layer for each branch pair
+    others    N(0, 1 / fan_in)
+
+    References:
+      De et al. (2024), arXiv:2402.19427; recurrentgemma, `jax/griffin.py`, which has
+      `scale = 2 / num_layers` with two branches a layer.
+    """
+
+    needs = ("stream",)
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind != "contraction" or role.functions or role.recurrent:
+            return None
+        share = 2 / (depth(roles) / 2) if role.branches else 1.0
+        return normal(std=sqrt(share / role.fan_in))

@@ -1,0 +1,42 @@
+"""nanochat's initialization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import normal, uniform, zeros
+from jinit.recipes._recipe import Recipe
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class nanochat(Recipe):
+    """Uniform of variance 1 / fan_in, zero writers, a small head.
+
+    writers   0
+    head      N(0, 0.001²)
+    tables    N(0, 0.8²)
+    others    U(±√(3 / fan_in)); before the last of a feed-forward branch 0.4 of it
+
+    References:
+      Karpathy (2025), nanochat, `gpt.py`.
+    """
+
+    needs = ("stream", "head")
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind == "table" and "index" in role.axes:
+            return normal(std=0.8)
+        if role.kind != "contraction" or role.functions:
+            return None
+        if role.branches:
+            return zeros()
+        if role.head:
+            return normal(std=0.001)
+        bound = sqrt(3 / role.fan_in) * (0.4 if role.place and not role.parts else 1.0)
+        return uniform(a=-bound, b=bound)

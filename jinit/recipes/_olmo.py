@@ -1,0 +1,47 @@
+"""OLMo's initialization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import trunc_normal
+from jinit.recipes._recipe import Recipe, check_written_out, position
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class olmo(Recipe):
+    """N(0, 1 / fan_in), cut at three deviations, and writers by their own depth.
+
+        writers   N(0, 1 / (2 fan_in (l + 1))),   l the layer, from 0, of two branches
+        others    N(0, 1 / fan_in); tables N(0, 1 / width)
+
+    All are cut at 3 standard deviations. It is what OLMo calls "mitchell".
+
+    References:
+      Groeneveld et al. (2024), arXiv:2402.00838; `olmo/model.py`.
+    """
+
+    needs = ("stream",)
+
+    def check(self, roles: Roles) -> None:
+        super().check(roles)
+        check_written_out(self, roles)
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind == "table":
+            return _cut(sqrt(1 / role.fan_out))
+        if role.kind != "contraction" or role.functions:
+            return None
+        layer = position(role, roles) // 2 if role.branches else 0
+        share = 2 * (layer + 1) if role.branches else 1
+        return _cut(sqrt(1 / (role.fan_in * share)))
+
+
+def _cut(std: float) -> Any:
+    return trunc_normal(std=std, a=-3 * std, b=3 * std)

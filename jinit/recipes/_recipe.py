@@ -1,0 +1,124 @@
+"""A recipe: a whole model's initialization, as a function of what each parameter is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from jinit._text import VERSION
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+class Recipe:
+    """From a role to an initializer; what it does not decide `Roles.rules` does.
+
+    A subclass is a frozen dataclass that is called with a role and the roles of the
+    model. It is a value: it prints as the call that makes it, compares, and goes
+    through JSON.
+
+    Example:
+      >>> import jinit
+      >>> recipe = jinit.recipes.gpt2(std=0.01)
+      >>> recipe, jinit.recipes.Recipe.from_dict(recipe.to_dict()) == recipe
+      (gpt2(std=0.01), True)
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()  # "stream", "head" or "attention"
+    known: ClassVar[dict[str, type[Recipe]]] = {}
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        Recipe.known[cls.__name__] = cls
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        """The initializer of a parameter, or None where it does not decide."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it draws.")
+
+    def check(self, roles: Roles) -> None:
+        """Refuses a model that it does not fit.
+
+        Raises:
+          ValueError: The model has no residual stream, head or attention, and the
+            recipe is for these.
+        """
+        kernels = [role for role in roles if role.kind == "contraction"]
+        found = {
+            "stream": any(role.branches for role in roles),
+            "head": any(role.head for role in kernels),
+            "attention": any(role.parts for role in kernels),
+        }
+        missing = [name for name in self.needs if not found[name]]
+        if missing:
+            has = [name for name, there in found.items() if there]
+            raise ValueError(
+                f"{self!r} is for a model with {' and '.join(self.needs)}, but in this "
+                f"one no {missing[0]} was found, only {len(kernels)} kernels"
+                + (f" and {', '.join(has)}" if has else "")
+                + "; print the roles, and give rules of your own where they are wrong."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describes it as a dict that JSON can hold."""
+        options: Any = asdict(self)  # type: ignore[call-overload]
+        return {"jinit": VERSION, "recipe": type(self).__name__, "options": options}
+
+    @staticmethod
+    def from_dict(config: Mapping[str, Any]) -> Recipe:
+        """Makes the recipe that `to_dict` described.
+
+        Raises:
+          ValueError: There is no recipe of that name.
+        """
+        return named(config["recipe"])(**config["options"])
+
+
+def named(name: str) -> type[Recipe]:
+    """The recipe of a name.
+
+    Raises:
+      ValueError: There is none.
+    """
+    if name not in Recipe.known:
+        known = ", ".join(sorted(Recipe.known))
+        raise ValueError(f"recipe must be one of {known}, got {name!r}.")
+    return Recipe.known[name]
+
+
+def depth(roles: Roles) -> int:
+    """How many branches all residual streams have, one after another.
+
+    Where each sum is normalized there is a stream for each branch.
+    """
+    ends: dict[int, int] = {}
+    for role in roles:
+        if role.place is not None:
+            ends[role.place.stream] = role.place.branches
+    return sum(ends.values())
+
+
+def position(role: Role, roles: Roles) -> int:
+    """The number of the branch that a parameter is in, among all, from 0."""
+    assert role.place is not None
+    before: dict[int, int] = {}
+    for other in roles:
+        if other.place is not None and other.place.stream < role.place.stream:
+            before[other.place.stream] = other.place.branches
+    return sum(before.values()) + role.place.branch
+
+
+def check_written_out(recipe: Recipe, roles: Roles) -> None:
+    """Refuses branches in a loop, for a recipe that draws each by its depth.
+
+    Raises:
+      ValueError: A branch is in a loop, whose kernels one initializer draws.
+    """
+    for role in roles:
+        if role.branches and "stack" in role.axes:
+            raise ValueError(
+                f"{recipe!r} draws each branch by its depth, but the {role.shape[0]} "
+                f"of {role.path!r} are drawn alike; use gpt2(), or write the loop out."
+            )

@@ -1,0 +1,47 @@
+"""Orthogonal kernels, and a small head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._orthogonal import orthogonal
+from jinit.model._choice import axes_by_role
+from jinit.recipes._recipe import Recipe
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class rl(Recipe):
+    """Orthogonal of gain √2, and heads of a gain of their own, as agents have them.
+
+        heads     orthogonal, gain head_gain
+        others    orthogonal, gain `gain`
+
+    Args:
+      head_gain: That of the heads: 0.01 of a policy, 1 of a value.
+      gain: That of the others.
+
+    References:
+      Andrychowicz et al. (2021), arXiv:2006.05990; Huang et al. (2022), "The 37
+      implementation details of PPO".
+    """
+
+    head_gain: float = 0.01
+    gain: float = sqrt(2.0)
+    needs = ("head",)
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind != "contraction" or role.functions or "" in role.axes:
+            return None
+        named = axes_by_role(role.axes)
+        axes = {
+            "in_axis": (*named.get("space", ()), *named.get("in", ())),
+            "out_axis": tuple(named.get("out", ())),
+            "batch_axis": (*named.get("stack", ()), *named.get("batch", ())),
+        }
+        return orthogonal(gain=self.head_gain if role.head else self.gain, **axes)

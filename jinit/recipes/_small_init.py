@@ -1,0 +1,38 @@
+"""Small initialization, and Wang's of the writers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import normal
+from jinit.recipes._recipe import Recipe, depth
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class small_init(Recipe):
+    """N(0, 2 / (5 d)), and writers N(0, (2 / (layers √d))²), d the width.
+
+    writers   N(0, (2 / (layers √d))²),   layers of two branches
+    others    N(0, 2 / (5 d)), tables too
+
+    References:
+      Nguyen and Salazar (2019), arXiv:1910.05895, for the first; Wang and Komatsuzaki
+      (2021), mesh-transformer-jax, for the second. GPT-NeoX-20B and xLSTM have both.
+    """
+
+    needs = ("stream",)
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind == "table":
+            return normal(std=sqrt(2 / (5 * role.fan_out)))
+        if role.kind != "contraction" or role.functions:
+            return None
+        if role.branches:
+            return normal(std=2 / (depth(roles) / 2 * sqrt(role.fan_out)))
+        return normal(std=sqrt(2 / (5 * role.fan_in)))

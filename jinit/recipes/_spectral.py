@@ -1,0 +1,32 @@
+"""The spectral condition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import normal
+from jinit.recipes._recipe import Recipe
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class spectral(Recipe):
+    """N(0, σ²), σ = √(1 / fan_in) · min(1, √(fan_out / fan_in)).
+
+    So the norms of features, and of their updates by a rate in proportion to
+    fan_out / fan_in, do not depend on the width.
+
+    References:
+      Yang, Simon and Bernstein (2023), arXiv:2310.17813, "Parametrization 1".
+    """
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind != "contraction" or role.functions:
+            return None
+        ratio = min(1.0, sqrt(role.fan_out / role.fan_in))
+        return normal(std=ratio / sqrt(role.fan_in))

@@ -1,0 +1,37 @@
+"""T5's initialization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import normal
+from jinit.recipes._recipe import Recipe
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class t5(Recipe):
+    """N(0, 1 / fan_in), and queries divided by the root of the size of a head.
+
+    query    N(0, 1 / (fan_in · head size)), for the logits are not divided
+    tables   N(0, 1)
+    others   N(0, 1 / fan_in)
+
+    References:
+      Raffel et al. (2020), arXiv:1910.10683; Mesh TensorFlow, `transformer_layers.py`.
+    """
+
+    needs = ("attention",)
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind == "table" and "index" in role.axes:
+            return normal(std=1.0)
+        if role.kind != "contraction" or role.functions:
+            return None
+        size = role.head_size if role.parts == ("query",) else 1
+        return normal(std=1 / sqrt(role.fan_in * size))

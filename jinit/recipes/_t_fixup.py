@@ -1,0 +1,49 @@
+"""T-Fixup's initialization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import normal
+from jinit.recipes._recipe import Recipe, depth
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class t_fixup(Recipe):
+    """Xavier's, scaled by depth, for transformers without normalization.
+
+        value, out and feed-forward   Xavier's · 0.67 N^(-1/4); decoder (9 N)^(-1/4)
+        tables                        N(0, 1 / width) · the same
+        query and key                 Xavier's
+
+    N layers of two branches, of a decoder of three.
+
+    Args:
+      decoder: Whether the model is a decoder, whose layers look at an encoder's too.
+
+    References:
+      Huang et al. (2020), "Improving transformer optimization through better
+      initialization", section 3.2.
+    """
+
+    decoder: bool = False
+    needs = ("stream",)
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        branches = depth(roles)
+        scale = (
+            (3 * branches) ** -0.25 if self.decoder else 0.67 * (branches / 2) ** -0.25
+        )
+        if role.kind == "table":
+            return normal(std=scale / sqrt(role.fan_out))
+        if role.kind != "contraction" or role.functions:
+            return None
+        small = role.place is not None and not {"query", "key"} & set(role.parts)
+        std = sqrt(2 / (role.fan_in + role.fan_out))
+        return normal(std=scale * std if small else std)

@@ -1,0 +1,40 @@
+"""PyTorch's defaults, by role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import normal, uniform
+from jinit.recipes._recipe import Recipe
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class torch(Recipe):
+    """U(±1 / √fan_in), biases too; tables N(0, 1), scales one.
+
+    What a recurrent layer of torch draws by its hidden size is here drawn by the fans.
+
+    References:
+      `torch.nn.Linear.reset_parameters` and others.
+    """
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind == "table" and "index" in role.axes:
+            return normal(std=1.0)
+        if role.kind == "shift" and role.layer is not None:
+            (kernel,) = (other for other in roles if other.path == role.layer)
+            return _bounded(kernel)
+        if role.kind != "contraction" or role.functions:
+            return None
+        return _bounded(role)
+
+
+def _bounded(kernel: Role) -> Any:
+    bound = 1 / sqrt(kernel.fan_in)
+    return uniform(a=-bound, b=bound)

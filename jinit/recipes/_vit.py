@@ -1,0 +1,39 @@
+"""big_vision's initialization of a ViT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import normal, uniform, zeros
+from jinit.recipes._recipe import Recipe
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class vit(Recipe):
+    """Xavier's, a zero head, and positions of N(0, 1 / width).
+
+    kernels     U(±√(6 / (fan_in + fan_out)))
+    positions   N(0, 1 / width)
+    head        0
+
+    References:
+      Beyer et al. (2022), arXiv:2205.01580, and big_vision, `models/vit.py`.
+    """
+
+    needs = ("head",)
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind == "table" and "index" not in role.axes:
+            return normal(std=1 / sqrt(role.shape[-1]))
+        if role.kind != "contraction" or role.functions:
+            return None
+        if role.head:
+            return zeros()
+        bound = sqrt(6 / (role.fan_in + role.fan_out))
+        return uniform(a=-bound, b=bound)
