@@ -11,8 +11,8 @@ from test_package import small_normal
 
 import jinit
 
-MATRIX, CONVOLUTION, STACK = (192, 256), (3, 3, 64, 96), (4, 128, 192)
-VALUES = np.linspace(-1.0, 2.0, 256)
+MATRIX, CONVOLUTION, STACK = (96, 128), (3, 3, 32, 48), (4, 64, 96)
+VALUES = np.linspace(-1.0, 2.0, 128)
 
 # Every public initializer, with options that are not its defaults.
 CASES = [

@@ -338,7 +338,7 @@ def test_a_traced_option_is_refused(call):
         jax.jit(call)(1.0)
 
 
-WIDTH, DEPTH, SEEDS = 512, 60, 8
+WIDTH, DEPTH, SEEDS = 256, 60, 8
 
 
 def variances(name, scale=1.0):
@@ -384,7 +384,7 @@ def test_deep_networks_follow_the_map_and_drift_where_its_slope_says_so(name):
 
     scores = deviations(name, measured)
     check_mean(scores, 0.0, 1.0)
-    # Standard normal, but for the skewness of a mean of 512 squares.
+    # Standard normal, but for the skewness of a mean of 256 squares.
     assert abs(scores.std() - 1) < STANDARD_ERRORS / math.sqrt(2 * scores.size) + 0.02
     assert abs(scores).max() < 7
 
