@@ -15,4 +15,5 @@ def tests(session: nox.Session, versions: str) -> None:
     """The tests, without torch: `-- -k orthogonal` runs some of them."""
     constraints = ["-c", ".ci/oldest.txt"] if versions == "oldest" else []
     session.install("-q", "-e", ".[test]", *constraints)
-    session.run("pytest", "-q", "-n", "2", "--all", "tests", *session.posargs)
+    for cases in (["--all"], ["--all", "-m", "bits"]):
+        session.run("pytest", "-q", "-n", "2", *cases, "tests", *session.posargs)

@@ -1,5 +1,6 @@
 """The audit finds what was planted, with its cause, and nothing where all is right."""
 
+import functools
 import json
 import math
 import re
@@ -112,9 +113,8 @@ def test_models_with_the_defaults_of_torch_have_no_finding(name):
     assert audit(one, "flax").exit_status == 1  # torch's are not Flax's
 
 
-ATTENDING = MODELS["attending"](jax.random.key(5))
 OTHERS = {
-    "Flax's default": (lambda: ATTENDING, "torch"),
+    "Flax's default": (lambda: attending(), "torch"),
     "torch's default": (
         lambda: redrawn(jinit.torch.default_rules()),
         "flax",
@@ -126,8 +126,13 @@ OTHERS = {
 }
 
 
+@functools.cache
+def attending():
+    return MODELS["attending"](jax.random.key(5))
+
+
 def redrawn(rules):
-    return jinit.reinit(jax.random.key(6), ATTENDING, rules)
+    return jinit.reinit(jax.random.key(6), attending(), rules)
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -600,6 +600,7 @@ def test_lifted_layers_are_each_orthogonal(lifted):
         np.testing.assert_allclose(kernel @ kernel.T, np.eye(16), atol=1e-5)
 
 
+@pytest.mark.bits
 def test_an_ensemble_equals_a_loop_over_its_keys_bit_for_bit():
     init = jinit.kaiming_uniform()
     each = nnx.split_rngs(splits=3)(nnx.vmap(lambda rngs: rngs.params()))
@@ -663,6 +664,7 @@ parametrize_models = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.bits
 @pytest.mark.slow
 @parametrize_models
 def test_a_model_made_under_jit_is_the_eager_one_bit_for_bit(jit, eval_shape, create):

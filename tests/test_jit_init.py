@@ -215,12 +215,14 @@ CALLS = {
 }
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("name", CALLS)
 def test_it_returns_what_jit_returns(name):
     fn, *args = CALLS[name]
     check_same(fn, *args)
 
 
+@pytest.mark.bits
 def test_it_returns_what_jit_returns_in_double_precision(x64):
     check_same(lambda key: jinit.normal()(key, (3, 4)), KEY)
     check_same(lambda key: jax.random.normal(key, (3, 4)), KEY)
@@ -535,6 +537,7 @@ def is_spec(value):
     return isinstance(value, tuple)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("specs", SPECS, ids=range(2))
 def test_bits_do_not_depend_on_the_mesh(specs, mesh):
     shardings = jax.tree.map(

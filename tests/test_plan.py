@@ -501,6 +501,7 @@ def test_every_kind_of_tree_can_be_sharded(kind, key):
     assert all(leaf.sharding.is_equivalent_to(columns, 2) for leaf in matrices)
 
 
+@pytest.mark.bits
 def test_a_partition_spec_means_the_mesh_that_is_set(mesh, key):
     made = plan(TREE, RULES)
     with jax.set_mesh(mesh):

@@ -138,6 +138,7 @@ def test_bfloat16_normals_take_thousands_of_values(key):
     assert len(np.unique(np.asarray(w))) > 3000
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("dtype", REAL[1:])
 @distributions
 def test_a_narrow_dtype_holds_the_float32_weights_rounded(init, truth, dtype, key):
@@ -236,6 +237,7 @@ def test_threefry_gives_the_published_words():
     assert [hex(w) for w in digits] == ["0xc4923a9c", "0x483df7a0"]
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("dtype", [np.uint32, np.uint64])
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 1, 5), (129, 64)])
 def test_bits_are_those_of_jax(shape, dtype, x64):

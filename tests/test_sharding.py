@@ -38,6 +38,7 @@ def mesh(request):
     return mesh_of(request.param)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("init", ELEMENTWISE, ids=str)
 def test_a_sharded_draw_is_the_draw(init, mesh, key):
     sharding = NamedSharding(mesh, PartitionSpec("x", "y"))

@@ -287,6 +287,7 @@ def test_triangular_is_the_sum_of_two_uniform_draws(key):
     np.testing.assert_allclose(w, halves[0] + halves[1], atol=1e-7)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
 def test_triangular_has_the_same_bits_compiled_and_not(dtype, key):
     init = torch.triangular(0.3)

@@ -2,13 +2,13 @@
 
 import json
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from golden.make_torch_stream import PATH
 from helpers import check_units
 
 import jinit
@@ -21,7 +21,9 @@ from jinit.torch._mt19937 import (
     words_at,
 )
 
-GOLDEN = json.loads(PATH.read_text())
+GOLDEN = json.loads(
+    Path(__file__).with_name("golden").joinpath("torch_stream.json").read_text()
+)
 UNITS = 4  # in the last place: what logarithm, sine and cosine may differ by
 
 
@@ -36,6 +38,7 @@ def number(bits, dtype="float32"):
     return np.frombuffer(bytes.fromhex(bits), dtype)
 
 
+@pytest.mark.bits
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "case", GOLDEN["tensors"], ids=lambda case: f"{case['seed']}-{case['dtype']}"

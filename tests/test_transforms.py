@@ -68,6 +68,7 @@ parametrize_dtypes = pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16
 # jit
 
 
+@pytest.mark.bits
 @parametrize_every
 @parametrize_dtypes
 def test_jit_equals_eager_bit_for_bit(init, dtype, key):
@@ -118,6 +119,7 @@ class TestVariants(chex.TestCase):
 # Batches of keys
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("init", ELEMENTWISE, ids=repr)
 def test_vmap_over_keys_equals_a_loop_bit_for_bit(init, keys):
     mapped = jax.jit(jax.vmap(lambda key: draw(init, key)))(keys)
@@ -133,6 +135,7 @@ def test_vmap_over_keys_equals_a_loop_up_to_rounding_for_orthogonal(init, keys):
     chex.assert_trees_all_close(mapped, loop, rtol=0, atol=1e-5)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("init", ELEMENTWISE, ids=repr)
 def test_lax_map_over_keys_equals_a_loop_bit_for_bit(init, keys):
     mapped = jax.lax.map(lambda key: draw(init, key), keys)

@@ -14,7 +14,7 @@ import math
 from pathlib import Path
 from unittest import mock
 
-# pytest imports every module in search of doctests, with torch and without.
+# Its test imports it before it is skipped where there is no torch.
 with contextlib.suppress(ModuleNotFoundError):
     import torch
 

@@ -9,7 +9,7 @@ import contextlib
 import json
 from pathlib import Path
 
-# pytest imports every module in search of doctests, with torch and without.
+# Its test imports it before it is skipped where there is no torch.
 with contextlib.suppress(ModuleNotFoundError):
     import torch
 

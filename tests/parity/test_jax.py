@@ -31,12 +31,14 @@ PAIRS = [
 ]
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 def test_bits_are_those_of_jax(ours, theirs, shape, key):
     np.testing.assert_array_equal(ours(key, shape), theirs(key, shape))
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("bounds", BOUNDS)
 def test_bits_of_uniform_between_any_bounds_are_those_of_jax(bounds, key):
     low, high = bounds
@@ -45,12 +47,14 @@ def test_bits_of_uniform_between_any_bounds_are_those_of_jax(bounds, key):
     np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 def test_bits_from_a_raw_key_are_those_of_jax(ours, theirs):
     raw = jax.random.PRNGKey(7)
     np.testing.assert_array_equal(ours(raw, (5, 3)), theirs(raw, (5, 3)))
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("shape", [(), (7,), (5, 3)])
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 def test_bits_in_a_compiled_function_are_those_of_jax(ours, theirs, shape, key):
@@ -58,6 +62,7 @@ def test_bits_in_a_compiled_function_are_those_of_jax(ours, theirs, shape, key):
     np.testing.assert_array_equal(compiled(key), theirs(key, shape))
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("bounds", BOUNDS)
 def test_bits_of_a_compiled_uniform_are_those_jax_draws_eagerly(bounds, key):
     low, high = bounds
@@ -66,6 +71,7 @@ def test_bits_of_a_compiled_uniform_are_those_jax_draws_eagerly(bounds, key):
     np.testing.assert_array_equal(compiled(key), theirs)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("shape", [(), (7,), (5, 3)])
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
@@ -75,6 +81,7 @@ def test_bits_under_vmap_are_those_of_jax(ours, theirs, implementation, shape):
     np.testing.assert_array_equal(*mapped)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("shape", [(), (7,), (5, 3)])
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
@@ -83,6 +90,7 @@ def test_bits_of_every_generator_are_those_of_jax(ours, theirs, implementation, 
     np.testing.assert_array_equal(ours(key, shape), theirs(key, shape))
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("shape", [(), (7,), (5, 3)])
 @pytest.mark.parametrize("partitionable", [False, True])
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
@@ -93,6 +101,7 @@ def test_bits_of_either_threefry_are_those_of_jax(
         np.testing.assert_array_equal(ours(key, shape), theirs(key, shape))
 
 
+@pytest.mark.bits
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
@@ -103,6 +112,7 @@ def test_bits_in_float64_are_those_of_jax(ours, theirs, implementation):
     np.testing.assert_array_equal(*drawn)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("shape", SHAPES)
 def test_bits_of_a_complex_normal_are_those_of_jax(shape, key):
     ours = jinit.normal()(key, shape, "complex64")

@@ -194,6 +194,7 @@ def depends_on_jit(call):
     return not newer and (call.startswith("normal") or "'normal'" in call)
 
 
+@pytest.mark.bits
 def test_the_bits_are_those_that_the_peer_has_for_a_vector(key):
     """Whatever the shape, and whatever the processor does to the peer's."""
     flat = peer.normal(1.0)(key, (144,))
@@ -202,6 +203,7 @@ def test_the_bits_are_those_that_the_peer_has_for_a_vector(key):
         np.testing.assert_array_equal(ours, jnp.asarray(flat).reshape(shape))
 
 
+@pytest.mark.bits
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "dtype", "keys", "calls"), GRIDS, ids=["-".join(g[:3]) for g in GRIDS]
@@ -221,6 +223,7 @@ def test_bits_are_those_of_the_peer(layout, dtype, keys, calls):
             check_bits(w[call], theirs[call], call)
 
 
+@pytest.mark.bits
 def test_the_default_embedding_of_flax_has_its_bits(key):
     """Its in_axis and out_axis are both axis 0 of the table."""
     ours, theirs = (

@@ -70,6 +70,7 @@ def check_equal(ours, theirs, units=0, added=0.0):
     check_units(ours, np.asarray(theirs), units, added)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize(
     ("name", "shape", "dtype"), CASES, ids=["-".join(map(str, c)) for c in CASES]
 )
