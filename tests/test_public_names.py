@@ -169,6 +169,7 @@ VALUES = {
     "jinit.Roles": lambda: jinit.roles(
         lambda w, x: x @ w, jnp.ones((3, 4)), jnp.ones(3)
     ),
+    "jinit.Scaling": lambda: jinit.Scaling("w", "hidden", 2.0, 0.5**0.5, 0.5, 1.0),
     "jinit.Place": lambda: jinit.Place(0, 4, 1, 2, 0),
     "jinit.Role": lambda: next(iter(VALUES["jinit.Roles"]())),
     "jinit.diagnostics.Report": audited,
@@ -178,6 +179,9 @@ VALUES = {
 # These hold arrays of measurements, or move on, and are compared by what is in them.
 UNCOMPARED = {
     "jinit.torch.Stream": lambda: jinit.torch.manual_seed(0),
+    "jinit.Parametrization": lambda: jinit.Parametrization(
+        (VALUES["jinit.Scaling"](),), [], (), None
+    ),
     "jinit.diagnostics.Propagation": lambda: Propagation(
         ("dense",), *(np.ones((1, 1)) for _ in range(4))
     ),

@@ -69,7 +69,7 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Parametrization:
-    """What muP or CompleteP makes of a model: what `Roles.mup` returns.
+    """What muP or CompleteP makes of a model, by `Roles.mup` or `Roles.completep`.
 
     It prints as a table, with what is left to be typed into the model below.
 

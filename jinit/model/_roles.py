@@ -233,7 +233,7 @@ class Roles:
         Example:
           >>> import jax, jinit
           >>> params = {n: jax.ShapeDtypeStruct((8,) * n, "float32") for n in (1, 2)}
-          >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+          >>> x = jax.ShapeDtypeStruct((8,), "float32")
           >>> jinit.roles(lambda p, x: x @ p[2] + p[1], params, x).decay_mask()
           {1: False, 2: True}
         """
