@@ -61,7 +61,10 @@ def _struct(path: str, leaf: Any) -> jax.ShapeDtypeStruct:
             f"params must hold arrays or their shapes, got {leaf!r} at {path!r}; take "
             "the arrays alone, as eqx.filter(model, eqx.is_array) does."
         )
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    # As JAX has it: doubles of NumPy are singles where x64 is not enabled.
+    numbers = not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype) if numbers else leaf.dtype
+    return jax.ShapeDtypeStruct(leaf.shape, dtype)
 
 
 def _function(model: Any, params: Any) -> Callable[..., Any]:
