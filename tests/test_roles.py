@@ -642,6 +642,16 @@ def test_attention_that_looks_everywhere_averages_what_is_not_shared():
     assert role.moment == pytest.approx(np.e / 128, rel=0.3)
 
 
+@pytest.mark.parametrize(
+    ("taps", "size", "share"),
+    [(3, 2, (2 / 3) ** 2), (7, 4, (4 / 7) ** 2), (3, 16, 1.0)],
+)
+def test_zeros_beyond_the_borders_of_a_small_image_are_counted(taps, size, share):
+    found = linen(nn.Conv(8, (taps, taps)), struct(2, size, size, 4))
+    assert found["kernel"].fan_in == 4 * taps**2
+    assert found["kernel"].moment == pytest.approx(share)
+
+
 def test_dropout_is_as_likely_as_it_says():
     class Dropped(nn.Module):
         @nn.compact

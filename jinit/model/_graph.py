@@ -103,6 +103,7 @@ class Use:
       step: The step.
       operand: The value that it meets.
       signals: Of what is a product of parameters, those that are a signal in it.
+      seen: The share of a convolution's taps that are not beyond the borders.
     """
 
     view: View
@@ -113,6 +114,7 @@ class Use:
     step: Step
     operand: Value
     signals: tuple[str, ...] = ()
+    seen: float = 1.0
 
 
 @dataclass(eq=False)
@@ -345,6 +347,7 @@ class _Reader:
                     axes |= {d.axis: role for d in digits if d.axis is not None}
                 found = _signals(step, position) if kind == "contraction" else ()
                 use = Use(view, kind, axes, fan_in, fan_out, step, operand, found)
+                use.seen = _seen(step) if step.name == "conv_general_dilated" else 1.0
                 self.graph.uses.append(use)
 
     def scan(self, equation: Any, inputs: list[Value]) -> list[Value]:
@@ -546,3 +549,23 @@ def _convolution(shape: Shape, params: Any) -> tuple[str, list[str], float, floa
     groups = params["feature_group_count"]
     fan_out = shape[numbers[0]] / groups * taps / math.prod(params["window_strides"])
     return "contraction", roles, fan_in, fan_out
+
+
+def _seen(step: Step) -> float:
+    """The share of its taps that a convolution has within the borders, on average.
+
+    Of a convolution by 3 of 4 numbers, padded by one on each side, 10 of 12.
+    """
+    params, share = step.equation.params, 1.0
+    lhs, rhs, out = params["dimension_numbers"]
+    sides = zip(lhs[2:], rhs[2:], out[2:], strict=True)
+    shapes = [step.inputs[0].shape, step.inputs[1].shape]
+    shapes.append(step.equation.outvars[0].aval.shape)
+    for n, (x, w, y) in enumerate(sides):
+        size, taps, results = shapes[0][x], shapes[1][w], shapes[2][y]
+        spread, apart = params["lhs_dilation"][n], params["rhs_dilation"][n]
+        start = np.arange(results) * params["window_strides"][n]
+        place = start[:, None] + np.arange(taps) * apart - params["padding"][n][0]
+        within = (place >= 0) & (place <= (size - 1) * spread)
+        share *= float(within.mean()) if within.size else 1.0
+    return share

@@ -26,6 +26,7 @@ def roles_of(graph: Graph) -> tuple[Role, ...]:
     return tuple(map(reader.role, graph.shapes))
 
 
+_MUCH = 0.75  # of a convolution's taps, of a small image
 _KINDS = ("contraction", "table", "scale", "shift", "other")
 
 
@@ -63,7 +64,9 @@ class _Reader:
         times = [use.step.times for use in uses]
         meets = use.kind == "contraction"
         after = graph.factor_after(use.step) if use.kind == "table" else 1.0
-        moment = self.moments.second(use.operand) if meets else 1.0
+        # Zeros beyond the borders count where they are much of what is met.
+        seen = use.seen if use.seen < _MUCH else 1.0
+        moment = self.moments.second(use.operand) * seen if meets else 1.0
         return Role(
             path,
             shape,
@@ -72,7 +75,7 @@ class _Reader:
             use.fan_in,
             use.fan_out,
             moment if moment > 1e-12 else 1.0,
-            self.moments.activation(use.operand) if meets else None,
+            self.moments.activation(use.operand) if meets and seen == 1 else None,
             self.written.get(id(use), 0),
             self.places.get(id(use)),
             id(use) in self.heads and id(use) not in self.places,
