@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from mup import check
 
 import jinit
 from jinit import recipes
@@ -345,6 +346,16 @@ def test_mup_scales_as_table_3_has_it(width):
         shapes = {role.path: role.shape for role in base}
         std = small[entry.path].law(shapes[entry.path]).std * entry.std
         assert rules[entry.path].law((7, 7)).std == pytest.approx(std, rel=1e-9)
+
+
+@pytest.mark.slow
+def test_training_does_not_change_with_the_width():
+    """Of a transformer, whose layers grow with it by the standard parametrization."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        found = {mup: check((64, 256), mup) for mup in (False, True)}
+    hidden = [n for n, name in enumerate(found[True].layers) if "_" in name]
+    assert abs(found[True].slopes[-1][hidden]).max() < 0.2
+    assert found[False].slopes[-1][hidden].max() > 1
 
 
 def test_heads_of_attention_are_reported():
