@@ -100,12 +100,33 @@ def test_what_a_logarithm_does_not_have_is_a_gap(ax):
     np.testing.assert_array_equal(drawn, [1.0, np.nan, np.nan, np.nan])
 
 
-def test_a_few_layers_are_named_and_many_are_numbered(ax):
-    plots.signal(signals(layers=4), ax)
-    many = plots.signal(signals(layers=16), Figure().subplots())
+def named(paths):
+    found = Propagation(paths, *np.ones((4, 1, len(paths))))
+    ax = plots.signal(found, Figure().subplots())
+    return [label.get_text() for label in ax.get_xticklabels()], ax.get_xlabel()
 
-    assert [label.get_text() for label in ax.get_xticklabels()] == list("abcd")
-    assert many.get_xlabel() == "layer, in the order of the calls"
+
+def test_a_few_layers_are_all_named_and_of_many_some():
+    few, of_few = named(tuple("abcd"))
+    many, of_many = named(tuple("abcdefghijklmnop"))
+
+    assert (few, of_few) == (list("abcd"), "layer")
+    assert (many, of_many) == (list("acegikmo"), "layer, one in 2 named")
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (("params/up/kernel", "params/down/kernel"), ["up", "down"]),
+        (("params/up/kernel/0", "params/up/kernel/1"), ["0", "1"]),
+        (("a/w", "a/b/w"), ["w", "b/w"]),
+        (("params/kernel",), ["params/kernel"]),
+        (("layers_0", ""), ["layers_0", "(model)"]),
+        ((f"{'long' * 9}/a", "b/b"), [f"…{('long' * 9)[-23:]}/a", "b/b"]),
+    ],
+)
+def test_paths_are_named_without_what_all_share(paths, names):
+    assert named(paths)[0] == names
 
 
 def test_the_axis_of_a_steady_signal_is_a_decade_at_least(ax):

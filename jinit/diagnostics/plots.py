@@ -8,6 +8,7 @@ colour-blind, and no line differs from another by its colour alone.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,6 +39,7 @@ _BEFORE: dict[str, Any] = {"linestyle": "--", "linewidth": 1.2, "markersize": 4}
 _BETWEEN: dict[str, Any] = {"linewidth": 0.7, "markersize": 2.5, "alpha": 0.6}
 _AFTER: dict[str, Any] = {"linewidth": 2.2, "markersize": 6}
 _NAMED = 12  # layers, at most, that are named below the axis
+_LONGEST = 26  # letters of a name
 
 
 def signal(propagation: Propagation, ax: Axes | None = None) -> Axes:
@@ -45,7 +47,8 @@ def signal(propagation: Propagation, ax: Axes | None = None) -> Axes:
 
     Solid and dashed lines are outputs and gradients: the median of the members, with a
     band from quartile to quartile. A dotted line is the prediction. Zeros, infinities
-    and NaNs leave gaps.
+    and NaNs leave gaps. Paths are named without what all begin and end with, as with
+    "params" and "kernel"; of more than 12 layers some are.
 
     Args:
       propagation: What `jinit.diagnostics.propagation` returned, or some layers of it:
@@ -288,13 +291,31 @@ def _log_scale(ax: Any) -> None:
 
 
 def _name_layers(ax: Any, x: np.ndarray, layers: tuple[str, ...]) -> None:
-    if len(layers) > _NAMED:
-        ax.locator_params("x", integer=True)
-        ax.set_xlabel("layer, in the order of the calls")
-        return
-    names = map(layer_name, layers)
-    ax.set_xticks(x, names, rotation=30, ha="right", rotation_mode="anchor")
-    ax.set_xlabel("layer")
+    """Names layers below the axis: all, or of many one in so many."""
+    every = -(-len(layers) // _NAMED)
+    style = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(x[::every], _short_names(layers)[::every], **style)
+    ax.set_xlabel("layer" if every == 1 else f"layer, one in {every} named")
+
+
+def _short_names(layers: Sequence[str]) -> list[str]:
+    """Without what all paths begin and end with; of long ones the end."""
+    parts = [layer.split("/") for layer in layers]
+    least = min(map(len, parts)) - 1 if len(parts) > 1 else 0
+    first = _shared(parts, least)
+    last = _shared([part[::-1] for part in parts], least - first)
+    names = ["/".join(part[first : len(part) - last]) for part in parts]
+    return [_cut(layer_name(name)) for name in names]
+
+
+def _shared(parts: Sequence[Sequence[str]], most: int) -> int:
+    """With how many equal elements all begin, up to so many."""
+    alike = (len(set(column)) == 1 for column in zip(*parts, strict=False))
+    return sum(itertools.takewhile(bool, itertools.islice(alike, most)))
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"
 
 
 def _array(name: str, value: Any, *, real: bool = True) -> np.ndarray:
