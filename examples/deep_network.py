@@ -1,13 +1,14 @@
-"""One deep network, six initializers, and which of them learn.
+"""One deep network, seven ways to draw it, and which of them learn.
 
     pip install -e '.[examples]' && python examples/deep_network.py
 
 A stack of ReLU layers is trained on the digits that scikit-learn ships: real images,
 and nothing to download. Data, batches and optimizer are the same for all, so the first
-weights alone make one row of the table differ from another. Two things to know when
-reading it: the biases of torch's default hold its activations up, and tell nothing of
-the image (its gradients show that). And training is short: given longer, Xavier's
-network leaves the plateau too.
+weights alone make one row of the table differ from another. The row "jinit.roles" is
+told nothing: its rules are read from the program. Two things to know when reading it:
+the biases of torch's default hold its activations up, and tell nothing of the image
+(its gradients show that). And training is short: given longer, Xavier's network leaves
+the plateau too.
 """
 
 from __future__ import annotations
@@ -41,11 +42,12 @@ def _kernel(init: jinit.Initializer) -> Callable[[int], dict[str, Any]]:
     return lambda inputs: {"kernel_init": init}
 
 
-CASES = {
+CASES: dict[str, Callable[[int], dict[str, Any]] | None] = {  # None: as roles says
     "torch Linear default": jinit.torch.linear,
     "Xavier": _kernel(jinit.xavier_normal()),
     "He with gain": _kernel(jinit.kaiming_normal(nonlinearity="relu")),
     "orthogonal with gain": _kernel(jinit.orthogonal(gain="relu")),
+    "jinit.roles": None,
     "N(0, 1)": _kernel(jinit.normal(std=1.0)),
     "N(0, 0.01²)": _kernel(jinit.normal(std=0.01)),
 }
@@ -124,17 +126,31 @@ def study(depth=30, width=128, steps=300, seed=0) -> Iterator[Result]:
     # draw, the initializer makes no difference to the program.
     model = MLP(depth, width)
     for name, options in CASES.items():
-        params = MLP(depth, width, options).init(jax.random.key(seed), images[:1])
+        params, expected = _drawn(model, options, jax.random.key(seed), images[:1])
         outputs, gradients, loss, accuracy = _run(model, params, train, test, batches)
         yield Result(
             name=name,
-            expected_std=options(width)["kernel_init"].law((width, width)).std,
+            expected_std=expected,
             measured_std=float(jnp.std(_kernels(params)[depth // 2])),
             activations=[_rms(output) for output in outputs],
             gradients=[_rms(gradient) for gradient in _kernels(gradients)],
             loss=float(loss),
             accuracy=float(accuracy),
         )
+
+
+def _drawn(model: MLP, options: Any, key: jax.Array, x: Any) -> tuple[Any, float]:
+    """The first weights, and the deviation that those of a square kernel have."""
+    square = (model.width, model.width)
+    if options is not None:
+        init = options(model.width)["kernel_init"]
+        params = MLP(model.depth, model.width, options).init(key, x)
+        return params, init.law(square).std
+    shapes = jax.eval_shape(model.init, key, x)
+    plan = jinit.plan(shapes, jinit.roles(model, shapes, x).rules())
+    inits = {entry.path: entry.init for entry in plan.entries}
+    middle = inits[f"params/layer_{model.depth // 2 + 1}/kernel"]
+    return plan.init(key), middle.law(square).std
 
 
 def table(results: Sequence[Result]) -> str:
