@@ -183,7 +183,8 @@ def _owners(names: Sequence[str], params: Any) -> list[bool]:
 
 def _members(params: Any, keys: Any) -> Iterator[Any]:
     """The trees of parameters, each checked when it is its turn."""
-    makes = callable(params)
+    # A model of Equinox can be called, but is a tree of arrays.
+    makes = callable(params) and jax.tree_util.all_leaves([params])
     if not makes and keys is not None:
         raise ValueError(
             f"keys must be left out where params are arrays, got {keys!r}; to "
