@@ -72,7 +72,17 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     command(_list, help="list the initializers, by family")
+    _show_options(command)
+    _gain_options(command)
+    _audit_options(command)
+    _roles_options(command)
+    return parser
 
+
+_Command = Callable[..., argparse.ArgumentParser]
+
+
+def _show_options(command: _Command) -> None:
     show = command(
         _show,
         help="show what an initializer draws: formula, numbers and a histogram",
@@ -85,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--dtype", help="such as bfloat16 (JAX's default float dtype)")
     show.add_argument("--seed", type=int, default=0, help="of the key (%(default)s)")
 
+
+def _gain_options(command: _Command) -> None:
     gain = command(_gain, help="print an activation's gains, and what they do in depth")
     which = gain.add_mutually_exclusive_group(required=True)
     which.add_argument("activation", nargs="?", help="its name, such as gelu")
@@ -92,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     slope = "such as the slope of leaky_relu"
     gain.add_argument("parameter", nargs="?", type=float, help=slope)
 
+
+def _audit_options(command: _Command) -> None:
     audit = command(
         _audit,
         help="check the parameters in a checkpoint against what they should be",
@@ -111,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     meant.add_argument("--plan", type=Path, metavar="PLAN.json", help=written)
     meant.add_argument("--rules", choices=tuple(RULES), help="that it was drawn by")
 
+
+def _roles_options(command: _Command) -> None:
     roles = command(
         _roles,
         help="read from the program what each parameter of a model is",
@@ -120,8 +136,6 @@ def _parser() -> argparse.ArgumentParser:
     roles.add_argument("function", metavar="MODULE:FUNCTION", help="that returns these")
     which = "print the plan by a recipe, such as gpt2"
     roles.add_argument("--recipe", metavar="NAME", help=which)
-
-    return parser
 
 
 def _list(options: argparse.Namespace) -> int:

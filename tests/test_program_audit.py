@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import jinit
 from jinit.diagnostics import audit
@@ -102,6 +103,30 @@ def test_experts_and_layers_of_a_stack_are_judged_by_their_own_fans():
     assert audit(params, model=model, inputs=X).findings == ()
     (found,) = audit(wrong, model=model, inputs=X).findings
     assert "the program sums over 64" in found.message
+
+
+def test_averages_that_run_along_are_no_leaves_to_be_used():
+    class Normed(nnx.Module):
+        def __init__(self):
+            rngs = nnx.Rngs(0)
+            self.linear, self.norm = (
+                nnx.Linear(64, 8, rngs=rngs),
+                nnx.BatchNorm(8, rngs=rngs),
+            )
+
+        def __call__(self, x):
+            return self.norm(self.linear(x))
+
+    model = Normed()
+    assert audit(nnx.state(model), model=model, inputs=X).findings == ()
+
+
+def test_what_a_plan_finds_is_not_taken_back_by_the_program():
+    params = {"w": jinit.xavier_normal()(jax.random.key(0), (64, 256))}
+    findings = audit(
+        params, {"w": jinit.he_normal()}, model=lambda p, x: x @ p["w"], inputs=X
+    ).findings
+    assert [finding.kind for finding in findings] == ["std"]
 
 
 @pytest.mark.parametrize(

@@ -476,6 +476,33 @@ def test_layers_of_a_loop_are_those_of_the_blocks_written_out():
         np.testing.assert_allclose(getattr(found, name), wanted, rtol=1e-4, atol=1e-7)
 
 
+def test_models_are_measured_where_nothing_is_compiled():
+    params = variables(Perceptron())
+    with jax.disable_jit():
+        eager = propagation(Perceptron(), params, X)
+    check_close(eager.gradient, propagation(Perceptron(), params, X).gradient)
+
+
+def test_an_equinox_like_model_is_no_function_of_a_key():
+    @jax.tree_util.register_pytree_node_class
+    class Model:
+        def __init__(self, w):
+            self.w = w
+
+        def __call__(self, x):
+            return x @ self.w
+
+        def tree_flatten(self):
+            return [self.w], None
+
+        @classmethod
+        def tree_unflatten(cls, _, leaves):
+            return cls(*leaves)
+
+    found = propagation(lambda model, x: model(x), Model(np.ones((6, 2), "f4")), X)
+    assert found.second_moment.shape == (1, 1)
+
+
 def test_experts_and_kernels_of_any_name_are_measured():
     def model(params, x):
         h = jnp.einsum("bd,edf->ebf", x, params["experts"])

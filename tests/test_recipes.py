@@ -291,7 +291,7 @@ def test_a_recipe_that_does_not_fit_says_what_it_looked_for():
 def test_layers_of_a_loop_cannot_differ_by_depth():
     model, params = MODELS["scanned"]()
     roles = jinit.roles(model, params, WORDS)
-    with pytest.raises(ValueError, match=r"by_depth.* the 3 of .* drawn alike"):
+    with pytest.raises(ValueError, match=r"by_depth.* in a loop, as .* drawn alike"):
         roles.rules(recipes.by_depth())
 
 
@@ -376,6 +376,36 @@ def test_updates_are_scaled_in_a_chain_of_optax():
     assert float(updates["params"]["hidden"]["kernel"][0, 0]) == -0.5
     assert float(updates["params"]["input"]["kernel"][0, 0]) == -1.0
     assert table.multipliers("adam")["params"]["output"]["kernel"] == 0.5
+
+
+def test_updates_of_what_is_no_number_are_left_alone():
+    """The state of an nnx model may hold keys and counters beside its weights."""
+
+    class Dropped(nnx.Module):
+        def __init__(self):
+            rngs = nnx.Rngs(0)
+            self.linear, self.drop = (
+                nnx.Linear(8, 4, rngs=rngs),
+                nnx.Dropout(0.1, rngs=rngs),
+            )
+
+        def __call__(self, x):
+            return self.drop(self.linear(x))
+
+    model = Dropped()
+    state = nnx.state(model)
+    scale = jinit.roles(model, state, X).mup(jinit.roles(model, state, X)).scale()
+    updates, _ = scale.update(state, scale.init(state))
+    assert jax.tree.structure(updates) == jax.tree.structure(state)
+
+
+def test_a_recipe_must_say_what_it_draws():
+    class silent(Recipe):
+        pass
+
+    del Recipe.known["silent"]
+    with pytest.raises(TypeError, match="abstract"):
+        silent()
 
 
 class Residual(nn.Module):

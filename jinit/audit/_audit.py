@@ -97,13 +97,7 @@ def audit(
         )
     names = axis_names(params, leaves)
     leaves = {path: _array(path, leaf) for path, leaf in leaves.items()}
-    # Plans and rules of a user's know the shapes as they are.
-    named = plan is None or isinstance(plan, str)
-    of_torch = named and is_state_dict(leaves)
-    if of_torch or (plan is None and is_equinox(leaves)):
-        leaves = {path: in_layout_of_flax(leaf) for path, leaf in leaves.items()}
-    if of_torch and plan == "torch":
-        plan = state_dict_rules()
+    leaves, plan = _as_planned(leaves, plan)
     entries, notes = _entries(plan, leaves, names)
     with ThreadPoolExecutor() as threads:
         statistics = threads.map(_measured, leaves.values())
@@ -113,13 +107,12 @@ def audit(
         for path, array in leaves.items()
     ]
     findings = [finding for _, found in judged for finding in found]
-    # What is not drawn is equal by plan.
-    fixed = {p for p, e in (entries or {}).items() if not getattr(e.init, "_random", 1)}
-    findings += copies({p: w for p, w in leaves.items() if p not in fixed}, measured)
-    findings += [] if entries is None else _structure(leaves, entries)
-    findings += _transposed(leaves)
     if model is not None:
-        findings = in_program(findings, model, params, _tuple(inputs), measured)
+        # Without a plan what was found was guessed, and the program knows better.
+        planned, guessed = ([], findings) if entries is None else (findings, [])
+        seen = in_program(model, params, _tuple(inputs), measured, guessed)
+        findings = [*planned, *seen]
+    findings += _among(leaves, measured, entries)
     findings = with_common_cause(
         without_consequences(findings),
         leaves,
@@ -131,6 +124,28 @@ def audit(
     return Report(
         tuple(leaf for leaf, _ in judged), tuple(findings), (*left_out, *notes)
     )
+
+
+def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], Any]:
+    """The plan, and leaves in Flax's layout, which those of a user do not need."""
+    named = plan is None or isinstance(plan, str)
+    of_torch = named and is_state_dict(leaves)
+    if of_torch or (plan is None and is_equinox(leaves)):
+        leaves = {path: in_layout_of_flax(leaf) for path, leaf in leaves.items()}
+    return leaves, state_dict_rules() if of_torch and plan == "torch" else plan
+
+
+def _among(
+    leaves: Mapping[str, Any],
+    measured: Mapping[str, Statistics | None],
+    entries: Mapping[str, Entry] | None,
+) -> list[Finding]:
+    """What is wrong with leaves beside others, or beside the plan."""
+    # What is not drawn is equal by plan.
+    fixed = {p for p, e in (entries or {}).items() if not getattr(e.init, "_random", 1)}
+    drawn = {path: array for path, array in leaves.items() if path not in fixed}
+    structure = () if entries is None else _structure(leaves, entries)
+    return [*copies(drawn, dict(measured)), *structure, *_transposed(leaves)]
 
 
 def _array(path: str, leaf: Any) -> Any:

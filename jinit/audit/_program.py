@@ -23,6 +23,7 @@ from jinit.audit._report import Finding
 from jinit.audit._statistics import Statistics
 from jinit.model._graph import Graph, read
 from jinit.model._moments import Moments
+from jinit.model._paths import named_leaves
 from jinit.model._program import traced
 from jinit.model._reading import roles_of
 from jinit.model._role import Role
@@ -33,19 +34,19 @@ _SUPERSEDED = ("std", "dead", "constant")  # what is found by itself, without a 
 
 
 def in_program(
-    findings: Sequence[Finding],
     model: Any,
     params: Any,
     inputs: Sequence[Any],
     measured: Mapping[str, Statistics | None],
+    guessed: Sequence[Finding],
 ) -> list[Finding]:
-    """The findings with those that only the program shows, and without the guesses."""
+    """What the program shows, and what of the guesses without it holds beside it."""
     shapes = jax.tree.map(_kind, params)
     program = traced(model, shapes, *inputs)
     graph = read(program.closed, program.paths)
     found = roles_of(graph)
     roles = {role.path: role for role in found}
-    kept = [f for f in findings if not _is_known(f, roles.get(f.path))]
+    kept = [f for f in guessed if not _is_known(f, roles.get(f.path))]
     sizes = {
         path: found.mean**2 + found.std**2
         for path, found in measured.items()
@@ -59,7 +60,7 @@ def in_program(
         *_of_kernels(graph, found, measured, sizes),
         *_of_tables(graph, sizes),
         *_of_zeros(graph, sizes),
-        *_unused(found, measured),
+        *_unused(model, found, measured),
     ]
     return [*kept, *(finding for finding in new if finding.path not in broken)]
 
@@ -170,10 +171,17 @@ def _of_zeros(graph: Graph, sizes: Mapping[str, float]) -> Iterator[Finding]:
 
 
 def _unused(
-    roles: Sequence[Role], measured: Mapping[str, Statistics | None]
+    model: Any, roles: Sequence[Role], measured: Mapping[str, Statistics | None]
 ) -> Iterator[Finding]:
-    whole = any(role.path.startswith("params/") for role in roles)  # linen's variables
+    """Parameters without a use; averages that run along may well have none."""
+    from flax import nnx  # as `traced` does, which was given the model
+
+    paths = {role.path for role in roles}
+    if isinstance(model, nnx.Module):
+        paths = {path for path, _ in named_leaves(nnx.state(model, nnx.Param))[0]}
+    elif any(path.startswith("params/") for path in paths):  # linen's variables
+        paths = {path for path in paths if path.startswith("params/")}
     for role in roles:
-        kernel = role.kind == "unused" and measured.get(role.path) is not None
-        if kernel and (not whole or role.path.startswith("params/")):
+        there = role.path in paths and measured.get(role.path) is not None
+        if role.kind == "unused" and there:
             yield Finding(role.path, "unused", "the program does not use it")

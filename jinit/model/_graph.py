@@ -26,6 +26,7 @@ from jax.extend import core
 
 from jinit._checks import Shape
 from jinit.model._constants import computed, known
+from jinit.model._meeting import meeting, only_scales, seen, signals
 from jinit.model._views import (
     KEPT,
     View,
@@ -196,6 +197,14 @@ class Graph:
         return id(value) in carried and len(sizes) == 2 and sizes[0] == sizes[1]
 
 
+def origin(value: Value) -> Step | None:
+    """The step that makes a value, but for those that only move it."""
+    step = value.step
+    while step is not None and step.name in KEPT:
+        step = next((v.step for v in step.inputs if v.data), None)
+    return step
+
+
 def read(closed: core.ClosedJaxpr, paths: Sequence[str]) -> Graph:
     """Reads a program whose first arguments are the parameters of these paths.
 
@@ -338,16 +347,16 @@ class _Reader:
         for position, value in enumerate(step.inputs):
             operand = next(v for v in step.inputs if v.data)
             for view in value.views:
-                kind, roles, fan_in, fan_out = _meeting(step, position)
+                kind, roles, fan_in, fan_out = meeting(step, position)
                 stack = (digit.axis for _, digit in view.stack)
                 axes = {axis: "stack" for axis in stack if axis is not None}
-                if kind == "contraction" and _only_scales(view, roles):
+                if kind == "contraction" and only_scales(view, roles):
                     kind, roles = "scale", ["free"] * len(roles)
                 for digits, role in zip(view.axes, roles, strict=True):
                     axes |= {d.axis: role for d in digits if d.axis is not None}
-                found = _signals(step, position) if kind == "contraction" else ()
+                found = signals(step, position) if kind == "contraction" else ()
                 use = Use(view, kind, axes, fan_in, fan_out, step, operand, found)
-                use.seen = _seen(step) if step.name == "conv_general_dilated" else 1.0
+                use.seen = seen(step) if step.name == "conv_general_dilated" else 1.0
                 self.graph.uses.append(use)
 
     def scan(self, equation: Any, inputs: list[Value]) -> list[Value]:
@@ -461,111 +470,3 @@ def _sliced(value: Value, reader: _Reader) -> Value:
     views = tuple(without_first_axis(view, depth) for view in value.views)
     number = value.number if np.ndim(value.number) == 0 else None
     return Value(shape, value.dtype, views=views, number=number)
-
-
-# What a parameter meets, and over which axes.
-
-
-def _meeting(step: Step, position: int) -> tuple[str, list[str], float, float]:
-    """The kind of a use, the role of each axis of the view, and the fans."""
-    shape, params = step.inputs[position].shape, step.equation.params
-    free = ["free"] * len(shape)
-    if step.name == "dot_general":
-        contracted, batch = (side[position] for side in params["dimension_numbers"])
-        roles = ["out"] * len(shape)
-        for axis in contracted:
-            roles[axis] = "in"
-        for axis in batch:
-            roles[axis] = "batch"
-        return "contraction", roles, *_fans(shape, roles)
-    if step.name == "conv_general_dilated" and position == 1:
-        return _convolution(shape, params)
-    if step.name.startswith("ragged_dot") and position == 1 and len(shape) == 3:
-        roles = ["batch", "in", "out"]
-        return "contraction", roles, *_fans(shape, roles)
-    if step.name == "gather" and position == 0:
-        gone = params["dimension_numbers"].collapsed_slice_dims
-        sizes = enumerate(zip(shape, params["slice_sizes"], strict=True))
-        roles = [
-            "index" if axis in gone or taken < whole else "out"
-            for axis, (whole, taken) in sizes
-        ]
-        return "table", roles, 1.0, _fans(shape, roles)[1]
-    if step.name == "dynamic_slice" and position == 0:
-        sizes = zip(shape, params["slice_sizes"], strict=True)
-        roles = ["out" if size == whole else "index" for whole, size in sizes]
-        return "table", roles, 1.0, _fans(shape, roles)[1]
-    kinds = {"mul": "scale", "div": "scale", "add": "shift", "sub": "shift"}
-    kinds |= {"concatenate": "shift"}  # a token, put beside others
-    return kinds.get(step.name, "other"), free, 1.0, 1.0
-
-
-def _signals(step: Step, position: int) -> tuple[str, ...]:
-    """Of parameters that were contracted with one another, the one that is a signal.
-
-    What layers make of a signal is the same for each example, which is an axis that the
-    product with the inputs shares. Of a product that is a kernel, as those of LoRA, the
-    examples know nothing.
-    """
-    value = step.inputs[position]
-    if step.name != "dot_general" or not step.equation.params["dimension_numbers"][1]:
-        return ()
-    contracted, shared = (
-        s[position] for s in step.equation.params["dimension_numbers"]
-    )
-    products = [v for v in value.views if "dot_general" in v.functions]
-    spread = [
-        axis for axis in shared if not any(view.axes[axis] for view in value.views)
-    ]
-    apart = [v for v in products if not any(v.axes[axis] for axis in contracted)]
-    if not spread or not apart:
-        return ()
-    return (max(apart, key=lambda view: len(view.functions)).path,)
-
-
-def _only_scales(view: View, roles: Sequence[str]) -> bool:
-    """Whether it is what a kernel was multiplied with, as the g of weight norm."""
-    if not view.functions or "dot_general" in view.functions:
-        return False
-    along = zip(view.axes, roles, strict=True)
-    return not any(digits for digits, role in along if role in ("in", "space"))
-
-
-def _fans(shape: Shape, roles: Sequence[str]) -> tuple[float, float]:
-    sizes = {
-        role: math.prod(n for n, r in zip(shape, roles, strict=True) if r == role)
-        for role in ("in", "out")
-    }
-    return float(sizes["in"]), float(sizes["out"])
-
-
-def _convolution(shape: Shape, params: Any) -> tuple[str, list[str], float, float]:
-    numbers = params["dimension_numbers"].rhs_spec
-    roles = ["space"] * len(shape)
-    roles[numbers[0]], roles[numbers[1]] = "out", "in"
-    taps = math.prod(shape[axis] for axis in numbers[2:])
-    # A dilated input has zeros between its numbers; a stride leaves outputs out.
-    fan_in = shape[numbers[1]] * taps / math.prod(params["lhs_dilation"])
-    groups = params["feature_group_count"]
-    fan_out = shape[numbers[0]] / groups * taps / math.prod(params["window_strides"])
-    return "contraction", roles, fan_in, fan_out
-
-
-def _seen(step: Step) -> float:
-    """The share of its taps that a convolution has within the borders, on average.
-
-    Of a convolution by 3 of 4 numbers, padded by one on each side, 10 of 12.
-    """
-    params, share = step.equation.params, 1.0
-    lhs, rhs, out = params["dimension_numbers"]
-    sides = zip(lhs[2:], rhs[2:], out[2:], strict=True)
-    shapes = [step.inputs[0].shape, step.inputs[1].shape]
-    shapes.append(step.equation.outvars[0].aval.shape)
-    for n, (x, w, y) in enumerate(sides):
-        size, taps, results = shapes[0][x], shapes[1][w], shapes[2][y]
-        spread, apart = params["lhs_dilation"][n], params["rhs_dilation"][n]
-        start = np.arange(results) * params["window_strides"][n]
-        place = start[:, None] + np.arange(taps) * apart - params["padding"][n][0]
-        within = (place >= 0) & (place <= (size - 1) * spread)
-        share *= float(within.mean()) if within.size else 1.0
-    return share

@@ -144,9 +144,13 @@ class Parametrization:
         factors = self.multipliers(of)
 
         def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-            return jax.tree.map(lambda u, factor: u * factor, updates, factors), state
+            return jax.tree.map(_times, updates, factors), state
 
         return Scale(lambda params: (), update)
+
+
+def _times(update: Any, factor: float) -> Any:
+    return update if factor == 1 else update * factor  # as it is: a key, a counter
 
 
 def parametrized(

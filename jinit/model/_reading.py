@@ -12,11 +12,10 @@ import math
 from collections.abc import Iterator
 
 from jinit.model._attention import Part, attention
-from jinit.model._graph import Graph, Step, Use
+from jinit.model._graph import Graph, Use, origin
 from jinit.model._moments import Moments
 from jinit.model._role import Place, Role
 from jinit.model._streams import Branch, Streams, streams
-from jinit.model._views import KEPT
 
 
 def roles_of(graph: Graph) -> tuple[Role, ...]:
@@ -71,23 +70,25 @@ class _Reader:
             path,
             shape,
             kind,
-            tuple(use.axes.get(axis, "") for axis in range(len(shape))),
-            use.fan_in,
-            use.fan_out,
-            moment if moment > 1e-12 else 1.0,
-            self.moments.activation(use.operand) if meets and seen == 1 else None,
-            self.written.get(id(use), 0),
-            self.places.get(id(use)),
-            id(use) in self.heads and id(use) not in self.places,
-            tuple(sorted(part.names)),
-            part.size,
-            id(use) in self.gates,
-            _layer_before(use, graph) if kind == "shift" else None,
-            meets and any(other.kind == "table" for other in uses),
-            None if None in times else sum(filter(None, times)),
-            use.view.functions,
-            graph.feeds_back(use),
-            use.view.factor * after,
+            axes=tuple(use.axes.get(axis, "") for axis in range(len(shape))),
+            fan_in=use.fan_in,
+            fan_out=use.fan_out,
+            moment=moment if moment > 1e-12 else 1.0,
+            activation=self.moments.activation(use.operand)
+            if meets and seen == 1
+            else None,
+            branches=self.written.get(id(use), 0),
+            place=self.places.get(id(use)),
+            head=id(use) in self.heads and id(use) not in self.places,
+            parts=tuple(sorted(part.names)),
+            head_size=part.size,
+            gate=id(use) in self.gates,
+            layer=_layer_before(use, graph) if kind == "shift" else None,
+            tied=meets and any(other.kind == "table" for other in uses),
+            uses=None if None in times else sum(filter(None, times)),
+            functions=use.view.functions,
+            recurrent=graph.feeds_back(use),
+            factor=use.view.factor * after,
         )
 
 
@@ -108,7 +109,7 @@ def _is_table(use: Use, graph: Graph) -> bool:
     sizes = [size for size in _sizes(use, "free") if size > 1]
     if len(sizes) < 2:
         return False
-    step = _step_before(use)
+    step = origin(use.operand)
     outputs = [
         math.prod((*_sizes(u, "out"), *_sizes(u, "batch")))
         for u in graph.uses
@@ -117,16 +118,8 @@ def _is_table(use: Use, graph: Graph) -> bool:
     return math.prod(sizes) not in outputs
 
 
-def _step_before(use: Use) -> Step | None:
-    """The step that makes what a parameter meets, but for what only moves it."""
-    step = use.operand.step
-    while step is not None and step.name in KEPT:
-        step = next((v.step for v in step.inputs if v.data), None)
-    return step
-
-
 def _layer_before(use: Use, graph: Graph) -> str | None:
-    step = _step_before(use)
+    step = origin(use.operand)
     layers = (u for u in graph.uses if u.step is step and u.kind == "contraction")
     return next((layer.view.path for layer in layers), None)
 

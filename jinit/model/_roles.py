@@ -156,8 +156,8 @@ class Roles:
         Args:
           base: The roles of the same model, narrower or less deep; of scanned layers,
             as others have other parameters.
-          recipe: What the base is drawn by, as `rules` takes it. What is written to a
-            stream is to be drawn as all else: `residual=None` by default.
+          recipe: What the base is drawn by, as `rules` takes it. It is not to scale
+            what is written to a stream, which without a recipe is drawn as all else.
 
         Returns:
           A `Parametrization`; the factor of the branches is a note, for it is to be

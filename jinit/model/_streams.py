@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jinit.model._graph import Graph, Step, Use, Value
+from jinit.model._graph import Graph, Step, Use, Value, origin
 from jinit.model._views import KEPT
 
 _NORMS = ("rsqrt", "sqrt", "reduce_max")  # on the way of what is normalized
@@ -245,7 +245,5 @@ def _is_spread(value: Value) -> bool:
 
 
 def _is_function(value: Value) -> bool:
-    step = value.step
-    while step is not None and step.name in KEPT:
-        step = next((v.step for v in step.inputs if v.data), None)
+    step = origin(value)
     return step is not None and step.name in ("logistic", "tanh", "div", "exp")

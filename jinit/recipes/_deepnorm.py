@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from jinit._basic import normal
-from jinit.recipes._recipe import Recipe, depth
+from jinit.recipes._recipe import Recipe, depth, is_small, xavier
 
 if TYPE_CHECKING:
     from jinit.model._role import Role
@@ -33,6 +32,5 @@ class deepnorm(Recipe):
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind != "contraction" or role.functions:
             return None
-        small = role.place is not None and not {"query", "key"} & set(role.parts)
-        gain = (4 * depth(roles)) ** -0.25 if small else 1.0
-        return normal(std=gain * sqrt(2 / (role.fan_in + role.fan_out)))
+        gain = (4 * depth(roles)) ** -0.25 if is_small(role) else 1.0
+        return normal(std=gain * xavier(role))

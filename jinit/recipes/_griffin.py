@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class griffin(Recipe):
-    """N(0, 1 / fan_in), and writers N(0, 2 / (branches fan_in)).
+    """N(0, 1 / fan_in), and writers N(0, 2 / (layers fan_in)).
 
-    writers   N(0, 2 / (layers fan_in)),   a layer for each branch pair
+    writers   N(0, 2 / (layers fan_in)),   layers of two branches
     others    N(0, 1 / fan_in)
 
     References:

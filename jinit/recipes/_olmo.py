@@ -7,7 +7,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from jinit._basic import trunc_normal
-from jinit.recipes._recipe import Recipe, check_written_out, position
+from jinit.recipes._recipe import Recipe, position
 
 if TYPE_CHECKING:
     from jinit.model._role import Role
@@ -28,10 +28,7 @@ class olmo(Recipe):
     """
 
     needs = ("stream",)
-
-    def check(self, roles: Roles) -> None:
-        super().check(roles)
-        check_written_out(self, roles)
+    by_branch = True
 
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind == "table":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
+from math import sqrt
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jinit._text import VERSION
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from jinit.model._roles import Roles
 
 
-class Recipe:
+class Recipe(ABC):
     """From a role to an initializer; what it does not decide `Roles.rules` does.
 
     A subclass is a frozen dataclass that is called with a role and the roles of the
@@ -28,22 +30,24 @@ class Recipe:
     """
 
     needs: ClassVar[tuple[str, ...]] = ()  # "stream", "head" or "attention"
+    by_branch: ClassVar[bool] = False  # draws each branch by its own depth
     known: ClassVar[dict[str, type[Recipe]]] = {}
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         Recipe.known[cls.__name__] = cls
 
+    @abstractmethod
     def __call__(self, role: Role, roles: Roles) -> Any:
         """The initializer of a parameter, or None where it does not decide."""
-        raise NotImplementedError(f"{type(self).__name__} must say what it draws.")
 
     def check(self, roles: Roles) -> None:
         """Refuses a model that it does not fit.
 
         Raises:
           ValueError: The model has no residual stream, head or attention, and the
-            recipe is for these.
+            recipe is for these; or it has branches in a loop, which are drawn alike,
+            and the recipe draws each by its depth.
         """
         kernels = [role for role in roles if role.kind == "contraction"]
         found = {
@@ -60,10 +64,17 @@ class Recipe:
                 + (f" and {', '.join(has)}" if has else "")
                 + "; print the roles, and give rules of your own where they are wrong."
             )
+        looped = [r for r in roles if r.branches and "stack" in r.axes]
+        if self.by_branch and looped:
+            raise ValueError(
+                f"{self!r} draws each branch by its depth, but of those in a loop, as "
+                f"{looped[0].path!r}, all are drawn alike; use gpt2(), or write it out."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Describes it as a dict that JSON can hold."""
-        options: Any = asdict(self)  # type: ignore[call-overload]
+        declared: Any = self
+        options = {each.name: getattr(self, each.name) for each in fields(declared)}
         return {"jinit": VERSION, "recipe": type(self).__name__, "options": options}
 
     @staticmethod
@@ -110,15 +121,11 @@ def position(role: Role, roles: Roles) -> int:
     return sum(before.values()) + role.place.branch
 
 
-def check_written_out(recipe: Recipe, roles: Roles) -> None:
-    """Refuses branches in a loop, for a recipe that draws each by its depth.
+def xavier(role: Role) -> float:
+    """Xavier's standard deviation, by the true fans."""
+    return sqrt(2 / (role.fan_in + role.fan_out))
 
-    Raises:
-      ValueError: A branch is in a loop, whose kernels one initializer draws.
-    """
-    for role in roles:
-        if role.branches and "stack" in role.axes:
-            raise ValueError(
-                f"{recipe!r} draws each branch by its depth, but the {role.shape[0]} "
-                f"of {role.path!r} are drawn alike; use gpt2(), or write the loop out."
-            )
+
+def is_small(role: Role) -> bool:
+    """Whether it is in a branch, and no query or key: what is scaled by the depth."""
+    return role.place is not None and not {"query", "key"} & set(role.parts)

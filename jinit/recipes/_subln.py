@@ -7,7 +7,7 @@ from math import log, sqrt
 from typing import TYPE_CHECKING, Any
 
 from jinit._basic import normal
-from jinit.recipes._recipe import Recipe, depth
+from jinit.recipes._recipe import Recipe, depth, is_small, xavier
 
 if TYPE_CHECKING:
     from jinit.model._role import Role
@@ -32,6 +32,5 @@ class subln(Recipe):
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind != "contraction" or role.functions:
             return None
-        small = role.place is not None and not {"query", "key"} & set(role.parts)
-        gain = sqrt(log(depth(roles))) if small else 1.0
-        return normal(std=gain * sqrt(2 / (role.fan_in + role.fan_out)))
+        gain = sqrt(log(depth(roles))) if is_small(role) else 1.0
+        return normal(std=gain * xavier(role))

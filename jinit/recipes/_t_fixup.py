@@ -7,7 +7,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from jinit._basic import normal
-from jinit.recipes._recipe import Recipe, depth
+from jinit.recipes._recipe import Recipe, depth, is_small, xavier
 
 if TYPE_CHECKING:
     from jinit.model._role import Role
@@ -44,6 +44,4 @@ class t_fixup(Recipe):
             return normal(std=scale / sqrt(role.fan_out))
         if role.kind != "contraction" or role.functions:
             return None
-        small = role.place is not None and not {"query", "key"} & set(role.parts)
-        std = sqrt(2 / (role.fan_in + role.fan_out))
-        return normal(std=scale * std if small else std)
+        return normal(std=xavier(role) * (scale if is_small(role) else 1.0))

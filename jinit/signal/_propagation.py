@@ -235,7 +235,7 @@ def _of_kernels(model: Any, params: Any, inputs: Any) -> tuple[Measure, list[str
     nothing = {
         k.end.at: jnp.zeros(kinds[k.end.at], k.end.outputs[0].dtype) for k in found
     }
-    compiled = _compiled(forward, params, inputs, nothing)
+    compiled = _compiled(forward, inputs, nothing)
 
     def measure(*arguments: Any) -> list[list[Any]]:
         return [
@@ -276,7 +276,7 @@ def _of_modules(
     nothing = {
         path: jnp.zeros(shapes[path].shape, shapes[path].dtype) for path in names
     }
-    compiled = _compiled(forward, params, inputs, nothing)
+    compiled = _compiled(forward, inputs, nothing)
 
     def measure(*arguments: Any) -> list[list[Any]]:
         return [[seen[path] for path in names] for seen in compiled(*arguments)]
@@ -284,7 +284,7 @@ def _of_modules(
     return measure, names
 
 
-def _compiled(forward: Any, params: Any, inputs: Any, nothing: Any) -> Any:
+def _compiled(forward: Any, inputs: Any, nothing: Any) -> Any:
     """The outputs, and the gradients of what is added to them, which is nothing."""
 
     def both(params: Any, inputs: Any, member: jax.Array) -> tuple[Any, Any]:
@@ -295,8 +295,13 @@ def _compiled(forward: Any, params: Any, inputs: Any, nothing: Any) -> Any:
         (gradients,) = pull_back(_projection(key, returned))
         return outputs, gradients
 
-    with _watch.refusing_batch(inputs):
-        return jax.jit(both).trace(params, inputs, np.uint32(0)).lower().compile()
+    compiled = jax.jit(both)
+
+    def measured(*arguments: Any) -> tuple[Any, Any]:
+        with _watch.refusing_batch(inputs):
+            return compiled(*arguments)
+
+    return measured
 
 
 def _projection(key: jax.Array, returned: Any) -> Any:
