@@ -582,6 +582,17 @@ def test_a_model_that_fails_on_its_inputs_is_said_to():
         jinit.roles(lambda p, x: x @ p["w"], params, struct(2, 5))
 
 
+@pytest.mark.parametrize("name", ["more", "b"])
+def test_parameters_of_another_model_are_refused(name):
+    few = {"kernel": np.ones((16, 8), "f4"), name: np.ones(8, "f4")}
+    with pytest.raises(ValueError, match=r"must run .* ScopeParamNotFoundError"):
+        jinit.roles(nn.Dense(8), {"params": few}, X)
+    with pytest.raises(
+        ValueError, match=r"must be those of the model, 'bias', 'kernel', got"
+    ):
+        jinit.roles(nnx.Linear(16, 8, rngs=nnx.Rngs(0)), few, X)
+
+
 def test_what_is_not_used_or_reaches_only_a_loop_of_unknown_length_is_told():
     def function(p, x):
         def turn(carry):

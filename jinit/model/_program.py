@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
+from jinit._text import some
 from jinit._types import ArrayTree
 from jinit.model._paths import named_leaves
 
@@ -79,14 +80,18 @@ def _function(model: Any, params: Any) -> Callable[..., Any]:
 
         def apply(params: Any, *inputs: Any) -> Any:
             variables = params if whole else {"params": params}
-            return model.apply(variables, *inputs, rngs=keys(), mutable=True)[0]
+            # All but parameters: one that is missing is refused, not made.
+            mutable = linen.DenyList("params")
+            return model.apply(variables, *inputs, rngs=keys(), mutable=mutable)[0]
 
         return apply
     if isinstance(model, nnx.Module):
         graphdef, given, rest = nnx.split(model, nnx.Param, ...)
         if len(jax.tree.leaves(params)) != len(jax.tree.leaves(given)):
-            graphdef, _ = nnx.split(model)
+            graphdef, given = nnx.split(model)
+            _check_leaves(params, given)
             return lambda params, *inputs: nnx.merge(graphdef, params)(*inputs)
+        _check_leaves(params, given)
 
         def merged(params: Any, *inputs: Any) -> Any:
             others = jax.tree.map(
@@ -99,15 +104,31 @@ def _function(model: Any, params: Any) -> Callable[..., Any]:
         return _of_haiku(model, keys()["params"])
     leaves, treedef = jax.tree.flatten(model)
     if callable(model) and len(leaves) > 1:  # of Equinox: the model is its own tree
+        is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
+        if sum(is_array) != len(jax.tree.leaves(params)):
+            raise ValueError(
+                f"params must hold the {sum(is_array)} arrays of the model, got "
+                f"{len(jax.tree.leaves(params))}; give eqx.filter(model, eqx.is_array)."
+            )
 
         def call(params: Any, *inputs: Any) -> Any:
             arrays = iter(jax.tree.leaves(params))
-            kind = jax.Array | np.ndarray
-            filled = [next(arrays) if isinstance(x, kind) else x for x in leaves]
-            return treedef.unflatten(filled)(*inputs)
+            filled = map(
+                lambda own, leaf: next(arrays) if own else leaf, is_array, leaves
+            )
+            return treedef.unflatten(list(filled))(*inputs)
 
         return call
     return model
+
+
+def _check_leaves(params: Any, given: Any) -> None:
+    got, own = ([path for path, _ in named_leaves(tree)[0]] for tree in (params, given))
+    if got != own:
+        raise ValueError(
+            f"params must be those of the model, {some(own)}, got {some(got)}; give "
+            "nnx.state(model, nnx.Param)."
+        )
 
 
 def _of_haiku(model: Any, key: jax.Array) -> Callable[..., Any]:

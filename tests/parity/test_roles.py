@@ -170,3 +170,9 @@ def test_the_running_averages_of_haiku_are_no_parameters():
     assert roles[1].moment == pytest.approx(0.5, rel=0.1)
     (offset,) = (role for role in found if role.path == "batch_norm/offset")
     assert offset.kind == "shift"
+
+
+def test_equinox_models_take_as_many_arrays_as_they_have():
+    model = eqx.nn.Linear(6, 2, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="the 2 arrays of the model, got 1; give eqx"):
+        jinit.roles(model, [model.weight], jnp.ones(6))
