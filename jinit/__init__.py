@@ -77,14 +77,23 @@ _AT_FIRST_USE = {
         ("CriticalPoint", "critical_point", "variance_map"), "jinit.gains._mean_field"
     ),
     **dict.fromkeys(("diagnostics", "jaxnn", "recipes", "torch"), ""),
+    **dict.fromkeys(("distributions", "recurrent", "ssm", "coordinate"), ""),
+    **dict.fromkeys(("vision", "adapter", "transplant"), ""),
 }
 
 if _TYPE_CHECKING:
     from jinit import (
+        adapter as adapter,
+        coordinate as coordinate,
         diagnostics as diagnostics,
+        distributions as distributions,
         jaxnn as jaxnn,
         recipes as recipes,
+        recurrent as recurrent,
+        ssm as ssm,
         torch as torch,
+        transplant as transplant,
+        vision as vision,
     )
     from jinit.gains._mean_field import (
         CriticalPoint as CriticalPoint,

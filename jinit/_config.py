@@ -74,9 +74,17 @@ def deserialize(config: Mapping[str, Any]) -> Initializer:
         raise ValueError("config must not be nested without end.") from None
 
 
+# The modules of initializers that `import jinit` leaves to their first use.
+_AT_FIRST_USE = (
+    *("torch._defaults", "distributions", "recurrent", "ssm", "coordinate", "vision"),
+    *("adapter",),
+)
+
+
 def every_initializer() -> dict[str, type[Initializer]]:
     """All of jinit's initializers by name, with those that it imports at first use."""
-    importlib.import_module("jinit.torch._defaults")
+    for name in _AT_FIRST_USE:
+        importlib.import_module(f"jinit.{name}")
     return Initializer._known
 
 

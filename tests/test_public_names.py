@@ -24,7 +24,9 @@ from jinit.diagnostics import CoordinateCheck, Propagation
 
 NAMESPACES = (
     *("jinit", "jinit.jaxnn", "jinit.laws", "jinit.torch", "jinit.torch.functional"),
-    *("jinit.diagnostics", "jinit.diagnostics.plots"),
+    *("jinit.diagnostics", "jinit.diagnostics.plots", "jinit.distributions"),
+    *("jinit.recurrent", "jinit.ssm", "jinit.coordinate", "jinit.vision"),
+    *("jinit.adapter", "jinit.transplant"),
 )
 
 

@@ -154,12 +154,17 @@ def show(init: Initializer, shape: Any, dtype: Any = None, seed: int = 0) -> Sho
 
 
 def _names() -> dict[str, type[Initializer]]:
-    """The initializers by their names after `jinit.`, those of torch's layers last."""
+    """The initializers by their names after `jinit.`, those of namespaces last."""
     named = {
-        f"torch.{name}" if init.__module__.startswith("jinit.torch.") else name: init
+        f"{space}.{name}" if (space := _namespace(init)) else name: init
         for name, init in every_initializer().items()
     }
-    return dict(sorted(named.items(), key=lambda item: "." in item[0]))
+    return dict(sorted(named.items(), key=lambda item: item[0].rpartition(".")[0]))
+
+
+def _namespace(init: type[Initializer]) -> str:
+    """That of an initializer after `jinit.`; its modules start with an underscore."""
+    return init.__module__.split(".")[1].partition("_")[0]
 
 
 def _sentence(documented: Any) -> str:
@@ -173,7 +178,7 @@ def _initializer(node: ast.expr, hint: str = "") -> Initializer:
     name, known = ast.unparse(call.func).removeprefix("jinit."), _names()
     if not all(part.isidentifier() for part in name.split(".")):
         raise SyntaxError
-    known |= {name.removeprefix("torch."): init for name, init in known.items()}
+    known |= {name.rpartition(".")[2]: init for name, init in known.items()}
     if name not in known:
         near = nearest(name, known)
         raise ValueError(f"there is no initializer {name!r}{near}{hint}")

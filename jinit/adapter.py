@@ -1,0 +1,3 @@
+"""Adapters: low-rank pairs that are added to kernels."""
+
+from __future__ import annotations

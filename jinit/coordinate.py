@@ -1,0 +1,3 @@
+"""Coordinate networks: kernels of sines, Fourier features and hash grids."""
+
+from __future__ import annotations

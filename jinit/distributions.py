@@ -1,0 +1,3 @@
+"""Distributions: of any law, through links, and initializers as terms."""
+
+from __future__ import annotations
