@@ -27,6 +27,7 @@ OF_JINIT = {
 # The title, and the namespace that is on the page as a whole.
 OTHERS = {
     "laws": ("What is drawn", "jinit.laws"),
+    "recipes": ("Recipes", "jinit.recipes"),
     "jaxnn": ("The drop-in for JAX's", "jinit.jaxnn"),
     "torch": ("Ports of PyTorch models", "jinit.torch"),
     "torch-functional": ("torch's stream as functions", "jinit.torch.functional"),

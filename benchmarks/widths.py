@@ -1,6 +1,6 @@
 """Does training change with the width? The standard parametrization beside muP.
 
-    python benchmarks/mup.py [WIDTH ...]
+    python benchmarks/widths.py [WIDTH ...]
 
 A transformer of two blocks is trained for 4 steps of Adam, at a rate of 0.02, in
 several widths; a slope is that of log2 mean |activation| against log2 width, after
