@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _record import recorded
 from matplotlib.figure import Figure
 
 import jinit
@@ -77,4 +78,5 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "depth.png")
+    with recorded("depth", "What six activations do in depth"):
+        main(next(iter(set(sys.argv[1:]) - {"--write"}), "depth.png"))

@@ -9,9 +9,7 @@ time, with tracing and compiling. `--write` puts the table into `benchmarks/resu
 from __future__ import annotations
 
 import argparse
-import datetime
 import pathlib
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ from collections.abc import Callable, Iterator
 import jax
 import jax.numpy as jnp
 import models
+from _record import recorded
 
 import jinit
 from jinit import diagnostics
@@ -37,16 +36,10 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="keep the table")
-    write = parser.parse_args().write
-    lines = [f"{platform.machine()}, {jax.default_backend()}, jax {jax.__version__}"]
-    for row in rows():
-        print(row, flush=True)
-        lines.append(row)
-    if write:
-        results = pathlib.Path(__file__).parent / "results"
-        today = datetime.date.today().isoformat()
-        path = results / f"diagnostics-jax{jax.__version__}-{jax.default_backend()}.txt"
-        path.write_text("\n".join([today, *lines]) + "\n")
+    parser.parse_args()
+    with recorded("diagnostics", "Audits and lsuv"):
+        for row in rows():
+            print(row)
 
 
 def rows() -> Iterator[str]:

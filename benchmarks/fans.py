@@ -12,6 +12,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from _record import recorded
 from flax import nnx
 
 import jinit
@@ -140,4 +141,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("fans", "Outputs of real layers for inputs of variance 1"):
+        main()

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy
+from _record import recorded
 from jax.scipy import special as jax_special
 from scipy.integrate import IntegrationWarning, quad
 from scipy.special import ndtr
@@ -114,4 +115,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("gains", "Gains, beside other ways to compute them", "scipy"):
+        main()

@@ -8,6 +8,8 @@ import statistics
 import subprocess
 import sys
 
+from _record import recorded
+
 CODE = """
 import time
 import jax
@@ -31,4 +33,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("import_cost", "What `import jinit` costs"):
+        main()

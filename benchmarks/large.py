@@ -18,6 +18,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=512"
 
 import jax
 import jax.numpy as jnp
+from _record import recorded
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jinit
@@ -87,4 +88,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("large", "A model of 70 B parameters, compiled for 512 devices"):
+        main()

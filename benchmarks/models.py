@@ -21,13 +21,11 @@ file named after the version of JAX and its backend.
 from __future__ import annotations
 
 import argparse
-import datetime
 import gc
 import importlib.util
 import json
 import os
 import pathlib
-import platform
 import re
 import statistics
 import subprocess
@@ -36,10 +34,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from _record import recorded
 from flax import nnx
 
 import jinit
@@ -235,21 +233,6 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def report() -> str:
-    """The table, headed by when and on what it was measured."""
-    rows, device = table(), jax.devices()[0].device_kind
-    cores = f"{len(os.sched_getaffinity(0))} core(s), {platform.machine()}"
-    versions = f"Python {platform.python_version()}, jax {jax.__version__}"
-    return f"""# Whole models
-
-Made by `python benchmarks/models.py --write`, which says how to read it.
-
-{datetime.date.today()}, {device}, {cores}; {versions}, flax {flax.__version__}.
-
-{rows}
-"""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
     parser.add_argument("--check", action="store_true", help="compare with jax.jit")
@@ -267,13 +250,8 @@ def main() -> None:
             unequal += found["arrays"] - found["equal"]
         sys.exit(unequal > 0)
     else:
-        text = report()
-        print(text)
-        if args.write:
-            name = f"models-jax{jax.__version__}-{jax.default_backend()}.md"
-            path = pathlib.Path(__file__).parent / "results" / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
+        with recorded("models", "Whole models"):
+            print(table())
 
 
 if __name__ == "__main__":

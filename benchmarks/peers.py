@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _record import recorded
 
 import jinit
 
@@ -189,4 +190,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded(
+        "peers", "What jinit and its peers draw", *(["torch"] if torch else [])
+    ):
+        main()

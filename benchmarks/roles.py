@@ -13,16 +13,13 @@ median, the lowest and the highest share, and how many are within a factor of 2.
 from __future__ import annotations
 
 import argparse
-import datetime
-import pathlib
-import platform
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import flax
 import jax
 import numpy as np
+from _record import recorded
 from zoo import CASES
 
 import jinit
@@ -78,37 +75,20 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--write", action="store_true", help="keep the table")
     options = parser.parse_args()
-    lines = ["| model | kernels | read in | default | roles | lsuv |"]
-    lines += ["|---|--:|--:|---|---|---|"]
     every: dict[str, list[float]] = {way: [] for way in WAYS}
-    print(*lines, sep="\n")
+    print("| model | kernels | read in | default | roles | lsuv |")
+    print("|---|--:|--:|---|---|---|")
     for name in options.names or CASES:
         columns, seconds = measured(name)
         for way, values in columns.items():
             every[way] += values.tolist()
         count = columns["roles"].size
         cells = " | ".join(map(cell, columns.values()))
-        lines.append(f"| {name} | {count} | {seconds:.1f} s | {cells} |")
-        print(lines[-1], flush=True)
+        print(f"| {name} | {count} | {seconds:.1f} s | {cells} |")
     cells = " | ".join(cell(np.array(values)) for values in every.values())
-    lines.append(f"| all | {len(every['roles'])} | | {cells} |")
-    print(lines[-1])
-    if options.write:
-        write(lines)
-
-
-def write(lines: list[str]) -> None:
-    versions = f"jax {jax.__version__}, flax {flax.__version__}, {platform.machine()}"
-    head = [
-        f"# The size of signals, {datetime.date.today()}, {versions}",
-        "",
-        "Made by `python benchmarks/roles.py --write`, which says how to read it.",
-        "",
-    ]
-    name = f"roles-jax{jax.__version__}-{jax.default_backend()}.md"
-    path = pathlib.Path(__file__).parent / "results" / name
-    path.write_text("\n".join([*head, *lines, ""]))
+    print(f"| all | {len(every['roles'])} | | {cells} |")
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("roles", "The size of signals"):
+        main()

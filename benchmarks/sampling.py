@@ -14,9 +14,6 @@ file named after the version of JAX and its backend.
 from __future__ import annotations
 
 import argparse
-import datetime
-import pathlib
-import platform
 import statistics
 import sys
 import time
@@ -24,6 +21,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from _record import recorded
 from _timing import Case, contenders, interleave, peer_torch, ratio
 
 import jinit
@@ -115,25 +113,13 @@ def cold_table(rounds: int, names: list[str]) -> list[str]:
     return rows
 
 
-def report(rounds: int, names: list[str]) -> str:
-    """All tables, headed by when and on what they were measured."""
-    device = jax.devices()[0]
-    versions = f"Python {platform.python_version()}, jax {jax.__version__}"
-    if (torch := peer_torch()) is not None:
-        versions += f", torch {torch.__version__} on {torch.get_num_threads()} threads"
-    cores = f"{jax.local_device_count()} device(s), {platform.machine()}"
-    lines = [
-        "# Sampling, beside the peers",
-        "",
-        "Made by `python benchmarks/sampling.py --write`, which says how to read it.",
-        "",
-        f"{datetime.date.today()}, {device.device_kind}, {cores}; {versions}.",
-    ]
+def report(rounds: int, names: list[str]) -> None:
+    """Prints all tables."""
     for dtype in ("float32", "bfloat16"):
-        lines += ["", f"## Warm, {dtype}", "", *warm_table(dtype, rounds, names)]
-    lines += ["", "## Compile time, float32", ""]
-    lines += cold_table(max(3, rounds // 3), names)
-    return "\n".join(lines) + "\n"
+        table = "\n".join(warm_table(dtype, rounds, names))
+        print(f"## Warm, {dtype}\n\n{table}\n")
+    table = "\n".join(cold_table(max(3, rounds // 3), names))
+    print(f"## Compile time, float32\n\n{table}")
 
 
 def main() -> None:
@@ -144,13 +130,9 @@ def main() -> None:
     args = parser.parse_args()
     if unknown := set(args.names) - set(CASES):
         parser.error(f"unknown initializers: {', '.join(sorted(unknown))}")
-    text = report(args.rounds, args.names or list(CASES))
-    print(text)
-    if args.write:
-        name = f"sampling-jax{jax.__version__}-{jax.default_backend()}.md"
-        path = pathlib.Path(__file__).parent / "results" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+    peers = [] if peer_torch() is None else ["torch"]
+    with recorded("sampling", "Sampling, beside the peers", *peers):
+        report(args.rounds, args.names or list(CASES))
 
 
 if __name__ == "__main__":

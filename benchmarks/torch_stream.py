@@ -12,10 +12,6 @@ a fresh process: compiled first, without the imports, and again. Medians of five
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import pathlib
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,6 +21,7 @@ from functools import partial
 
 import jax
 import torch
+from _record import recorded
 
 import jinit
 from jinit.torch import Stream
@@ -133,7 +130,7 @@ def model_table() -> str:
 
 
 def report() -> str:
-    """The table, headed by when and on what it was measured."""
+    """The tables."""
     found = measure(cases())
     rows = [
         "| 16.8 M numbers, ms | torch | jinit | torch / jinit |",
@@ -144,18 +141,7 @@ def report() -> str:
             theirs, ours = (found[row, dtype, who] for who in ("torch", "jinit"))
             cells = f"{theirs:.0f} | {ours:.0f} | {theirs / ours:.2f}x"
             rows.append(f"| {row}, {dtype} | {cells} |")
-    cores = f"{len(os.sched_getaffinity(0))} core(s), {platform.machine()}"
-    table = "\n".join(rows)
-    return f"""# torch's stream
-
-Made by `python benchmarks/torch_stream.py --write`, which says how to read it.
-
-{datetime.date.today()}, cpu, {cores}; jax {jax.__version__}, torch {VERSION}.
-
-{table}
-
-{model_table()}
-"""
+    return "\n".join([*rows, "", model_table()])
 
 
 def main() -> None:
@@ -169,11 +155,8 @@ def main() -> None:
             MODELS[options.model]()
             print(time.perf_counter() - start)
         return
-    text = report()
-    print(text)
-    if options.write:
-        name = f"torch_stream-jax{jax.__version__}-cpu.md"
-        (pathlib.Path(__file__).parent / "results" / name).write_text(text)
+    with recorded("torch_stream", "torch's stream", "torch"):
+        print(report())
 
 
 if __name__ == "__main__":

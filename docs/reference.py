@@ -34,6 +34,7 @@ OTHERS = {
     "vision": ("Vision", "jinit.vision"),
     "adapter": ("Adapters", "jinit.adapter"),
     "transplant": ("Weights from weights", "jinit.transplant"),
+    "recipes": ("Recipes", "jinit.recipes"),
     "jaxnn": ("The drop-in for JAX's", "jinit.jaxnn"),
     "torch": ("Ports of PyTorch models", "jinit.torch"),
     "torch-functional": ("torch's stream as functions", "jinit.torch.functional"),

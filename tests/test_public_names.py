@@ -21,12 +21,13 @@ from test_values import CALLS, build
 
 import jinit
 from jinit.diagnostics import CoordinateCheck, Propagation
+from jinit.recipes import Recipe
 
 NAMESPACES = (
     *("jinit", "jinit.jaxnn", "jinit.laws", "jinit.torch", "jinit.torch.functional"),
     *("jinit.diagnostics", "jinit.diagnostics.plots", "jinit.distributions"),
     *("jinit.recurrent", "jinit.ssm", "jinit.coordinate", "jinit.vision"),
-    *("jinit.adapter", "jinit.transplant"),
+    *("jinit.adapter", "jinit.transplant", "jinit.recipes"),
 )
 
 
@@ -159,6 +160,7 @@ LAWS = [
     *(jinit.laws.Complex(LAW, LAW), jinit.laws.Disc(1.0, 2.0)),
 ]
 VALUES = {
+    **{f"jinit.recipes.{name}": recipe for name, recipe in Recipe.known.items()},
     **{f"jinit.laws.{type(law).__name__}": lambda law=law: law for law in LAWS},
     "jinit.Entry": lambda: next(iter(VALUES["jinit.Plan"]())),
     "jinit.diagnostics.Statistics": lambda: audited().leaves[0].measured,
@@ -193,7 +195,10 @@ UNCOMPARED = {
 }
 
 
-BASES = {"jinit.Initializer", "jinit.ModelInit", "jinit.laws.Law"}
+BASES = {
+    *("jinit.Initializer", "jinit.ModelInit", "jinit.laws.Law"),
+    "jinit.recipes.Recipe",
+}
 
 
 def test_there_is_an_example_of_every_class():

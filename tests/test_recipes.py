@@ -1,8 +1,11 @@
 """Recipes: of models by different hands the formulas of the papers."""
 
 import dataclasses
+import importlib
 import json
 import math
+import pathlib
+import re
 
 import flax.linen as nn
 import jax
@@ -10,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from mup import check
+from widths import check
 
 import jinit
 from jinit import recipes
@@ -176,6 +179,16 @@ FORMULAS = {
     recipes.spectral(): {**LECUN, "down": (4 * D) ** -0.5 / 2},
     recipes.torch(): {p: std / math.sqrt(3) for p, std in LECUN.items()} | {"table": 1},
     recipes.flax(): {**LECUN, "table": D**-0.5},
+    recipes.ntk(w_std=1.5): {p: 1.5 * s for p, s in LECUN.items()} | {"table": 1.0},
+    recipes.mup(base=8): {  # the models are four times as wide
+        **dict.fromkeys(("query", "key", "value", "up"), 0.02 / 2),
+        **dict.fromkeys(("out", "down"), 0.02 / 2 / math.sqrt(2 * N)),
+        **{"head": 0.02 / 4, "table": 0.02, "places": 0.02},
+    },
+    recipes.completep(base=8, std=0.1): {
+        **dict.fromkeys(("query", "value", "up", "out", "down"), 0.1 / 2),
+        **{"head": 0.1 / 4, "table": 0.1},
+    },
 }
 
 
@@ -185,7 +198,7 @@ def test_deviations_are_those_of_the_formula(recipe, name):
     found = drawn(name, recipe)
     for part, std in FORMULAS[recipe].items():
         assert found[part]
-        np.testing.assert_allclose(found[part], std, rtol=2e-4, atol=1e-12)
+        np.testing.assert_allclose(found[part], std, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["layers", "einsums", "nnx"])
@@ -227,6 +240,37 @@ def test_agents_have_orthogonal_kernels_and_small_heads():
         **{f"params/{name}/kernel": math.sqrt(2) for name in "ab"},
         **{f"params/{name}/kernel": 0.1 for name in ("policy", "value")},
     }
+
+
+def test_a_scale_that_ends_a_branch_has_its_value_and_the_writer_before_it_stays():
+    """LayerScale's, SkipInit's of one number, and a norm's."""
+
+    class Scaled(nn.Module):
+        kind: str
+
+        @nn.compact
+        def __call__(self, x):
+            for n in range(2):
+                h = nn.gelu(nn.Dense(64)(nn.LayerNorm()(x)))
+                h = nn.Dense(D, name=f"down_{n}")(h)
+                if self.kind == "norm":
+                    h = nn.LayerNorm(use_bias=False, name=f"end_{n}")(h)
+                else:
+                    shape = (1, 1, D) if self.kind == "layer" else ()
+                    h = h * self.param(f"end_{n}", nn.initializers.ones, shape)
+                x = x + h
+            return x
+
+    x = np.ones((2, 8, D), "f4")
+    for kind, value in (("layer", 1e-5), ("skip", 0.0), ("norm", 0.0)):
+        params = jax.eval_shape(Scaled(kind).init, KEY, x)
+        recipe = recipes.zero_residual(scale=value)
+        rules = jinit.roles(Scaled(kind), params, x).rules(recipe)
+        for path, init in rules:
+            if "end" in path:
+                assert init.law((4,)) == jinit.laws.Point(value)
+            if "down" in path and "kernel" in path:
+                assert init.law((4, 4)).std > 0
 
 
 def test_the_gates_of_a_branch_are_zero_and_not_its_writers():
@@ -295,8 +339,27 @@ def test_layers_of_a_loop_cannot_differ_by_depth():
         roles.rules(recipes.by_depth())
 
 
+def test_the_recipe_that_the_contributing_guide_adds_works():
+    guide = (pathlib.Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
+    (code,) = re.findall(r"```python\n(@dataclass.*?)```", guide, re.DOTALL)
+    module = importlib.import_module("jinit.recipes._recipe")
+    scope = vars(importlib.import_module("jinit.recipes._fixup")) | vars(module)
+    exec("from __future__ import annotations\n" + code, scope)
+    recipe = scope["xavier_by_role"]()
+
+    assert (
+        Recipe.from_dict(recipe.to_dict())
+        == recipe
+        == recipes.named(repr(recipe)[:-2])()
+    )
+    del Recipe.known["xavier_by_role"]
+    found = drawn("layers", recipe)
+    assert found["head"] == [0.0]
+    np.testing.assert_allclose(found["up"], XAVIER["up"], rtol=1e-6)
+
+
 def test_a_recipe_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="recipe must be one of by_depth, deepnorm"):
+    with pytest.raises(ValueError, match="recipe must be one of by_depth, completep"):
         recipes.named("gpt3")
 
 
@@ -444,7 +507,10 @@ def test_completep_scales_in_depth_too():
         entry = kernels[name]
         assert (entry.std, entry.adam) == (m**-0.5, 1 / m)
         assert (entry.eps, entry.decay) == (1 / (m * deeper), m)
-    assert kernels["input"].adam == 1
+    assert (kernels["input"].adam, kernels["input"].eps) == (1, 1 / m)
+    assert (kernels["output"].eps, kernels["output"].decay) == (1, m)
+    scale = next(e for e in table.entries if e.path.endswith("scale"))
+    assert (scale.adam, scale.eps, scale.decay) == (1, 1 / (m * deeper), 1)
     assert "multiply each by 0.25" in table.notes[0]
 
 

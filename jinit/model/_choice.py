@@ -12,7 +12,7 @@ from jinit._basic import constant, normal, ones, zeros
 from jinit._fan_scaled import lecun_normal, variance_scaling
 from jinit._fans import fans
 from jinit._orthogonal import orthogonal
-from jinit.gains._gain import gain
+from jinit.gains._gain import gain, resolve_gain
 
 if TYPE_CHECKING:
     from jinit.model._role import Role
@@ -87,7 +87,7 @@ class Choice:
         if self.keep == "forward" or role.fan_out == 0:
             named = role.activation if share == abs(role.factor) == 1 else None
             if named is not None and abs(counted.fan_in / role.fan_in - 1) < 1e-9:
-                return lecun_normal(**axes, gain=named)
+                return lecun_normal(**axes, gain=_named_gain(named))
             root = math.sqrt(forward)
             size = 1.0 if abs(root - 1) < _EXACT else _short(root)
             return lecun_normal(**axes, gain=size)
@@ -125,6 +125,13 @@ def axes_by_role(axes: Sequence[str]) -> dict[str, list[int]]:
     return named
 
 
+def _named_gain(activation: str) -> Any:
+    """The name, or the number where the name stands for torch's, as of tanh 5/3."""
+    exact = gain(activation)
+    same = abs(resolve_gain(activation) / exact - 1) < 1e-9
+    return activation if same else _digits(exact)
+
+
 def _one_of(name: str, value: Any, values: tuple[Any, ...]) -> None:
     if value not in values:
         known = ", ".join(map(repr, values))
@@ -133,3 +140,7 @@ def _one_of(name: str, value: Any, values: tuple[Any, ...]) -> None:
 
 def _short(number: float) -> float:
     return float(f"{number:.4g}")
+
+
+def _digits(number: float) -> float:
+    return float(f"{number:.10g}")

@@ -76,6 +76,8 @@ class Moments:
         self._features = Features(graph)
         self._samples: dict[int, np.ndarray] = {}
         self.unknown: set[str] = set()
+        self._turn = 0  # of the loop that is run
+        self._before: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._ends = {id(first): last for first, last in graph.carried}
         self._uses = {
             id(u.step): u for u in graph.uses if u.kind in ("contraction", "table")
@@ -89,7 +91,12 @@ class Moments:
 
     def _run_steps(self, steps: Sequence[Step], times: int) -> None:
         """Runs them, those of a loop often enough that what it carries stays so."""
-        for _ in range(times):
+        inputs = (value for step in steps for value in step.inputs)
+        along = {id(v) for v in inputs if v.step and v.step.name == "along"}
+        for self._turn in range(times):
+            if self._turn:  # another place of what the loop runs along
+                for value in along & self._samples.keys():
+                    self._samples[value] = np.roll(self._samples[value], 1, axis=0)
             for step in steps:
                 if any(value.data for value in step.outputs):
                     self._run_step(step)
@@ -202,7 +209,26 @@ class Moments:
             return self.fresh(size / self._graph.factor_after(step) ** 2)
         if not use.operand.data:
             return self.fresh(target)
-        return self.fresh(target, self._share(self._wide(use.operand)))
+        x = self._wide(use.operand)
+        y = self.fresh(target, self._share(x))
+        if step.loops and "stack" not in use.axes.values():
+            y = self._after(step, x, y)
+        return y
+
+    def _after(self, step: Step, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """What the same kernel makes in a loop: as like from turn to turn as its input.
+
+        So what a cell remembers is as large as what adds up in it, which is alike.
+        """
+        x = x.astype(np.float32)
+        if self._turn:
+            last, made = self._before[id(step)]
+            sizes = math.sqrt(float(np.mean(x * x)) * float(np.mean(last * last)))
+            like = float(np.mean(x * last)) / sizes if sizes else 0.0
+            like = min(max(like, 0.0), 1.0)
+            y = like * made + np.float32(math.sqrt(1 - like * like)) * y
+        self._before[id(step)] = x, y
+        return y
 
     def _wide(self, value: Value) -> np.ndarray:
         return np.broadcast_to(self.of(value), (PLACES, FEATURES))
@@ -307,6 +333,12 @@ class Moments:
 
     def _reduce_min(self, step: Step) -> list[np.ndarray]:
         return self._extreme(step, high=False)
+
+    def _index(self, step: Step) -> list[np.ndarray]:
+        """Of the largest or the least: each is as likely."""
+        (axis,) = step.equation.params["axes"]
+        n = step.inputs[0].shape[axis]
+        return [self._rng.integers(0, n, (PLACES, FEATURES))]
 
     def _reduce_window_max(self, step: Step) -> list[np.ndarray]:
         """Of places side by side."""
@@ -445,6 +477,8 @@ _RULES: dict[str, Callable[[Moments, Step], list[np.ndarray]]] = {
     "cumsum": Moments._cumsum,
     "reduce_max": Moments._reduce_max,
     "reduce_min": Moments._reduce_min,
+    "argmax": Moments._index,
+    "argmin": Moments._index,
     "reduce_window_max": Moments._reduce_window_max,
     "reduce_window_sum": Moments._reduce_window_sum,
     "concatenate": Moments._concatenate,

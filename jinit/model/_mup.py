@@ -2,10 +2,15 @@
 
 A layer is known by which of its fans the wider model has more of:
 
-              fan_in    fan_out    std of the base    rate of Adam    of SGD
-    input     as was    m times    as was             as was          m
-    hidden    m times   m times    / √m               / m             as was
-    output    m times   as was     / m                / m             / m
+              fan_in    fan_out    std of the base    rate of Adam    of SGD    decay
+    input     as was    m times    as was             as was          m         as was
+    hidden    m times   m times    / √m               / m             as was    m
+    output    m times   as was     / m                / m             / m       m
+
+It is table 3 of the paper. In table 8 the output keeps its std and its rate, and the
+logits are divided by m, which is the same function and the same steps. Gradients of
+what has m times the outputs are m times smaller, and in k times the depth k times, so
+CompleteP divides epsilon by m k. Weight decay is that which a rate multiplies.
 
 No name is read, no layer is special, and no shapes of a base are kept in files.
 """
@@ -164,7 +169,7 @@ def parametrized(
     _check_same(roles, base)
     entries, decided, notes = list[Scaling](), [], list[str]()
     for role, small, own, of_base in zip(roles, base, *rules, strict=True):
-        entry = _scaling(role, small, _deeper(role, small) if deep else 1.0)
+        entry = _scaling(role, small, deep)
         entries.append(entry)
         decided.append((own[0], _scaled(of_base[1], own[1], small, entry.std)))
         notes += _notes(role, small, deep)
@@ -183,24 +188,30 @@ def _check_same(roles: Sequence[Role], base: Sequence[Role]) -> None:
         )
 
 
-def _scaling(role: Role, base: Role, deeper: float) -> Scaling:
+def _scaling(role: Role, base: Role, deep: bool) -> Scaling:
     if role.kind != "contraction" or role.tied:
-        wider = role.shape[-1] / base.shape[-1] if role.shape else 1.0
+        out = role.shape[-1] / base.shape[-1] if role.shape else 1.0
+        eps = 1 / (out * _deeper(role, base)) if deep else 1.0
         layer = "vector" if len(role.shape) < 2 else "input"
-        return Scaling(role.path, layer, 1.0, 1.0, 1.0, wider)
+        return Scaling(role.path, layer, 1.0, 1.0, 1.0, out, eps)
     m, out = role.fan_in / base.fan_in, role.fan_out / base.fan_out
+    eps = 1 / (out * _deeper(role, base)) if deep else 1.0
     if m == 1:
-        return Scaling(role.path, "input", 1.0, 1.0, 1.0, out)
+        return Scaling(role.path, "input", 1.0, 1.0, 1.0, out, eps)
     if out == 1:
-        return Scaling(role.path, "output", m, 1 / m, 1 / m, 1 / m)
-    eps = 1 / (m * deeper) if deeper != 1 else 1.0
+        return Scaling(role.path, "output", m, 1 / m, 1 / m, 1 / m, eps, m)
     return Scaling(role.path, "hidden", m, m**-0.5, 1 / m, 1.0, eps, m)
 
 
 def _deeper(role: Role, base: Role) -> float:
-    if role.place is None or base.place is None:
-        return 1.0
-    return role.place.branches / base.place.branches
+    """By how many times it has more branches beside it, or layers in its loop."""
+    if role.place is not None and base.place is not None:
+        return role.place.branches / base.place.branches
+    return math.prod(
+        size / small
+        for size, small, axis in zip(role.shape, base.shape, role.axes, strict=False)
+        if axis == "stack"
+    )
 
 
 def _scaled(init: Any, own: Any, base: Role, factor: float) -> Any:

@@ -97,6 +97,9 @@ def _places(branch: Branch, length: int) -> Iterator[tuple[Use, Place]]:
         at = branch.stream, length, branch.number, len(branch.layers), number
         for use in layer:
             yield use, Place(*at)
+    for use in branch.scales[:1]:
+        count = len(branch.layers)
+        yield use, Place(branch.stream, length, branch.number, count, count)
 
 
 def _is_table(use: Use, graph: Graph) -> bool:

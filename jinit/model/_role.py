@@ -74,7 +74,8 @@ class Place:
       branches: How many branches it has.
       branch: The number of the branch, from 0; in a loop that of its first turn.
       layers: How many contractions in a row the branch has.
-      layer: Which of these it is, from 0; the last writes to the stream.
+      layer: Which of these it is, from 0; the last writes to the stream. The scale that
+        ends the branch, of a norm or LayerScale's, comes after: it has `layers`.
 
     Example:
       >>> import jax, jinit

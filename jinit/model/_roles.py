@@ -146,7 +146,8 @@ class Roles:
           [('input', 1.0), ('hidden', 0.0625), ('output', 0.0625)]
 
         References:
-          Yang et al. (2022), arXiv:2203.03466, table 3.
+          Yang et al. (2022), arXiv:2203.03466, table 3; the `mup` package has table 8,
+          which multiplies logits by 1 / m instead. Neither scales Adam's epsilon.
         """
         return self._parametrized(base, recipe, deep=False)
 

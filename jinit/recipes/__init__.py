@@ -6,12 +6,15 @@ A recipe is a file here, and a line below.
 """
 
 from jinit.recipes._by_depth import by_depth as by_depth
+from jinit.recipes._completep import completep as completep
 from jinit.recipes._deepnorm import deepnorm as deepnorm
 from jinit.recipes._fixup import fixup as fixup
 from jinit.recipes._flax import flax as flax
 from jinit.recipes._gpt2 import gpt2 as gpt2
 from jinit.recipes._griffin import griffin as griffin
+from jinit.recipes._mup import mup as mup
 from jinit.recipes._nanochat import nanochat as nanochat
+from jinit.recipes._ntk import ntk as ntk
 from jinit.recipes._olmo import olmo as olmo
 from jinit.recipes._recipe import Recipe as Recipe
 from jinit.recipes._recipe import named as named

@@ -27,6 +27,16 @@ class by_depth(Recipe):
     Args:
       std: The standard deviation.
 
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
+      >>> def model(params, x):
+      ...     return x + jax.nn.relu(x @ params["a"]) @ params["b"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.by_depth())
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.02 0.0141
+
     References:
       torchtitan, `param_init.py`; BEiT (Bao et al. 2022, arXiv:2106.08254), which
       divides what was drawn.

@@ -23,6 +23,16 @@ class deepnorm(Recipe):
     N counts layers of two branches. The factor (2 N)^(1/4) of the skip is the model's.
     A packed kernel of queries, keys and values is drawn as query and key are.
 
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
+      >>> def model(params, x):
+      ...     return x + jax.nn.relu(x @ params["a"]) @ params["b"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.deepnorm())
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.25 0.25
+
     References:
       Wang et al. (2022), arXiv:2203.00555, for models of an encoder or a decoder.
     """

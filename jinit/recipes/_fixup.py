@@ -25,6 +25,16 @@ class fixup(Recipe):
     For networks without normalization, of ReLU; L is the number of branches. The scales
     and shifts that the paper adds are the model's.
 
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in "abc"}
+      >>> def model(params, x):
+      ...     return (x + jax.nn.relu(x @ params["a"]) @ params["b"]) @ params["c"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.fixup())
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.5 0 0
+
     References:
       Zhang, Dauphin and Ma (2019), arXiv:1901.09321, section 3; the code has fan_out.
     """

@@ -21,6 +21,16 @@ class flax(Recipe):
     Where Flax takes other axes for the inputs, as its Einsum does, the true ones are
     taken here.
 
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
+      >>> def model(params, x):
+      ...     return jax.nn.relu(x @ params["a"]) @ params["b"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.flax())
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.354 0.354
+
     References:
       `flax.linen.Dense` and others.
     """

@@ -27,11 +27,12 @@ class gpt2(Recipe):
     Example:
       >>> import jax, jinit
       >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
-      >>> def block(params, x):
+      >>> def model(params, x):
       ...     return x + jax.nn.relu(x @ params["a"]) @ params["b"]
       >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-      >>> jinit.roles(block, params, x).rules(jinit.recipes.gpt2())
-      [('a', normal(std=0.02)), ('b', normal(std=0.02))]
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.gpt2())
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.02 0.02
 
     References:
       Radford et al. (2019), section 2.3; Shoeybi et al. (2019), arXiv:1909.08053. Of a

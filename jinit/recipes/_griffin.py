@@ -21,6 +21,16 @@ class griffin(Recipe):
     writers   N(0, 2 / (layers fan_in)),   layers of two branches
     others    N(0, 1 / fan_in)
 
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in "abc"}
+      >>> def model(params, x):
+      ...     return (x + jax.nn.relu(x @ params["a"]) @ params["b"]) @ params["c"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.griffin())
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.354 0.707 0.354
+
     References:
       De et al. (2024), arXiv:2402.19427; recurrentgemma, `jax/griffin.py`, which has
       `scale = 2 / num_layers` with two branches a layer.

@@ -23,6 +23,16 @@ class nanochat(Recipe):
     tables    N(0, 0.8²)
     others    U(±√(3 / fan_in)); before the last of a feed-forward branch 0.4 of it
 
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in "abc"}
+      >>> def model(params, x):
+      ...     return (x + jax.nn.relu(x @ params["a"]) @ params["b"]) @ params["c"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.nanochat())
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.141 0 0.001
+
     References:
       Karpathy (2025), nanochat, `gpt.py`.
     """

@@ -23,6 +23,16 @@ class olmo(Recipe):
 
     All are cut at 3 standard deviations. It is what OLMo calls "mitchell".
 
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
+      >>> def model(params, x):
+      ...     return x + jax.nn.relu(x @ params["a"]) @ params["b"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.olmo())
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.349 0.247
+
     References:
       Groeneveld et al. (2024), arXiv:2402.00838; `olmo/model.py`.
     """

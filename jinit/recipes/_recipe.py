@@ -88,10 +88,21 @@ class Recipe(ABC):
 
 
 def named(name: str) -> type[Recipe]:
-    """The recipe of a name.
+    """The recipe of a name, as the command line takes it.
+
+    Args:
+      name: The name, such as "gpt2".
+
+    Returns:
+      The class, to be called with options.
 
     Raises:
       ValueError: There is none.
+
+    Example:
+      >>> import jinit
+      >>> jinit.recipes.named("gpt2")(std=0.01)
+      gpt2(std=0.01)
     """
     if name not in Recipe.known:
         known = ", ".join(sorted(Recipe.known))
@@ -119,6 +130,11 @@ def position(role: Role, roles: Roles) -> int:
         if other.place is not None and other.place.stream < role.place.stream:
             before[other.place.stream] = other.place.branches
     return sum(before.values()) + role.place.branch
+
+
+def width(roles: Roles) -> float:
+    """How many features the heads sum, of several the most."""
+    return max(role.fan_in for role in roles if role.head)
 
 
 def xavier(role: Role) -> float:

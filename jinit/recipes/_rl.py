@@ -26,6 +26,16 @@ class rl(Recipe):
       head_gain: That of the heads: 0.01 of a policy, 1 of a value.
       gain: That of the others.
 
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
+      >>> def model(params, x):
+      ...     return jax.nn.relu(x @ params["a"]) @ params["b"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.rl())
+      >>> print(*(f"{init.gain:.2f}" for _, init in rules))
+      1.41 0.01
+
     References:
       Andrychowicz et al. (2021), arXiv:2006.05990; Huang et al. (2022), "The 37
       implementation details of PPO".

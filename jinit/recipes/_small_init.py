@@ -21,6 +21,16 @@ class small_init(Recipe):
     writers   N(0, (2 / (layers √d))²),   layers of two branches
     others    N(0, 2 / (5 d)), tables too
 
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
+      >>> def model(params, x):
+      ...     return x + jax.nn.relu(x @ params["a"]) @ params["b"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.small_init())
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.224 1.41
+
     References:
       Nguyen and Salazar (2019), arXiv:1910.05895, for the first; Wang and Komatsuzaki
       (2021), mesh-transformer-jax, for the second. GPT-NeoX-20B and xLSTM have both.

@@ -21,6 +21,16 @@ class spectral(Recipe):
     So the norms of features, and of their updates by a rate in proportion to
     fan_out / fan_in, do not depend on the width.
 
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
+      >>> def model(params, x):
+      ...     return jax.nn.relu(x @ params["a"]) @ params["b"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.spectral())
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.354 0.354
+
     References:
       Yang, Simon and Bernstein (2023), arXiv:2310.17813, "Parametrization 1".
     """

@@ -23,11 +23,31 @@ class subln(Recipe):
 
     N counts layers of two branches.
 
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in "abc"}
+      >>> def model(params, x):
+      ...     x = x + jax.numpy.tanh(x @ params["a"])
+      ...     return (x + jax.numpy.tanh(x @ params["b"])) @ params["c"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.subln())
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.294 0.294 0.354
+
     References:
       Wang et al. (2022), arXiv:2210.06423, for models of an encoder or a decoder.
     """
 
     needs = ("stream",)
+
+    def check(self, roles: Roles) -> None:
+        """Refuses a model of fewer than two branches, of which the gain is zero."""
+        super().check(roles)
+        if depth(roles) < 2:
+            raise ValueError(
+                f"{self!r} is for a stream of several branches, but in this model it "
+                "has 1, for which √(log 2 N) is zero; use none, or deepnorm()."
+            )
 
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind != "contraction" or role.functions:

@@ -22,6 +22,15 @@ class t5(Recipe):
     tables   N(0, 1)
     others   N(0, 1 / fan_in)
 
+    Example:
+      >>> import flax.linen as nn, jax, jinit
+      >>> layer, x = nn.MultiHeadDotProductAttention(2), jax.numpy.ones((1, 4, 8))
+      >>> params = jax.eval_shape(layer.init, jax.random.key(0), x)
+      >>> rules = dict(jinit.roles(layer, params, x).rules(jinit.recipes.t5()))
+      >>> names = "params/query/kernel", "params/value/kernel"
+      >>> print(*(f"{rules[name].law((8, 2, 4)).std:.3g}" for name in names))
+      0.177 0.354
+
     References:
       Raffel et al. (2020), arXiv:1910.10683; Mesh TensorFlow, `transformer_layers.py`.
     """

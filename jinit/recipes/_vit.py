@@ -22,6 +22,16 @@ class vit(Recipe):
     positions   N(0, 1 / width)
     head        0
 
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
+      >>> def model(params, x):
+      ...     return jax.nn.relu(x @ params["a"]) @ params["b"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.vit())
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.354 0
+
     References:
       Beyer et al. (2022), arXiv:2205.01580, and big_vision, `models/vit.py`.
     """

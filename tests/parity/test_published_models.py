@@ -40,20 +40,21 @@ def gpt2(paths, std=0.02, depth=3):
 
 
 def vit(paths):
-    own = partial(Stream.trunc_normal_, std=(3 * 8 * 8) ** -0.5)
-    mlp = {
-        "kernel_": Stream.xavier_uniform_,
-        "bias_": partial(Stream.normal_, std=1e-6),
-    }
-    layers = [("conv_proj", Stream.conv), ("class_token", Stream.zeros_)]
+    zero, small = Stream.zeros_, partial(Stream.normal_, std=1e-6)
+    own = {"kernel_": partial(Stream.trunc_normal_, std=192**-0.5), "bias_": zero}
+    mlp = partial(Stream.linear, kernel_=Stream.xavier_uniform_, bias_=small)
+    layers = [("conv_proj", Stream.conv), ("class_token", zero)]
     layers += [("encoder/pos_embedding", partial(Stream.normal_, std=0.02))]
     for block in [path.removesuffix("/ln_1") for path in paths if "ln_1" in path]:
-        two = [(f"{block}/mlp/0", Stream.linear), (f"{block}/mlp/3", Stream.linear)]
-        layers += [(f"{block}/self_attention", Stream.multihead_attention), *two]
-        layers += [(path, partial(linear, **mlp)) for path, linear in two]
-    conv, head = (partial(f, bias_=Stream.zeros_) for f in (Stream.conv, Stream.linear))
-    layers += [("heads/head", Stream.linear), ("conv_proj", partial(conv, kernel_=own))]
-    layers += [("heads/head", partial(head, kernel_=Stream.zeros_))]
+        layers += [(f"{block}/self_attention", Stream.multihead_attention)]
+        layers += [
+            (f"{block}/mlp/{n}", f) for f in (Stream.linear, mlp) for n in (0, 3)
+        ]
+    layers += [
+        ("heads/head", Stream.linear),
+        ("conv_proj", partial(Stream.conv, **own)),
+    ]
+    layers += [("heads/head", partial(Stream.linear, kernel_=zero, bias_=zero))]
     return layers + [(path, Stream.layer_norm) for path in paths if "ln" in path]
 
 

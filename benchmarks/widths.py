@@ -1,6 +1,6 @@
 """Does training change with the width? The standard parametrization beside muP.
 
-    python benchmarks/mup.py [WIDTH ...]
+    python benchmarks/widths.py [--write]
 
 A transformer of two blocks is trained for 4 steps of Adam, at a rate of 0.02, in
 several widths; a slope is that of log2 mean |activation| against log2 width, after
@@ -9,17 +9,18 @@ training. By muP no layer grows. Which layers are hidden is read from two traces
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from _record import recorded
 
 import jinit
 
 VOCAB, HEAD, BASE = 64, 16, 64
+WIDTHS = 64, 128, 256, 512, 1024
 WORDS = jax.random.randint(jax.random.key(0), (8, 16), 0, VOCAB)
 
 
@@ -27,11 +28,12 @@ class Transformer(nn.Module):
     """Two blocks, with heads of one size."""
 
     width: int
+    vocabulary: int = VOCAB
 
     @nn.compact
     def __call__(self, words: jax.Array) -> jax.Array:
         """Logits of the next word, for each word."""
-        x = nn.Embed(VOCAB, self.width, name="table")(words)
+        x = nn.Embed(self.vocabulary, self.width, name="table")(words)
         for n in range(2):
             h, heads = nn.LayerNorm()(x), (self.width // HEAD, HEAD)
             query, key, value = (
@@ -43,7 +45,7 @@ class Transformer(nn.Module):
             x = x + nn.DenseGeneral(self.width, axis=(-2, -1), name=f"out_{n}")(h)
             h = nn.gelu(nn.Dense(4 * self.width, name=f"up_{n}")(nn.LayerNorm()(x)))
             x = x + nn.Dense(self.width, name=f"down_{n}")(h)
-        return nn.Dense(VOCAB, name="head")(nn.LayerNorm()(x))
+        return nn.Dense(self.vocabulary, name="head")(nn.LayerNorm()(x))
 
 
 def loss(logits: jax.Array) -> jax.Array:
@@ -79,9 +81,8 @@ def check(widths: tuple[int, ...], mup: bool) -> Any:
 
 
 def main() -> None:
-    widths = tuple(map(int, sys.argv[1:])) or (64, 128, 256, 512)
-    standard, mup = check(widths, mup=False), check(widths, mup=True)
-    print(f"{'layer':12} standard  muP   (slopes over widths {widths})")
+    standard, mup = check(WIDTHS, mup=False), check(WIDTHS, mup=True)
+    print(f"{'layer':12} standard  muP   (slopes over widths {WIDTHS})")
     for layer, one, other in zip(
         standard.layers, standard.slopes[-1], mup.slopes[-1], strict=True
     ):
@@ -89,4 +90,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("widths", "Activations after training, by width", "optax"):
+        main()

@@ -1,0 +1,44 @@
+"""CompleteP's initialization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jinit.recipes._mup import mup
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+
+
+@dataclass(frozen=True)
+class completep(mup):
+    """muP's, without a factor of what is written to a stream.
+
+        in a branch      N(0, std² / m),   m times the width of a base
+        head             N(0, std² / m²), its logits' factor 1 / m folded in
+        tables, inputs   N(0, std²)
+
+    The factor of the branches is the model's, and the learning rates that go with it
+    are those of `Roles.completep`.
+
+    Args:
+      std: The standard deviation of the base.
+      base: The width of the base: how many features its head sums.
+
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in "abc"}
+      >>> def model(params, x):
+      ...     return (x + jax.nn.relu(x @ params["a"]) @ params["b"]) @ params["c"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.completep(base=4))
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.0141 0.0141 0.01
+
+    References:
+      Dey et al. (2025), arXiv:2505.01618, table 1.
+    """
+
+    def _branches(self, role: Role) -> int:
+        return 1

@@ -1,0 +1,57 @@
+"""The initialization of the neural tangent kernel's parametrization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jinit._basic import normal
+from jinit.recipes._recipe import Recipe
+
+if TYPE_CHECKING:
+    from jinit.model._role import Role
+    from jinit.model._roles import Roles
+
+
+@dataclass(frozen=True)
+class ntk(Recipe):
+    """N(0, w_std² / fan_in), and biases N(0, b_std²).
+
+        kernels   N(0, w_std² / fan_in)
+        biases    N(0, b_std²)
+        tables    N(0, 1)
+
+    The parametrization has kernels of N(0, 1), divided by √fan_in where they are used:
+    by SGD they learn at a rate that is divided by fan_in.
+
+    Args:
+      w_std: The standard deviation of kernels, times √fan_in.
+      b_std: That of biases.
+
+    Example:
+      >>> import jax, jinit
+      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
+      >>> def model(params, x):
+      ...     return jax.nn.relu(x @ params["a"]) @ params["b"]
+      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
+      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.ntk())
+      >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
+      0.354 0.354
+
+    References:
+      Jacot, Gabriel and Hongler (2018), arXiv:1806.07572; Neural Tangents, whose layers
+      have `W_std` and `b_std`.
+    """
+
+    w_std: float = 1.0
+    b_std: float = 0.0
+
+    def __call__(self, role: Role, roles: Roles) -> Any:
+        if role.kind == "shift":
+            return normal(std=self.b_std)
+        if role.kind == "table" and "index" in role.axes:
+            return normal(std=1.0)
+        if role.kind != "contraction" or role.functions:
+            return None
+        return normal(std=self.w_std / sqrt(role.fan_in))
