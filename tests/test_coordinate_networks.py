@@ -129,7 +129,12 @@ def test_every_call_in_the_table_of_the_page_makes_an_initializer():
         (lambda: siren(0), ValueError, "w0 must be greater than 0"),
         (lambda: siren("30"), TypeError, "w0 must be a real number"),
         (lambda: siren(first=1), TypeError, "first must be True or False"),
-        (lambda: siren(30, 60), TypeError, "2 positional arguments"),
+        (
+            lambda: siren(30, 60),
+            TypeError,
+            r"call it: kernel_init=jinit.coordinate.siren\(",
+        ),
+        (lambda: jinit.stack(siren), TypeError, r"stack\(jinit.coordinate.siren\(\), "),
         (lambda: siren().law((16,)), ValueError, "give the fans as numbers"),
     ],
 )

@@ -352,7 +352,7 @@ GET_WINDOW = "scipy.signal.get_window"  # is named as the place to look
 FACTORY = [
     (lambda: icnr(jinit.he_normal(), 0), ValueError, "scale must be at least 1"),
     (lambda: icnr(jinit.he_normal), TypeError, "needs its option scale"),
-    (lambda: icnr(jinit.he_normal, 2), TypeError, "call a factory, as in jinit.icnr"),
+    (lambda: icnr(jinit.he_normal, 2), TypeError, r"as in jinit.vision.icnr\(jinit.he"),
     (lambda: icnr(jinit.zeros(), 2, order="NHWC"), ValueError, "pixel_shuffle, depth"),
     (lambda: bilinear(groups=0), ValueError, "groups must be at least 1"),
     (lambda: stft("both"), ValueError, "side must be one of real, imag"),
