@@ -46,7 +46,7 @@ OTHERS = {
 _MODULES = {
     *("jinit.laws", "jinit.torch.functional", "jinit.diagnostics.plots"),
     *("jinit.distributions", "jinit.recurrent", "jinit.ssm", "jinit.coordinate"),
-    *("jinit.vision", "jinit.adapter", "jinit.transplant"),
+    *("jinit.adapter", "jinit.transplant"),
 }
 _SAME = {"jinit.jaxnn.zeros": "jinit.zeros", "jinit.jaxnn.ones": "jinit.ones"}
 

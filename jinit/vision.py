@@ -1,3 +1,0 @@
-"""Vision: kernels of upsampling and transforms, position tables, biases of priors."""
-
-from __future__ import annotations
