@@ -110,12 +110,12 @@ def ordered(low_name: str, low: Number, high_name: str, high: Number) -> None:
         )
 
 
-def count(name: str, value: Any) -> int:
-    """Returns a whole number of at least one as an int."""
+def count(name: str, value: Any, *, at_least: int = 1) -> int:
+    """Returns a whole number, of at least one, as an int."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}.")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}.")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value!r}.")
     return int(value)
 
 

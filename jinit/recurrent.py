@@ -6,6 +6,7 @@ steps: biases are times. `docs/recurrent.md` lists the gates of each library's c
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -33,9 +34,7 @@ def _steps(name: str, value: Any) -> Any:
     return value
 
 
-def _place(name: str, value: Any) -> int:
-    """The place of a gate among the others, from 0."""
-    return count(name, value + 1 if type(value) is int else value) - 1
+_place = or_none(partial(count, at_least=0))
 
 
 class forget_bias(Combinator):
@@ -74,9 +73,9 @@ class forget_bias(Combinator):
     """
 
     init: Init = option(as_given, default=ones(), kw_only=False)
-    gate: int | None = option(or_none(_place), default=1)
+    gate: int | None = option(_place, default=1)
     gates: int = option(count, default=4)
-    input_gate: int | None = option(or_none(_place), default=None)
+    input_gate: int | None = option(_place, default=None)
 
     def _check_options(self) -> None:
         super()._check_options()
