@@ -1,7 +1,7 @@
 """Recurrent cells: biases of the gates that keep and write the state.
 
 A gate that keeps the share σ(b) of the state forgets within 1 / (1 - σ(b)) = 1 + exp(b)
-steps: biases are times. `docs/recurrent.md` lists the gates of each library's cells.
+steps: biases are times. `docs/recurrent.md` lists the gates of the cells of each library.
 """
 
 from __future__ import annotations

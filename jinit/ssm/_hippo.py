@@ -30,7 +30,8 @@ def hippo(n: int, measure: str = "legs") -> tuple[np.ndarray, np.ndarray]:
         legt    the last unit of time, in Legendre polynomials
         fout    the last unit of time, in cosines and sines
 
-    A is stable: the eigenvalues of LegS are -1, -2, ..., -N.
+    States decay: the eigenvalues of LegS are -1, -2, ..., -N. The second state of FouT
+    is the sine of frequency zero, and stays zero.
 
     Args:
       n: The number of states N; even for "fout", which pairs cosines with sines.
@@ -110,8 +111,8 @@ def dplr(n: int, measure: str = "legs") -> _Diagonal:
 
     References:
       Gu, Goel and Ré (2022), arXiv:2111.00396, theorem 1. In float32, as in many ports,
-      the least eigenvalue of 256 is off by a thousandth. `lindermanlab/S5` keeps the
-      half with negative imaginary parts, which is the same model.
+      the least eigenvalue of 256 is off by about a thousandth. `lindermanlab/S5` keeps
+      the half with negative imaginary parts, which is the same model.
     """
     return _Diagonal(*map(np.copy, _diagonalized(count("n", n), measure)))
 
@@ -121,7 +122,6 @@ def _diagonalized(n: int, measure: str) -> _Diagonal:
     A, B = hippo(n, measure)
     p = _low_rank(n, measure)
     normal = A + p @ p.T
-    real = np.diagonal(normal).mean()
     skew = (normal - normal.T) / 2
     if measure == "fout":
         # The constant, and the sine of no frequency, are both kept: as a pair that
@@ -132,6 +132,7 @@ def _diagonalized(n: int, measure: str) -> _Diagonal:
         imaginary[n // 2 - 1 : n // 2 + 1] = 0.0
     b = v.conj().T @ B
     v = v * (b / abs(b))
+    real = -0.5 if measure == "legs" else 0.0  # the diagonal of A + P Pᵀ
     return _Diagonal(real + 1j * imaginary, v.conj().T @ p, v.conj().T @ B, v)
 
 
