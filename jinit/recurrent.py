@@ -1,7 +1,7 @@
 """Recurrent cells: biases of the gates that keep and write the state.
 
 A gate that keeps the share σ(b) of the state forgets within 1 / (1 - σ(b)) = 1 + exp(b)
-steps: biases are times. `docs/recurrent.md` lists the gates of the cells of each library.
+steps: biases are times. `docs/recurrent.md` lists the gates of each library's cells.
 """
 
 from __future__ import annotations
@@ -223,8 +223,8 @@ class power_law(Initializer):
 
         b[j] = start + (stop - start) (j / (units - 1)) ** exponent
 
-    Nothing is random: every head has units of all times. With exponent 1 it is
-    `linspace`.
+    Nothing is random: units, or heads, of all times lie side by side. With exponent 1
+    it is `linspace`.
 
     Args:
       start, stop: The first and the last value.
