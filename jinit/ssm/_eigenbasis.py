@@ -1,4 +1,4 @@
-"""The input and output matrices of S5, in the eigenbasis of HiPPO."""
+"""Matrices of S5: input and output, in the eigenbasis of HiPPO."""
 
 from __future__ import annotations
 
