@@ -45,8 +45,7 @@ OTHERS = {
 # Modules rather than packages: what they import is not theirs to show.
 _MODULES = {
     *("jinit.laws", "jinit.torch.functional", "jinit.diagnostics.plots"),
-    *("jinit.distributions", "jinit.recurrent", "jinit.ssm", "jinit.coordinate"),
-    *("jinit.adapter", "jinit.transplant"),
+    *("jinit.recurrent", "jinit.coordinate"),
 }
 _SAME = {"jinit.jaxnn.zeros": "jinit.zeros", "jinit.jaxnn.ones": "jinit.ones"}
 

@@ -106,6 +106,26 @@ def disc_normal(
     return _polar(modulus, turn) * std.astype(dtype)
 
 
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def linked(
+    key: jax.Array,
+    shape: Shape,
+    dtype: np.dtype,
+    link: Callable[..., jax.Array],
+    low: Number,
+    high: Number,
+) -> jax.Array:
+    """Draws `link(jnp, u)` of u uniform between the bounds, and never on one of them.
+
+    There the link may be infinite, as a logarithm is at zero.
+    """
+    low, high = _scalars(dtype, low, high)
+    (u,) = units(key, shape, dtype)
+    half = np.array(jnp.finfo(u.dtype).eps / 2, u.dtype)  # of a cell of the grid
+    u = jnp.minimum(_between(low, high, u + half), jnp.nextafter(high, low))
+    return round_to(link(jnp, u), dtype)
+
+
 def truncated_normal(
     key: jax.Array,
     shape: Shape,

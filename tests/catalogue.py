@@ -8,10 +8,34 @@ A row is the call, as it prints, and the shape of a kernel; `test_catalogue.py` 
 DISTRIBUTIONS = []
 
 # jinit.recurrent
-RECURRENT = []
+RECURRENT = [
+    ("recurrent.forget_bias()", (96, 128)),
+    ("recurrent.forget_bias(init=normal(std=2.0), gates=3)", (96, 384)),
+    ("recurrent.forget_bias(init=recurrent.chrono(50.0), input_gate=0)", (96, 128)),
+    (
+        "recurrent.forget_bias(init=recurrent.uniform_gate(), gate=None, gates=1, "
+        "input_gate=0)",
+        (96, 128),
+    ),
+    ("recurrent.chrono(784.0)", (96, 128)),
+    ("recurrent.uniform_gate()", (96, 128)),
+    ("recurrent.power_law(5.0, -7.0, exponent=0.3)", (96, 128)),
+]
 
 # jinit.ssm
-SSM = []
+SSM = [
+    ("ssm.eigenvalues(method='inv', part='imag')", (96, 32)),
+    ("ssm.eigenvalues(method='legs', blocks=4, part='imag')", (128,)),
+    ("ssm.eigenvalues(method='real', part='log')", (96, 16)),
+    ("ssm.s5_input(normal(std=0.5), blocks=4)", (32, 128, 2)),
+    ("ssm.s5_output(normal(std=0.2), blocks=2)", (128, 32, 2)),
+    ("ssm.log_step(low=0.01)", (96, 128)),
+    ("ssm.dt_bias(high=1.0)", (96, 128)),
+    ("ssm.a_log(low=2.0)", (96, 128)),
+    ("ssm.lru_nu(r_min=0.4, r_max=0.99)", (96, 128)),
+    ("ssm.lru_theta(max_phase=0.3)", (96, 128)),
+    ("ssm.rg_lru(r_max=0.99)", (96, 128)),
+]
 
 # jinit.coordinate
 COORDINATE = [
