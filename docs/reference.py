@@ -45,7 +45,7 @@ OTHERS = {
 _MODULES = {
     *("jinit.laws", "jinit.torch.functional", "jinit.diagnostics.plots"),
     *("jinit.distributions", "jinit.recurrent", "jinit.ssm", "jinit.coordinate"),
-    *("jinit.vision", "jinit.adapter", "jinit.transplant"),
+    "jinit.vision",
 }
 _SAME = {"jinit.jaxnn.zeros": "jinit.zeros", "jinit.jaxnn.ones": "jinit.ones"}
 
