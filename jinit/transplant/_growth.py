@@ -52,7 +52,7 @@ class Grown:
 class Growth:
     """What became of all parameters: what `jinit.transplant.widen` returns beside them.
 
-    It prints as a table. `len(growth)` counts the entries, and a loop runs through them.
+    It prints as a table. `len(growth)` counts the entries, a loop runs through them.
 
     Attributes:
       entries: One `Grown` for each leaf, in the order of the tree.
@@ -153,7 +153,8 @@ def deepen(
 
     So each layer is followed by its copies. With `new="identity"` what a copy writes to
     the residual stream starts from zero, and the deep model computes what the shallow
-    one did.
+    one did; but not where the sum itself is normalized (post-norm), or a normalization
+    at the end of a branch has a bias.
 
     Args:
       params: The parameters of the shallow model, whose layers are scanned. They are
@@ -238,8 +239,8 @@ def _grown(
     if unlike:
         raise ValueError(
             f"params, roles and {name} must have the same paths, but not all have "
-            f"{some(sorted(unlike))}; scan the layers, or move those of the two models that "
-            "belong together by jinit.pretrained."
+            f"{some(sorted(unlike))}; scan the layers, or move those of the two models "
+            "that belong together by jinit.pretrained."
         )
     leaves, entries = [], []
     for path, leaf in named:
