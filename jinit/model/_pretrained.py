@@ -56,8 +56,8 @@ def pretrained(
     Example:
       >>> import jax, numpy as np, jinit
       >>> old = {"bert": {"dense": {"kernel": np.full((8, 4), 0.5, "float32")}}}
-      >>> wanted = jax.ShapeDtypeStruct((8, 4), "bfloat16")
-      >>> params = {"encoder": {"dense": {"kernel": wanted}}, "head": {"kernel": wanted}}
+      >>> leaf = jax.ShapeDtypeStruct((8, 4), "bfloat16")
+      >>> params = {"encoder": {"dense": {"kernel": leaf}}, "head": {"kernel": leaf}}
       >>> there = jinit.pretrained(old, {"encoder/**": "bert/**"})
       >>> plan = jinit.plan(params, [*there, ("head/*", jinit.lecun_normal())])
       >>> print(*(f"{entry.path}: {entry.init}" for entry in plan), sep="\n")
@@ -148,4 +148,6 @@ class Pretrained(Initializer):
         w = self.array if same else _draws.cast(self.array, dtype)
         if stack:
             w = jnp.broadcast_to(w, (*stack, *w.shape))
-        return jax.device_put(w, at, may_alias=False)
+        placed = jax.device_put(w, at)
+        # Which may be the array itself, or on a CPU have the memory of NumPy's.
+        return placed.copy() if same else placed
