@@ -285,6 +285,7 @@ def built(**sizes):
     return model, params, jinit.roles(model, params, TOKENS)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def outputs(model, params):
     return model.apply(params, TOKENS)
 

@@ -16,7 +16,6 @@ from jinit import _config, _text
 from jinit._checks import Shape, check_shape
 from jinit._initializer import Initializer
 from jinit._text import aligned, some
-from jinit.model._pretrained import Pretrained
 
 
 @dataclass(frozen=True)
@@ -109,11 +108,6 @@ def _leaf(entry: Entry) -> dict[str, Any]:
     try:
         if not isinstance(entry.dtype, np.dtype):
             raise TypeError(f"dtype must be a numeric dtype, got {entry.dtype.name}.")
-        if isinstance(entry.init, Pretrained):
-            raise TypeError(
-                f"JSON has no room for the weights of {entry.init!r}; keep the tree "
-                "and the mapping, and make the plan anew."
-            )
         init = None if entry.init is None else _config.serialize(entry.init)
     except (TypeError, ValueError) as error:
         raise type(error)(f"leaf {entry.path!r}: {error}") from None

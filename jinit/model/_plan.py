@@ -327,7 +327,8 @@ class Plan:
 
         Raises:
           TypeError: An initializer that is not one of jinit's, or a dtype that is not
-            one of numbers: neither has a name to be found by.
+            one of numbers: neither has a name to be found by. A leaf that is taken
+            from another tree (`jinit.pretrained`).
           ValueError: An option that is traced, or given as a function.
 
         Example:
@@ -336,6 +337,12 @@ class Plan:
           >>> [leaf["path"] for leaf in json.loads(text)["leaves"]]
           ['w']
         """
+        for entry in self:
+            if isinstance(entry.init, Pretrained):
+                raise TypeError(
+                    f"leaf {entry.path!r}: JSON has no room for the weights of "
+                    f"{entry.init!r}; keep the tree and the mapping, and plan anew."
+                )
         return to_json(self.entries)
 
     @classmethod

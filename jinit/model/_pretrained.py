@@ -12,7 +12,6 @@ import numpy as np
 
 from jinit import _checks, _draws
 from jinit._checks import Shape, is_mapping
-from jinit._combine import as_given
 from jinit._initializer import Initializer, option
 from jinit._types import ArrayTree
 from jinit.model._layers import Unknown
@@ -107,8 +106,8 @@ class Pretrained(Initializer):
     identity, for to compare what is in it may take long.
     """
 
-    source: str = option(as_given, kw_only=False)
-    array: Any = option(as_given)
+    source: str = option(lambda name, value: value, kw_only=False)
+    array: Any = option(lambda name, value: value)
     _random = False
 
     def __repr__(self) -> str:

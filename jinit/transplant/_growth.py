@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Grown:
-    """What became of one parameter.
+    """What became of one parameter, in what `jinit.transplant.widen` returns.
 
     Attributes:
       path: Its path.
