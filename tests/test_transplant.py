@@ -297,48 +297,107 @@ def small():
     return params, roles, outputs(model, params)
 
 
-@pytest.mark.parametrize(
-    "sizes",
-    [{"width": 16, "heads": 4, "hidden": 36}, {"heads": 3, "hidden": 13}],
-    ids=["multiples", "within"],
-)
-def test_a_wider_transformer_computes_what_the_narrow_one_did(sizes, small, key):
+def test_a_wider_transformer_computes_what_the_narrow_one_did(small, key):
     params, roles, expected = small
-    model, shapes, wider = built(**sizes)
+    model, shapes, wider = built(width=16, heads=4, hidden=36)
     wide, growth = widen(key, params, roles, wider)
     assert jax.tree.map(np.shape, wide) == jax.tree.map(np.shape, shapes)
     np.testing.assert_allclose(outputs(model, wide), expected, 1e-4, 5e-6)
     assert len(growth) == len(jax.tree.leaves(params))
 
 
+class Pooled(linen.Module):
+    width: int
+
+    @linen.compact
+    def __call__(self, x):
+        x = linen.relu(linen.Conv(self.width, (3,))(x))
+        x = linen.relu(linen.Conv(self.width, (3,), feature_group_count=self.width)(x))
+        return linen.Dense(3)(x.mean(1))
+
+
+class Recurrent(linen.Module):
+    width: int
+
+    @linen.compact
+    def __call__(self, x):
+        return linen.Dense(3)(linen.RNN(linen.LSTMCell(self.width))(x))
+
+
+class Attention(linen.Module):
+    width: int
+    packed: bool = False
+
+    @linen.compact
+    def __call__(self, x):
+        if self.packed:
+            parts = jnp.split(linen.Dense(3 * self.width)(x), 3, -1)
+        else:
+            parts = [linen.Dense(self.width)(x) for _ in range(3)]
+        parts = [y.reshape(*x.shape[:-1], -1, 2) for y in parts]
+        y = jax.nn.dot_product_attention(*parts)
+        return linen.Dense(3)(y.reshape(*x.shape[:-1], -1))
+
+
+def widened(kind, width, *options, key):
+    """The outputs of a model of width 4, and those of a wider one made of it."""
+    narrow, wide = kind(4, *options), kind(width, *options)
+    x = jax.random.normal(key, (2, 6, 4))
+    params = jinit.jit_init(narrow.init)(key, x)
+    shapes = jax.eval_shape(wide.init, key, x)
+    roles = jinit.roles(narrow, params, x), jinit.roles(wide, shapes, x)
+    new, _ = widen(key, params, *roles)
+    return [jax.jit(m.apply)(p, x) for m, p in ((narrow, params), (wide, new))]
+
+
+@pytest.mark.parametrize(
+    ("kind", "width"), [(Recurrent, 7), (Pooled, 5), (Attention, 8)]
+)
+def test_so_do_other_models_of_any_width(kind, width, key):
+    np.testing.assert_allclose(*widened(kind, width, key=key), 1e-4, 1e-6)
+
+
+def test_packed_projections_are_refused(key):
+    with pytest.raises(ValueError, match="key, query, value packed in an axis"):
+        widened(Attention, 8, True, key=key)
+
+
+def two_layers(width, dtype="float32"):
+    """Weights of one, a function of them, and their roles."""
+
+    def apply(params, x):
+        return jnp.tanh(x @ params["up"]) @ params["down"]
+
+    params = {"up": np.ones((3, width)), "down": np.ones((width, 2))}
+    params = jax.tree.map(lambda w: w.astype(dtype), params)
+    return params, apply, jinit.roles(apply, params, jnp.ones((1, 3), dtype))
+
+
 def test_copies_get_gradients_of_their_own(key):
-    def loss(params, x):
-        return (jnp.tanh(x @ params["up"]) @ params["down"]).sum()
-
-    def shapes(width):
-        return {"up": np.ones((3, width), "f"), "down": np.ones((width, 2), "f")}
-
-    x = jnp.ones((1, 3))
-    roles, wider = (jinit.roles(loss, shapes(width), x) for width in (50, 100))
-    wide, _ = widen(key, shapes(50), roles, wider)
-    up = jax.grad(loss)(wide, x)["up"]
+    (params, apply, roles), (*_, wider) = two_layers(50), two_layers(100)
+    wide, _ = widen(key, params, roles, wider)
+    up = jax.grad(lambda params: apply(params, jnp.ones((1, 3))).sum())(wide)["up"]
     apart = abs(up[:, :50] / up[:, 50:] - 1)
     assert apart.min() > 0
     assert jnp.median(apart) > 0.1
 
 
-def test_shares_of_copies_sum_to_what_was_there(small, key):
-    params, roles, _ = small
-    _, _, wider = built(hidden=30)
+def test_shares_of_copies_sum_to_what_was_there(key):
+    (params, _, roles), (*_, wider) = two_layers(12), two_layers(30)
     wide, growth = widen(key, params, roles, wider)
-    path = "params/ScanBlock_0/Dense_1/kernel"
-    (entry,) = (e for e in growth if e.path == path)
-    assert entry == Grown(path, (2, 12, 8), (2, 30, 8), "shares along axis 1")
-    kernel = as_double(wide["params"]["ScanBlock_0"]["Dense_1"]["kernel"])
-    summed = np.zeros((2, 12, 8))
-    np.add.at(summed, (slice(None), np.arange(30) % 12), kernel)
-    old = params["params"]["ScanBlock_0"]["Dense_1"]["kernel"]
-    np.testing.assert_allclose(summed, old, 1e-4, 1e-6)
+    assert growth.entries == (
+        Grown("down", (12, 2), (30, 2), "shares along axis 0"),
+        Grown("up", (3, 12), (3, 30), "copies along axis 1"),
+    )
+    summed = np.zeros((12, 2))
+    np.add.at(summed, np.arange(30) % 12, as_double(wide["down"]))
+    np.testing.assert_allclose(summed, params["down"], 1e-5)
+
+
+def test_half_precision_keeps_its_dtype(key):
+    (params, _, roles), (*_, wider) = (two_layers(n, "bfloat16") for n in (4, 8))
+    wide, _ = widen(key, params, roles, wider)
+    assert {w.dtype for w in wide.values()} == {jnp.dtype("bfloat16")}
 
 
 def test_layers_that_are_new_leave_the_stream_as_it_was(small):
@@ -368,13 +427,6 @@ def test_a_growth_prints_as_a_table_and_is_a_value():
         "w     (2, 3)  (4, 3)  copies along axis 0",
     ]
     assert pickle.loads(pickle.dumps(growth)) == growth
-
-
-def test_half_precision_keeps_its_dtype(small, key):
-    params, roles, _ = small
-    half = jax.tree.map(lambda w: w.astype("bfloat16"), params)
-    wide, _ = widen(key, half, roles, built(hidden=24)[2])
-    assert {w.dtype for w in jax.tree.leaves(wide)} == {jnp.dtype("bfloat16")}
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,9 @@ def widen(
     stay equal for ever.
 
     Normalizations of a width are kept where it becomes a multiple. What is reshaped
-    such that copies do not lie behind one another, as the pixels of a convolution that
-    is flattened or packed queries, keys and values, cannot be seen here: compare the
-    outputs of both models once.
+    such that copies do not lie behind all that they are of, as the pixels of a
+    convolution that is flattened or gates in one kernel, cannot be seen here: compare
+    the outputs of both models once.
 
     Args:
       key: A JAX key, for the shares.
@@ -101,7 +101,8 @@ def widen(
       TypeError: `key` is not a key.
       ValueError: The two are not one model in two widths; parameters are of other
         shapes; an axis that grows is not known; or what grows cannot be kept: the size
-        of a head, a tied table, or the inputs of what passes through a function.
+        of a head, a tied table, queries, keys and values that are packed in an axis, or
+        the inputs of what passes through a function.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -267,8 +268,10 @@ def _check_larger(name: str, small: Role, large: Role, shape: Shape) -> None:
 
 
 def _check_widened(role: Role, other: Role) -> None:
-    pairs = zip(role.axes, role.shape, other.shape, strict=True)
-    grows = {axis for axis, n, m in pairs if n != m} if role.axes else {"unused"}
+    sizes = [*zip(role.shape, other.shape, strict=True)]
+    kept = {n for n, m in sizes if n == m}
+    named = zip(role.axes, sizes, strict=False)
+    grows = {axis for axis, (n, m) in named if n != m} if role.axes else {"unused"}
     reason = ""
     if role.shape == other.shape:
         pass
@@ -278,6 +281,8 @@ def _check_widened(role: Role, other: Role) -> None:
         reason = "is of more layers (jinit.transplant.deepen)"
     elif role.tied:
         reason = "is a tied table, whose copies would be summed over by the head"
+    elif len(role.parts) > 1 and len(role.parts) not in kept:
+        reason = f"has {', '.join(role.parts)} packed in an axis that grows"
     elif role.functions and "in" in grows:
         reason = f"passes through {', '.join(role.functions)} before it is summed"
     if role.head_size != other.head_size:
