@@ -67,7 +67,7 @@ def pretrained(
     """
     leaves = dict(named_leaves(tree)[0])
     try:
-        pairs: Any = list(mapping.items() if is_mapping(mapping) else mapping)  # pyrefly: ignore
+        pairs: Any = list(mapping.items() if is_mapping(mapping) else mapping)
         if isinstance(mapping, str) or any(len(pair) != 2 for pair in pairs):
             raise TypeError
     except TypeError:
