@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -65,9 +65,9 @@ def pretrained(
       >>> plan.init(jax.random.key(0))["encoder"]["dense"]["kernel"].mean().item()
       0.5
     """
-    leaves = dict(named_leaves(tree)[0])
+    leaves, given = dict(named_leaves(tree)[0]), cast("Any", mapping)
     try:
-        pairs: Any = list(mapping.items() if is_mapping(mapping) else mapping)
+        pairs = list(given.items() if is_mapping(given) else given)
         if isinstance(mapping, str) or any(len(pair) != 2 for pair in pairs):
             raise TypeError
     except TypeError:
