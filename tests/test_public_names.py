@@ -163,9 +163,13 @@ LAWS = [
     *(jinit.laws.Moments(0.0, 1.0), jinit.laws.Mixture(((1.0, LAW),))),
     *(jinit.laws.Complex(LAW, LAW), jinit.laws.Disc(1.0, 2.0)),
 ]
+GROWN = jinit.transplant.Grown("w", (2, 3), (4, 3), "copies along axis 0")
 VALUES = {
     **{f"jinit.recipes.{name}": recipe for name, recipe in Recipe.known.items()},
     **{f"jinit.laws.{type(law).__name__}": lambda law=law: law for law in LAWS},
+    "jinit.adapter.Pair": lambda: jinit.adapter.lora((8, 4), 2),
+    "jinit.transplant.Growth": lambda: jinit.transplant.Growth((GROWN,)),
+    "jinit.transplant.Grown": lambda: GROWN,
     "jinit.Entry": lambda: next(iter(VALUES["jinit.Plan"]())),
     "jinit.diagnostics.Statistics": lambda: audited().leaves[0].measured,
     "jinit.Fans": lambda: jinit.fans((3, 4)),
@@ -186,6 +190,7 @@ VALUES = {
 }
 # These hold arrays of measurements, or move on, and are compared by what is in them.
 UNCOMPARED = {
+    "jinit.adapter.Split": lambda: jinit.adapter.pissa(jnp.eye(4), 2),
     "jinit.torch.Stream": lambda: jinit.torch.manual_seed(0),
     "jinit.Parametrization": lambda: jinit.Parametrization(
         (VALUES["jinit.Scaling"](),), [], (), None

@@ -1,3 +1,0 @@
-"""Adapters: low-rank pairs that are added to kernels."""
-
-from __future__ import annotations
