@@ -44,7 +44,7 @@ OTHERS = {
 # Modules rather than packages: what they import is not theirs to show.
 _MODULES = {
     *("jinit.laws", "jinit.torch.functional", "jinit.diagnostics.plots"),
-    *("jinit.distributions", "jinit.recurrent", "jinit.ssm", "jinit.coordinate"),
+    *("jinit.recurrent", "jinit.ssm", "jinit.coordinate"),
     *("jinit.vision", "jinit.adapter", "jinit.transplant"),
 }
 _SAME = {"jinit.jaxnn.zeros": "jinit.zeros", "jinit.jaxnn.ones": "jinit.ones"}

@@ -53,7 +53,7 @@ class Combinator(Initializer):
     init: Init = option(as_given, kw_only=False)
 
     def _check_options(self) -> None:
-        home = "jinit.torch" if ".torch." in type(self).__module__ else "jinit"
+        home = type(self).__module__.partition("._")[0]
         usage = f"{home}.{type(self).__name__}({{}}, ...)"
         init: Any = check_init("init", self.init, usage)
         # Whether it needs a key, and which dtype it has, is for init to say.

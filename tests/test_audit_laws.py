@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from catalogue import ROWS
+from scipy import stats
 from test_package import small_normal
 
 import jinit
@@ -59,6 +60,7 @@ CASES = [
     (jinit.torch.triangular(0.3), MATRIX),
     (jinit.torch.zero_row(jinit.normal(std=0.02), 3), MATRIX),
     (small_normal(groups=2), MATRIX),
+    (jinit.distributions.inverse_transform(stats.logistic(0.1).ppf), MATRIX),
     *((parse(call), shape) for call, shape in ROWS),
 ]
 IDS = [repr(init)[:60] for init, _ in CASES]
