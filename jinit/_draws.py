@@ -222,7 +222,9 @@ def student_t(
 def affine(w: jax.Array, dtype: np.dtype, scale: Number, shift: Number) -> jax.Array:
     """Scales what was drawn, shifts it and rounds once."""
     scale, shift = _scalars(w.dtype, scale, shift)
-    return round_to(scale.astype(w.dtype) * w + shift.astype(w.dtype), dtype)
+    w = scale.astype(w.dtype) * w + shift.astype(w.dtype)
+    # Fused with the rounding it may be computed with another last bit.
+    return round_to(lax.optimization_barrier(w), dtype)
 
 
 @partial(jax.jit, static_argnums=1)

@@ -33,7 +33,17 @@ class Curve(NamedTuple):
     inverse: Callable[[Any, Any], Any]  # of what the link gives, by NumPy or jax.numpy
     low: float  # the link gives what lies strictly between these
     high: float
+    start: float = -math.inf  # and is defined between these
+    stop: float = math.inf
     rises: bool = True
+
+    def weight(self, y: Any) -> Any:
+        """What the link takes to one number, or to the limit that it tends to."""
+        if _checks.is_traced(y):
+            return self.inverse(y, jnp)
+        if self.low < y < self.high:
+            return float(self.inverse(np.float64(y), np))
+        return self.start if (y <= self.low) == self.rises else self.stop
 
 
 def _inverse_softplus(y: Any, xp: Any) -> Any:
@@ -67,7 +77,9 @@ LINKS = {
         -1.0,
         1.0,
     ),
-    "log": Curve(np.log, lambda x: 1 / x, lambda y, xp: xp.exp(y), -math.inf, math.inf),
+    "log": Curve(
+        np.log, lambda x: 1 / x, lambda y, xp: xp.exp(y), -math.inf, math.inf, 0.0
+    ),
 }
 
 _OF_JAX = (
@@ -117,6 +129,8 @@ def _reason_against(function: Function) -> str:
         return (
             f"raised {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         )
+    if not is_of_jax(function):
+        return "is not made of JAX's operations"
     if y.shape != _GRID.shape:
         return f"returns shape {y.shape} for {_GRID.shape}"
     known = np.flatnonzero(~np.isnan(y))
@@ -148,7 +162,10 @@ def _curve(function: Function) -> Curve:
             return _bisect(value, np.asarray(y, float), low, high, rises)
         return _bisect(function, y, low, high, rises)
 
-    return Curve(value, slope, inverse, min(first, last), max(first, last), rises)
+    ends = [
+        math.copysign(math.inf, x) if abs(x) == _GRID[-1] else x for x in (low, high)
+    ]
+    return Curve(value, slope, inverse, *sorted((first, last)), *ends, rises)
 
 
 def _domain(value: Function) -> tuple[float, float]:

@@ -457,6 +457,8 @@ class Mixture(Law):
     @property
     def std(self) -> Any:
         """The standard deviation: of the laws, and of their means."""
+        if any(law.std == math.inf for _, law in self.parts):
+            return math.inf
         off = ((p, law.std, abs(law.mean - self.mean)) for p, law in self.parts)
         return math.sqrt(sum(share * (std**2 + d**2) for share, std, d in off))
 
@@ -678,12 +680,8 @@ class Transformed(_ByNodes):
     @property
     def bounds(self) -> tuple[Any, Any]:
         """The least and the greatest weight."""
-        ends = self.law.bounds
-        xp: Any = jnp if any(map(is_traced, ends)) else np
-        with np.errstate(all="ignore"):
-            images = [self._curve.inverse(xp.asarray(end, float), xp) for end in ends]
-        low, high = images if self._curve.rises else images[::-1]
-        return (low, high) if xp is jnp else (float(low), float(high))
+        low, high = map(self._curve.weight, self.law.bounds)
+        return (low, high) if self._curve.rises else (high, low)
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         """Draws an array of independent weights."""
@@ -820,7 +818,9 @@ class Clipped(_ByNodes):
         if below + above >= 1:
             return np.array([low, high]), np.array([below, above])
         x, p = _quadrature(self.law.pdf, (low, high), self._middle, 1 - below - above)
-        return np.array([low, *x, high]), np.array([below, *p, above])
+        # In the middle, for the ends are looked at as tails.
+        half = x.size // 2
+        return np.insert(x, half, [low, high]), np.insert(p, half, [below, above])
 
     @property
     def _middle(self) -> tuple[float, float]:
@@ -1042,11 +1042,16 @@ def _moments(law: Law) -> tuple[float, float, float, float | None]:
 
     def average(y: np.ndarray) -> float:
         terms = np.where(p > 0, p * y, 0.0)
-        total = abs(terms).sum()
-        # What does not fall off to the ends has no sum.
-        outer = max(abs(terms[:100]).sum(), abs(terms[-100:]).sum())
-        finite = total < math.inf and (outer <= 1e-6 * total or total == outer)
-        return float(terms.sum()) if finite else math.inf
+        size = abs(terms)
+        # From panel to panel, of 100 nodes, what has a sum falls off to infinity.
+        far = 1e15 * abs(x[p.argmax()])
+        tails = (size, x), (size[::-1], x[::-1])
+        rises = (
+            t[:100].sum() > max(1e-9 * size.sum(), 0.999 * t[100:200].sum())
+            for t, place in tails
+            if abs(place[0]) > far
+        )
+        return math.inf if any(rises) or size.sum() == math.inf else float(terms.sum())
 
     with np.errstate(all="ignore"):
         mean = average(x)
@@ -1086,7 +1091,8 @@ def _quadrature(
     with np.errstate(all="ignore"):
         p = (weights * (right - left) / 2).ravel() * pdf(x)
     p = np.where(np.isfinite(p), p, 0.0)
-    return x, p * (mass / p.sum())
+    within = (low < x) & (x < high)  # what does not round to a bound
+    return x[within], (p * (mass / p.sum()))[within]
 
 
 @lru_cache(maxsize=64)

@@ -23,7 +23,7 @@ DISTRIBUTIONS = [
     ("affine(ones(), scale=3.0)", (96, 128)),
     ("affine(distributions.gamma(2.0), scale=-0.1, shift=0.2)", (96, 128)),
     ("clip(normal(), -1.0, 0.5)", (96, 128)),
-    ("mixture(((0.9, normal(std=0.01)), (0.1, normal(std=0.1))))", (128, 256)),
+    ("mixture(((0.9, normal(std=0.01)), (0.1, normal(std=0.1))))", (256, 256)),
     ("mixture(((0.5, uniform(a=-1.0, b=-0.5)), (0.5, uniform(a=0.5))))", (96, 128)),
 ]
 

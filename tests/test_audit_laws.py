@@ -125,6 +125,11 @@ def test_what_is_drawn_otherwise_has_a_finding(init, shape, spoil):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "complex64"])
 def test_so_it_is_in_other_dtypes(dtype):
     for init, shape in CASES:
+        try:
+            init.law(shape, dtype)
+        except TypeError:  # it draws real numbers only
+            assert dtype == "complex64"
+            continue
         tree = {"kernel": jax.ShapeDtypeStruct(shape, dtype)}
         plan = jinit.plan(tree, {"**": init})
         params = plan.init(jax.random.key(3))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
@@ -105,10 +105,20 @@ class mixture(Initializer):
         return None if others else found
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        which, *keys = jax.random.split(key, 1 + len(self.parts))
-        (u,) = _bits.units(which, shape, _bits.real_dtype(dtype))
-        w, below = jnp.zeros(shape, wide(dtype)), 0.0
-        for each, (share, init) in zip(keys, self.parts, strict=True):
-            w = jnp.where(u < below, w, draw_one(init, each, shape, wide(dtype)))
-            below += share
-        return _draws.round_to(w, dtype)
+        # A traced option cannot be hashed, nor does it need to: jax.jit is under way.
+        known = all(isinstance(init, Hashable) for init in self._inits)
+        program = _compiled if known and not self._is_traced() else _by_shares
+        return program(key, self.parts, shape, dtype)
+
+
+def _by_shares(key: Any, parts: Parts, shape: Shape, dtype: np.dtype) -> jax.Array:
+    which, *keys = jax.random.split(key, 1 + len(parts))
+    (u,) = _bits.units(which, shape, _bits.real_dtype(dtype))
+    w, below = jnp.zeros(shape, wide(dtype)), 0.0
+    for each, (share, init) in zip(keys, parts, strict=True):
+        w = jnp.where(u < below, w, draw_one(init, each, shape, wide(dtype)))
+        below += share
+    return _draws.round_to(w, dtype)
+
+
+_compiled = jax.jit(_by_shares, static_argnums=(1, 2, 3))

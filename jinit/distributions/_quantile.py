@@ -24,13 +24,13 @@ def _check_ppf(name: str, value: Any) -> Ppf:
         )
     try:
         hash(value)
-        _, w = quantile_table(value)
+        z, w = quantile_table(value)
     except Exception as error:  # what a user wrote may raise anything
         raise TypeError(
             f"{name} must be a function of an array of probabilities, got {value!r}, "
             f"which raised {type(error).__name__}: {error}"
         ) from error
-    if w.shape != (1 << 14) + 1 or not np.isfinite(w).all():
+    if w.shape != z.shape or not np.isfinite(w).all():
         raise ValueError(f"{name} must be finite between 0 and 1, got {value!r}.")
     if (np.diff(w) < 0).any() or w[0] == w[-1]:
         raise ValueError(
