@@ -218,13 +218,16 @@ def student_t(
     return round_to(_normal(u, scale) * jnp.exp((jnp.log(df / 2) - log_g) / 2), dtype)
 
 
-@partial(jax.jit, static_argnums=1)
 def affine(w: jax.Array, dtype: np.dtype, scale: Number, shift: Number) -> jax.Array:
     """Scales what was drawn, shifts it and rounds once."""
-    scale, shift = _scalars(w.dtype, scale, shift)
-    w = scale.astype(w.dtype) * w + shift.astype(w.dtype)
-    # Fused with the rounding it may be computed with another last bit.
-    return round_to(lax.optimization_barrier(w), dtype)
+    # The rounding by itself: fused with it, the sum may have another last bit.
+    return round_to(_affine(w, scale, shift), dtype)
+
+
+@jax.jit
+def _affine(w: jax.Array, scale: Number, shift: Number) -> jax.Array:
+    scale, shift = (x.astype(w.dtype) for x in _scalars(w.dtype, scale, shift))
+    return scale * w + shift
 
 
 @partial(jax.jit, static_argnums=1)

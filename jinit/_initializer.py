@@ -114,31 +114,38 @@ class Initializer(Value):
             )
         if len(args) > len(positional):
             raise TypeError(
-                f"jinit.{cls.__name__} makes an initializer and takes its options by "
+                f"{cls._full_name()} makes an initializer and takes its options by "
                 f"keyword ({', '.join(names)}), got {len(args)} positional arguments. "
-                f"If it was passed on uncalled, kernel_init=jinit.{cls.__name__}, call "
-                f"it: kernel_init=jinit.{cls.__name__}({', '.join(positional)})."
+                f"If it was passed on uncalled, kernel_init={cls._full_name()}, call "
+                f"it: kernel_init={cls._full_name()}({', '.join(positional)})."
             )
         given = dict(zip(positional, args, strict=False))
         for name, value in options.items():
             if name not in names:
                 known = ", ".join(names) or "none"
                 raise TypeError(
-                    f"jinit.{cls.__name__} has no option {name!r}; it has: {known}."
+                    f"{cls._full_name()} has no option {name!r}; it has: {known}."
                 )
             if name in given:
                 raise TypeError(
-                    f"jinit.{cls.__name__} got {name} twice, by position and by "
+                    f"{cls._full_name()} got {name} twice, by position and by "
                     "keyword; leave one out."
                 )
             given[name] = value
         for each in declared:
             value = given.get(each.name, each.default)
             if value is MISSING:
-                raise TypeError(f"jinit.{cls.__name__} needs its option {each.name}.")
+                raise TypeError(f"{cls._full_name()} needs its option {each.name}.")
             self._set(**{each.name: each.metadata["check"](each.name, value)})
         _checks.distinct_axes(**self._named_axes())
         self._check_options()
+
+    @classmethod
+    def _full_name(cls) -> str:
+        """Its name as users write it: that of jinit, of a namespace, and its own."""
+        space = cls.__module__.partition(".")[2].partition(".")[0]
+        spaces = [space] if space and space[0] != "_" else []
+        return ".".join(["jinit", *spaces, cls.__name__])
 
     if not TYPE_CHECKING:  # for which it would be that of the class, too
 

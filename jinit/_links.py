@@ -162,10 +162,10 @@ def _curve(function: Function) -> Curve:
             return _bisect(value, np.asarray(y, float), low, high, rises)
         return _bisect(function, y, low, high, rises)
 
-    ends = [
-        math.copysign(math.inf, x) if abs(x) == _GRID[-1] else x for x in (low, high)
-    ]
-    return Curve(value, slope, inverse, *sorted((first, last)), *ends, rises)
+    least, greatest = sorted((first, last))
+    start = -math.inf if low == _GRID[0] else low
+    stop = math.inf if high == _GRID[-1] else high
+    return Curve(value, slope, inverse, least, greatest, start, stop, rises)
 
 
 def _domain(value: Function) -> tuple[float, float]:

@@ -714,11 +714,12 @@ class Quantile(_ByNodes):
     """A law by its quantile function: of ppf(u), u ~ U(0, 1).
 
     Attributes:
-      ppf: The inverse of the distribution function: NumPy's, SciPy's or JAX's.
+      ppf: A name of `scipy.stats`, one with its parameters, or the inverse of the
+        distribution function in NumPy's, SciPy's or JAX's operations.
 
     Example:
-      >>> import jinit, scipy.stats
-      >>> law = jinit.laws.Quantile(scipy.stats.gumbel_r().ppf)
+      >>> import jinit
+      >>> law = jinit.laws.Quantile("gumbel_r")
       >>> print(f"{law.mean:.4f} {law.std:.4f}")  # Euler's constant, pi / sqrt(6)
       0.5772 1.2825
     """
@@ -730,7 +731,7 @@ class Quantile(_ByNodes):
     @property
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest weight."""
-        low, high = _links.on_host(self.ppf, np.array([0.0, 1.0])).tolist()
+        low, high = _at_probabilities(self.ppf, np.array([0.0, 1.0])).tolist()
         return (
             -math.inf if math.isnan(low) else low,
             math.inf if math.isnan(high) else high,
@@ -739,7 +740,7 @@ class Quantile(_ByNodes):
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         """Draws an array of independent weights."""
         wide = real_dtype(dtype)
-        if _links.is_of_jax(self.ppf):
+        if callable(self.ppf) and _links.is_of_jax(self.ppf):
             p, upper = tails(key, shape, wide)
             below_one = np.nextafter(np.array(1, wide), np.array(0, wide))
             w = self.ppf(jnp.where(upper, jnp.minimum(1 - p, below_one), p))
@@ -763,7 +764,7 @@ class Quantile(_ByNodes):
 
     def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
         u, p = Uniform(0.0, 1.0)._nodes()
-        return _links.on_host(self.ppf, u), p
+        return _at_probabilities(self.ppf, u), p
 
 
 class Clipped(_ByNodes):
@@ -1099,7 +1100,15 @@ def _quadrature(
 def quantile_table(ppf: Any) -> tuple[np.ndarray, np.ndarray]:
     """Normal scores from -6 to 6 in equal steps, and a quantile function's values."""
     z = np.linspace(-6.0, 6.0, (1 << 14) + 1)
-    return z, _links.on_host(ppf, _ndtr(z))
+    return z, _at_probabilities(ppf, _ndtr(z))
+
+
+def _at_probabilities(ppf: Any, u: np.ndarray) -> np.ndarray:
+    """A quantile function, or that of a distribution of SciPy by its name."""
+    if not callable(ppf):
+        name, *parameters = [ppf] if isinstance(ppf, str) else ppf
+        ppf = _scipy(name, tuple(parameters), 1.0).ppf
+    return _links.on_host(ppf, u)
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from catalogue import ROWS
-from scipy import stats
 from test_package import small_normal
 
 import jinit
@@ -60,7 +59,6 @@ CASES = [
     (jinit.torch.triangular(0.3), MATRIX),
     (jinit.torch.zero_row(jinit.normal(std=0.02), 3), MATRIX),
     (small_normal(groups=2), MATRIX),
-    (jinit.distributions.inverse_transform(stats.logistic(0.1).ppf), MATRIX),
     *((parse(call), shape) for call, shape in ROWS),
 ]
 IDS = [repr(init)[:60] for init, _ in CASES]
@@ -125,12 +123,11 @@ def test_what_is_drawn_otherwise_has_a_finding(init, shape, spoil):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "complex64"])
 def test_so_it_is_in_other_dtypes(dtype):
     for init, shape in CASES:
+        tree = {"kernel": jax.ShapeDtypeStruct(shape, dtype)}
         try:
-            init.law(shape, dtype)
-        except TypeError:  # it draws real numbers only
+            plan = jinit.plan(tree, {"**": init})
+            params = plan.init(jax.random.key(3))
+        except (TypeError, ValueError):  # it has no meaning in complex numbers
             assert dtype == "complex64"
             continue
-        tree = {"kernel": jax.ShapeDtypeStruct(shape, dtype)}
-        plan = jinit.plan(tree, {"**": init})
-        params = plan.init(jax.random.key(3))
         assert jinit.diagnostics.audit(params, plan).findings == (), init

@@ -141,6 +141,7 @@ CLOSED = [
     (through(lambda x: -jnp.exp(x), -weibull(1.0)), stats.gumbel_l()),
     (inverse_transform(stats.gumbel_r(scale=2.0).ppf), stats.gumbel_r(scale=2.0)),
     (inverse_transform(gumbel), stats.gumbel_r()),
+    (inverse_transform(("genlogistic", 2)), stats.genlogistic(2.0)),
     (1.0 - 2.0 * gamma(2.0), None),
     (3.0 * exponential(), stats.expon(scale=3.0)),
     (2.0 * jinit.torch.triangular(0.5) + 1.0, stats.triang(0.5, 0.0, 2.0)),
@@ -493,9 +494,11 @@ REFUSED = [
     (lambda: mixture([(0.5, jinit.ones())]), ValueError, "sum to 1"),
     (lambda: mixture([(1.0, jinit.normal(), 2)]), TypeError, "pairs of a share"),
     (lambda: mixture([(1.0, "zeros")]), TypeError, "must be an initializer"),
-    (lambda: inverse_transform(3.0), TypeError, "such as scipy.stats"),
+    (lambda: inverse_transform(3.0), TypeError, "of scipy.stats, such as"),
     (lambda: inverse_transform(stats.norm.sf), ValueError, "must rise from 0 to 1"),
     (lambda: inverse_transform(math.log), TypeError, "which raised TypeError"),
+    (lambda: inverse_transform("gumble_r"), ValueError, "did you mean gumbel_r"),
+    (lambda: inverse_transform(("gamma", "a")), TypeError, "a parameter of gamma"),
 ]
 
 
@@ -511,9 +514,9 @@ def test_options_that_make_no_sense_are_refused(make, error, message):
     ("init", "dtype", "error", "message"),
     [
         (through("exp", jinit.he_normal()), None, ValueError, "draws from -"),
-        (through("exp", STEPS), "complex64", TypeError, "draws real numbers"),
-        (gamma(1.0), "complex64", TypeError, "draws real numbers"),
-        (clip(jinit.normal(), 0, 1), "complex64", TypeError, "draws real numbers"),
+        (through("exp", STEPS), "complex64", TypeError, "makes real numbers"),
+        (gamma(1.0), "complex64", TypeError, "makes real numbers"),
+        (clip(jinit.normal(), 0, 1), "complex64", TypeError, "makes real numbers"),
         (2.0 * jinit.eye(), "int32", TypeError, "draws floating-point numbers"),
         (2.0 * jinit.normal(), "int32", TypeError, "draws floating-point"),
         (0.5 * jinit.ones(), "int32", ValueError, "exact in dtype int32"),

@@ -17,9 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from catalogue import ROWS
 from test_values import CALLS, build
 
 import jinit
+from jinit.cli._show import parse
 from jinit.diagnostics import CoordinateCheck, Propagation
 
 NAMESPACES = (
@@ -133,7 +135,9 @@ def test_what_is_neither_documented_nor_typed_is_noticed():
 
 # An initializer of each name, and an object of every other class.
 
+TOPICAL = {f"jinit.{call.partition('(')[0]}": (call, shape) for call, shape in ROWS}
 EVERY = {
+    **{name: parse(call) for name, (call, _) in TOPICAL.items()},
     "jinit.torch.triangular": jinit.torch.triangular(0.5),
     "jinit.torch.zero_row": jinit.torch.zero_row(jinit.normal(), 1),
     **{f"jinit.{call.split('(')[0]}": build(call) for call in reversed(CALLS)},
@@ -157,6 +161,9 @@ LAWS = [
     *(jinit.laws.Truncated(0.0, 1.0, -2.0, 2.0), jinit.laws.Triangular(0.5)),
     *(jinit.laws.Moments(0.0, 1.0), jinit.laws.Mixture(((1.0, LAW),))),
     *(jinit.laws.Complex(LAW, LAW), jinit.laws.Disc(1.0, 2.0)),
+    *(jinit.laws.Family("gamma", (2.0,)), jinit.laws.Transformed(LAW, "log")),
+    *(jinit.laws.Affine(LAW, 2.0, 1.0), jinit.laws.Clipped(LAW, 0.0, 1.0)),
+    jinit.laws.Quantile("gumbel_r"),
 ]
 VALUES = {
     **{f"jinit.laws.{type(law).__name__}": lambda law=law: law for law in LAWS},
@@ -222,6 +229,7 @@ def test_each_value_prints_as_what_it_is(name):
 def test_each_initializer_draws_what_is_asked_for_and_lowers_everywhere(name, key):
     init = EVERY[name]
     shape = (6, 8) if isinstance(init, MATRICES) else (6, 6, 8)
+    _, shape = TOPICAL.get(name, ("", shape))
     w = init(key, shape, jnp.float32)
     chex.assert_shape(w, shape)
     chex.assert_type(w, jnp.float32)

@@ -65,7 +65,7 @@ def _slips(init: Initializer, shape: Shape, planned: float) -> Iterator[Guess]:
     if isinstance(inner, FanInitializer):
         wrong += [_of_fans(inner, within), _of_axes(inner, within)]
     # What is around it may scale what it draws.
-    own = _std(inner, within) if inner is not init else planned
+    own = _std(inner, within) if isinstance(inner, Initializer) else 0.0
     around = planned / own if own else 1.0
     guesses = ((_std(other, drawn), text) for other, drawn, text in chain(*wrong))
     if isinstance(inner, FanInitializer):

@@ -229,8 +229,8 @@ def _other_law(array: np.ndarray, found: Statistics, meant: Expected) -> Found:
     if found.kurtosis is None or found.minimum is None or found.maximum is None:
         return
     low, high = meant.bounds
-    sizes = (abs(end) for end in meant.bounds if math.isfinite(end))
-    slack = 4 * float(jnp.finfo(array.dtype).eps) * max(sizes, default=0.0)
+    ends = [abs(end) for end in (low, high) if math.isfinite(end)]
+    slack = 4 * float(jnp.finfo(array.dtype).eps) * max(ends, default=0.0)
     error = _Z * math.sqrt(24 / found.size)  # that of a normal, the widest
     planned = meant.kurtosis or math.inf
     # Of heavier tails, and of mixtures, it scatters more than is known here.

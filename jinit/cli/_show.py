@@ -155,16 +155,9 @@ def show(init: Initializer, shape: Any, dtype: Any = None, seed: int = 0) -> Sho
 
 def _names() -> dict[str, type[Initializer]]:
     """The initializers by their names after `jinit.`, those of namespaces last."""
-    named = {
-        f"{space}.{name}" if (space := _namespace(init)) else name: init
-        for name, init in every_initializer().items()
-    }
+    known = every_initializer().values()
+    named = {init._full_name().removeprefix("jinit."): init for init in known}
     return dict(sorted(named.items(), key=lambda item: item[0].rpartition(".")[0]))
-
-
-def _namespace(init: type[Initializer]) -> str:
-    """That of an initializer after `jinit.`; its modules start with an underscore."""
-    return init.__module__.split(".")[1].partition("_")[0]
 
 
 def _sentence(documented: Any) -> str:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jinit import _checks
@@ -50,7 +46,7 @@ class log_uniform(RealInitializer):
         traced = _checks.is_traced(self.a) or _checks.is_traced(self.b)
         if not traced and self.a == self.b:
             return Point(self.a)
-        return Transformed(Uniform(_log(self.a), _log(self.b)), "log")
+        return Transformed(Uniform(_checks.log(self.a), _checks.log(self.b)), "log")
 
 
 class log_normal(RealInitializer):
@@ -228,7 +224,3 @@ class student_t(RealInitializer):
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Family:
         return Family("t", (self.df,), self.scale)
-
-
-def _log(x: Number) -> Any:
-    return jnp.log(x) if isinstance(x, jax.Array) else math.log(x)

@@ -67,8 +67,8 @@ class mixture(Initializer):
       ...     [(0.9, jinit.normal(std=0.01)), (0.1, jinit.normal(std=0.1))]
       ... )
       >>> w = init(jax.random.key(0), (1000, 1000))
-      >>> print(f"{w.std():.4f} {init.law(w.shape).kurtosis:.1f}")
-      0.0330 25.3
+      >>> print(f"{w.std():.3f} {init.law(w.shape).kurtosis:.1f}")
+      0.033 25.3
 
     References:
       `torch.distributions.MixtureSameFamily` and TFP's `Mixture`.

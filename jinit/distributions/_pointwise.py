@@ -16,7 +16,7 @@ from jax import lax
 
 from jinit import _bits
 from jinit._basic import constant, ones, zeros
-from jinit._checks import Shape
+from jinit._checks import Shape, check_real
 from jinit._combine import Combinator, draw_one
 from jinit._initializer import Breaks, Initializer
 from jinit.laws import Law, Mixture, Moments
@@ -100,17 +100,8 @@ def part_by_part(law: Law, change: Callable[[Law], Law | None]) -> Law | None:
     return None if isinstance(law, Moments) else change(law)
 
 
-def refuse_complex(init: Initializer, dtype: np.dtype) -> None:
-    """Refuses a complex dtype, in which the distribution has no meaning."""
-    if jnp.issubdtype(dtype, np.complexfloating):
-        raise TypeError(
-            f"{init!r} draws real numbers, got dtype={dtype.name}; draw the parts, or "
-            "modulus and phase, each by itself."
-        )
-
-
 class RealInitializer(Initializer):
-    """A distribution of real numbers, which no complex dtype has."""
+    """A distribution of real numbers, and of no other dtype."""
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        refuse_complex(self, dtype)
+        check_real(self, dtype)

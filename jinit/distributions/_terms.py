@@ -14,7 +14,6 @@ from jinit._initializer import Breaks, option
 from jinit.distributions._pointwise import (
     Pointwise,
     part_by_part,
-    refuse_complex,
     wide,
 )
 from jinit.laws import Clipped, Law, Point
@@ -114,7 +113,7 @@ class clip(Pointwise):
         super()._check_options()
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        refuse_complex(self, dtype)
+        _checks.check_real(self, dtype)
         super()._check(shape, dtype)
 
     def _of_values(self, values: np.ndarray) -> np.ndarray:

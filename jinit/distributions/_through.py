@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit import _draws, _links
+from jinit import _checks, _draws, _links
 from jinit._checks import Shape
 from jinit._combine import Init, as_given, check_init
 from jinit._initializer import Initializer, option
 from jinit._links import Link, check_link
-from jinit.distributions._pointwise import Pointwise, part_by_part, refuse_complex
+from jinit.distributions._pointwise import Pointwise, part_by_part
 from jinit.laws import Law, Point, Transformed
 
 _WITHIN = {
@@ -67,7 +67,7 @@ class through(Pointwise):
     init: Init = option(as_given, kw_only=False)
 
     def _check_options(self) -> None:
-        usage = f"jinit.distributions.through({self.link!r}, {{}})"
+        usage = f"{self._full_name()}({self.link!r}, {{}})"
         self._set(init=check_init("init", self.init, usage))
         super()._check_options()
         if isinstance(self.init, Initializer) and self._constant is None:
@@ -79,7 +79,7 @@ class through(Pointwise):
                 self._of_law(law)
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        refuse_complex(self, dtype)
+        _checks.check_real(self, dtype)
         super()._check(shape, dtype)
         if self._constant is None and 0 not in shape and not self._is_traced():
             self._law(shape, np.dtype(np.float64))  # refuses what the link never gives
