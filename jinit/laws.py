@@ -15,19 +15,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import MISSING, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, dataclass_transform
+from typing import TYPE_CHECKING, Any, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit import _draws, _links
+from jinit import _averages, _draws, _links
 from jinit._bits import real_dtype, tails
-from jinit._checks import Number, Shape, check_range, is_traced
+from jinit._checks import Shape, check_range
 from jinit._value import Value
-
-_NEGLIGIBLE = 40.0  # density left out at either end: exp(-40) of the largest
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -160,7 +157,7 @@ class Law(Value):
 
     def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
         """Points and their probabilities, of which all averages are sums."""
-        return _quadrature(self.pdf, self.bounds, self._middle)
+        return _averages.quadrature(self.pdf, self.bounds, self._middle)
 
     @property
     def _middle(self) -> tuple[float, float]:
@@ -241,7 +238,7 @@ class Normal(Law):
         return np.exp(-z * z / 2) / (math.sqrt(2 * math.pi) * self.std)
 
     def _cdf(self, x: np.ndarray) -> Any:
-        return _ndtr((x - self.mean) / self.std)
+        return _averages.ndtr((x - self.mean) / self.std)
 
     def over_complex(self) -> Law:
         """Independent parts, of half the variance each."""
@@ -323,7 +320,7 @@ class Truncated(Law):
     std = property(lambda self: self.scale * self._cut.std)
     kurtosis = property(lambda self: self._cut.kurtosis)
     skewness = property(lambda self: self._cut.skewness)
-    _cut = property(lambda self: _truncation(self.low, self.high))
+    _cut = property(lambda self: _averages.truncation(self.low, self.high))
 
     @property
     def bounds(self) -> tuple[Any, Any]:
@@ -345,11 +342,11 @@ class Truncated(Law):
     def _cdf(self, x: np.ndarray) -> Any:
         z = np.clip((x - self.location) / self.scale, self.low, self.high)
         if self.low < 0 < self.high:
-            below, above = _ndtr(self.low), _ndtr(self.high)
-            return (_ndtr(z) - below) / (above - below)
+            below, above = _averages.ndtr(self.low), _averages.ndtr(self.high)
+            return (_averages.ndtr(z) - below) / (above - below)
         if self.low >= 0:
-            return _tail_cdf(z, self.low, self.high)
-        return 1 - _tail_cdf(-z, -self.high, -self.low)
+            return _averages.tail_cdf(z, self.low, self.high)
+        return 1 - _averages.tail_cdf(-z, -self.high, -self.low)
 
     def over_complex(self) -> Law:
         """Independent parts, of half the variance each."""
@@ -520,10 +517,10 @@ class Mixture(Law):
 class _ByNodes(Law):
     """A law whose moments are sums over the nodes of a quadrature."""
 
-    mean = property(lambda self: _moments(self)[0])
-    std = property(lambda self: _moments(self)[1])
-    skewness = property(lambda self: _moments(self)[2])
-    kurtosis = property(lambda self: _moments(self)[3])
+    mean = property(lambda self: _averages.moments_of(self)[0])
+    std = property(lambda self: _averages.moments_of(self)[1])
+    skewness = property(lambda self: _averages.moments_of(self)[2])
+    kurtosis = property(lambda self: _averages.moments_of(self)[3])
 
 
 class Family(Law):
@@ -548,8 +545,10 @@ class Family(Law):
     open = (True, True)
     mean = property(lambda self: self._moments[0])
     skewness = property(lambda self: self._moments[2])
-    _moments = property(lambda self: _scipy_moments(self.name, *self._frozen))
-    _theirs = property(lambda self: _scipy(self.name, *self._frozen))
+    _moments = property(
+        lambda self: _averages.moments_of_scipy(self.name, *self._frozen)
+    )
+    _theirs = property(lambda self: _averages.of_scipy(self.name, *self._frozen))
     _frozen = property(lambda self: (self.parameters, self.scale))
 
     @property
@@ -731,7 +730,7 @@ class Quantile(_ByNodes):
     @property
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest weight."""
-        low, high = _at_probabilities(self.ppf, np.array([0.0, 1.0])).tolist()
+        low, high = _averages.at_probabilities(self.ppf, np.array([0.0, 1.0])).tolist()
         return (
             -math.inf if math.isnan(low) else low,
             math.inf if math.isnan(high) else high,
@@ -747,24 +746,24 @@ class Quantile(_ByNodes):
         else:
             # In the normal score the tails of the table are as fine as its middle.
             z = _draws.normal(key, shape, wide, 0.0, 1.0)
-            w = _draws.interpolated(z, *quantile_table(self.ppf))
+            w = _draws.interpolated(z, *_averages.quantile_table(self.ppf))
         return _draws.round_to(w, dtype)
 
     def _cdf(self, x: np.ndarray) -> Any:
-        return _ndtr(self._score(x))
+        return _averages.ndtr(self._score(x))
 
     def _pdf(self, x: np.ndarray) -> Any:
-        z, w = quantile_table(self.ppf)
-        density = np.gradient(_ndtr(z), w)
+        z, w = _averages.quantile_table(self.ppf)
+        density = np.gradient(_averages.ndtr(z), w)
         return np.interp(x, w, density, 0.0, 0.0)
 
     def _score(self, x: np.ndarray) -> Any:
-        z, w = quantile_table(self.ppf)
+        z, w = _averages.quantile_table(self.ppf)
         return np.interp(x, w, z, -np.inf, np.inf)
 
     def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
         u, p = Uniform(0.0, 1.0)._nodes()
-        return _at_probabilities(self.ppf, u), p
+        return _averages.at_probabilities(self.ppf, u), p
 
 
 class Clipped(_ByNodes):
@@ -818,7 +817,9 @@ class Clipped(_ByNodes):
         low, high = self.bounds
         if below + above >= 1:
             return np.array([low, high]), np.array([below, above])
-        x, p = _quadrature(self.law.pdf, (low, high), self._middle, 1 - below - above)
+        x, p = _averages.quadrature(
+            self.law.pdf, (low, high), self._middle, 1 - below - above
+        )
         # In the middle, for the ends are looked at as tails.
         half = x.size // 2
         return np.insert(x, half, [low, high]), np.insert(p, half, [below, above])
@@ -942,7 +943,7 @@ class Disc(Law):
         # By quadrature over the real part.
         x = x[..., None]
         top = np.arcsin(np.clip(x.real / self.radius, -1, 1))
-        nodes, weights = _gauss_legendre()
+        nodes, weights = _averages.gauss_legendre()
         angle = (top - math.pi / 2) / 2 + (top + math.pi / 2) / 2 * nodes
         # At Re w = radius · sin(angle) the chord reaches radius · cos(angle).
         chord = self.radius * np.cos(angle)
@@ -950,7 +951,9 @@ class Disc(Law):
         if self.edge is None:
             below = (upper + chord) / (math.pi * self.radius**2)
         else:
-            a, b = (_ndtr(math.sqrt(2) * y / self.scale) for y in (-chord, upper))
+            a, b = (
+                _averages.ndtr(math.sqrt(2) * y / self.scale) for y in (-chord, upper)
+            )
             at = np.exp(-((self.radius * np.sin(angle) / self.scale) ** 2))
             mass = -math.expm1(-(self.edge**2)) * math.sqrt(math.pi) * self.scale
             below = (b - a) * at / mass
@@ -982,150 +985,3 @@ def _image_of_ends(ends: Any, scale: Any, shift: Any) -> tuple[Any, Any]:
         return shift, shift
     low, high = (scale * end + shift for end in ends)
     return (low, high) if scale > 0 else (high, low)
-
-
-def _ndtr(z: Any) -> Any:
-    from scipy.special import ndtr  # JAX needs SciPy; its import is slow
-
-    return ndtr(z)
-
-
-def _tail_cdf(z: Any, low: float, high: float) -> Any:
-    """The distribution function of a normal variable between bounds 0 <= low < high."""
-    # Of P(low < x < z) / P(low < x < high) both are taken over the mass beyond low,
-    # which may be too small for a float: by its logarithm.
-    from scipy.special import log_ndtr
-
-    beyond = log_ndtr(-low)
-    return np.expm1(log_ndtr(-z) - beyond) / np.expm1(log_ndtr(-high) - beyond)
-
-
-class _Cut(NamedTuple):
-    """A standard normal variable between two bounds."""
-
-    mean: Any
-    std: Any
-    skewness: Any
-    kurtosis: Any
-    mode: Any
-    mass: Any  # the integral of the density over the density at the mode
-
-
-def _truncation(low: Number, high: Number) -> _Cut:
-    """What is left of a standard normal variable between two bounds.
-
-    By quadrature about the mode, since the closed forms are differences of nearly equal
-    numbers for bounds that are close together or in a tail. Between 8 and 9 the mode is
-    8, and the density falls as exp(-8 d - d² / 2) with the distance d from it.
-    """
-    xp = jnp if is_traced(low) or is_traced(high) else np
-    mode = xp.clip(0.0, low, high)
-    # The density falls to exp(-40) of its largest where mode · d + d² / 2 = 40.
-    reach = (2 * _NEGLIGIBLE) / (abs(mode) + xp.sqrt(mode**2 + 2 * _NEGLIGIBLE))
-    left, right = xp.maximum(low - mode, -reach), xp.minimum(high - mode, reach)
-    nodes, weights = _gauss_legendre()
-    d = (left + right) / 2 + (right - left) / 2 * nodes
-    weights = weights * xp.exp(-d * (mode + d / 2))
-    mass = weights.sum() * (right - left) / 2
-    weights = weights / weights.sum()
-    mean = (weights * d).sum()
-    square, cube, fourth = ((weights * (d - mean) ** n).sum() for n in (2, 3, 4))
-    with np.errstate(invalid="ignore", divide="ignore"):  # of bounds that are one
-        std = xp.sqrt(square)
-        cut = _Cut(mode + mean, std, cube / std**3, fourth / square**2, mode, mass)
-    return _Cut(*map(float, cut)) if xp is np else cut
-
-
-@lru_cache(maxsize=256)
-def _moments(law: Law) -> tuple[float, float, float, float | None]:
-    """Mean, deviation, skewness and kurtosis, by the nodes of a law."""
-    x, p = law._nodes()
-
-    def average(y: np.ndarray) -> float:
-        terms = np.where(p > 0, p * y, 0.0)
-        size = abs(terms)
-        # From panel to panel, of 100 nodes, what has a sum falls off to infinity.
-        far = 1e15 * abs(x[p.argmax()])
-        tails = (size, x), (size[::-1], x[::-1])
-        rises = (
-            t[:100].sum() > max(1e-9 * size.sum(), 0.999 * t[100:200].sum())
-            for t, place in tails
-            if abs(place[0]) > far
-        )
-        return math.inf if any(rises) or size.sum() == math.inf else float(terms.sum())
-
-    with np.errstate(all="ignore"):
-        mean = average(x)
-        square = average((x - mean) ** 2) if math.isfinite(mean) else math.inf
-        std = math.sqrt(square)
-        if not 0 < std < math.inf:
-            return mean, std, 0.0, None
-        z = (x - mean) / std
-        return mean, std, average(z**3), average(z**4)
-
-
-def _quadrature(
-    pdf: Any, bounds: tuple[Any, Any], middle: tuple[float, float], mass: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes of a density between bounds, and their probabilities.
-
-    In panels that grow by twos from where most weights are, and shrink by twos towards
-    a bound, where a density may be infinite: a power of x is smooth in each.
-    """
-    low, high = bounds
-    center, spread = middle
-    if not low < center < high:
-        center = (low + high) / 2 if low > -math.inf and high < math.inf else 0.0
-    spread = spread if 0 < spread < math.inf else 1.0
-    edges = [np.array([center])]
-    for end, side in ((low, -1), (high, 1)):
-        far = spread * 2.0 ** np.arange(-2, 200)
-        edges += [center + side * far[far < abs(end - center)]]
-        if math.isfinite(end):
-            halvings = 300 if end == 0 else 50
-            near = abs(end - center) * 2.0 ** -np.arange(1.0, halvings)
-            edges += [end - side * near, np.array([end])]
-    ends = np.unique(np.concatenate(edges))
-    left, right = ends[:-1, None], ends[1:, None]
-    nodes, weights = _gauss_legendre()
-    x = ((left + right) / 2 + (right - left) / 2 * nodes).ravel()
-    with np.errstate(all="ignore"):
-        p = (weights * (right - left) / 2).ravel() * pdf(x)
-    p = np.where(np.isfinite(p), p, 0.0)
-    within = (low < x) & (x < high)  # what does not round to a bound
-    return x[within], (p * (mass / p.sum()))[within]
-
-
-@lru_cache(maxsize=64)
-def quantile_table(ppf: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Normal scores from -6 to 6 in equal steps, and a quantile function's values."""
-    z = np.linspace(-6.0, 6.0, (1 << 14) + 1)
-    return z, _at_probabilities(ppf, _ndtr(z))
-
-
-def _at_probabilities(ppf: Any, u: np.ndarray) -> np.ndarray:
-    """A quantile function, or that of a distribution of SciPy by its name."""
-    if not callable(ppf):
-        name, *parameters = [ppf] if isinstance(ppf, str) else ppf
-        ppf = _scipy(name, tuple(parameters), 1.0).ppf
-    return _links.on_host(ppf, u)
-
-
-@lru_cache(maxsize=256)
-def _scipy(name: str, parameters: tuple[Any, ...], scale: Any) -> Any:
-    from scipy import stats
-
-    return getattr(stats, name)(*parameters, scale=scale)
-
-
-@lru_cache(maxsize=256)
-def _scipy_moments(name: str, parameters: Any, scale: Any) -> tuple[float, ...]:
-    """Mean, variance, skewness and excess; NaN where there is none, or none finite."""
-    with np.errstate(all="ignore"):
-        found = map(float, _scipy(name, parameters, scale).stats("mvsk"))
-        return tuple(x if math.isfinite(x) else math.nan for x in found)
-
-
-@lru_cache
-def _gauss_legendre() -> tuple[np.ndarray, np.ndarray]:
-    return np.polynomial.legendre.leggauss(100)

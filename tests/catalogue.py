@@ -21,7 +21,7 @@ DISTRIBUTIONS = [
     ("distributions.inverse_transform('gumbel_r')", (96, 128)),
     ("distributions.inverse_transform(('genlogistic', 0.5))", (96, 128)),
     ("distributions.affine(ones(), scale=3.0)", (96, 128)),
-    ("distributions.affine(sparse(0.9), scale=3.0)", (96, 128)),
+    ("distributions.affine(sparse(0.5), scale=3.0)", (96, 128)),
     ("distributions.affine(gamma(2.0), scale=-0.1, shift=0.2)", (96, 128)),
     ("distributions.affine(he_normal(gain=2.0), scale=-0.5, shift=1.0)", (96, 128)),
     ("distributions.clip(normal(), -1.0, 0.5)", (96, 128)),

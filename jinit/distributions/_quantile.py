@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from jinit import _checks
+from jinit._averages import quantile_table
 from jinit._checks import Shape
 from jinit._initializer import option
 from jinit.distributions._pointwise import RealInitializer
-from jinit.laws import Quantile, quantile_table
+from jinit.laws import Quantile
 
 Ppf = str | tuple[Any, ...] | Callable[[Any], Any]
 """A name of `scipy.stats`, one with its parameters, or a function of probabilities."""
