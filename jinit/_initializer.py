@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import numbers
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import MISSING, Field, field
@@ -15,7 +17,7 @@ import numpy as np
 
 from jinit import _checks, _types
 from jinit._bits import real_dtype
-from jinit._checks import Shape, is_traced
+from jinit._checks import Number, Shape, is_traced
 from jinit._types import ArrayDType, PRNGKey
 from jinit._value import Value
 
@@ -229,6 +231,44 @@ class Initializer(Value):
             return None
         return (law.over_complex() if complex_ else law).simplified()
 
+    # Terms: `2.0 * init + 1.0` is `jinit.distributions.affine(init, ...)`.
+    __array_ufunc__: ClassVar[None] = None  # NumPy's numbers leave the operation to it
+
+    def __mul__(self, factor: Number) -> Initializer:
+        return self._term(factor, "*", scale=factor)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Number) -> Initializer:
+        if _is_number(divisor) and not is_traced(divisor) and divisor == 0:
+            raise ValueError(f"{self!r} must be divided by another number than 0.")
+        return self._term(divisor, "/", scale=_is_number(divisor) and 1 / divisor)
+
+    def __add__(self, shift: Number) -> Initializer:
+        return self._term(shift, "+", shift=shift)
+
+    __radd__ = __add__
+
+    def __sub__(self, shift: Number) -> Initializer:
+        return self._term(shift, "-", shift=_is_number(shift) and -shift)
+
+    def __rsub__(self, shift: Number) -> Initializer:
+        return self._term(shift, "-", scale=-1.0, shift=shift)
+
+    def __neg__(self) -> Initializer:
+        return self._term(-1.0, "*", scale=-1.0)
+
+    def _term(self, number: Any, sign: str, **options: Any) -> Initializer:
+        """The initializer scaled or shifted by a number."""
+        if not _is_number(number):
+            remedy = "; draw both, and combine the arrays" * callable(number)
+            raise TypeError(
+                f"{self!r} {sign} a number is an initializer, got {number!r}{remedy}."
+            )
+        # Of a module above this one, which imports it.
+        module = importlib.import_module("jinit.distributions")
+        return module.affine(self, **options)
+
     def __repr__(self) -> str:
         options = []
         for each in self._fields():
@@ -297,6 +337,13 @@ class Initializer(Value):
             off = int((planned != array).sum())
             if off:
                 yield "pattern", f"{off} of {array.size} weights are not {self!r}'s", ""
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it may scale weights: a real scalar, traced or not."""
+    if isinstance(value, jax.Array | np.ndarray):
+        return value.shape == () and not jnp.issubdtype(value.dtype, np.bool_)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
 
 
 class _CallSignature:

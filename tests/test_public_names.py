@@ -162,6 +162,9 @@ LAWS = [
     *(jinit.laws.Truncated(0.0, 1.0, -2.0, 2.0), jinit.laws.Triangular(0.5)),
     *(jinit.laws.Moments(0.0, 1.0), jinit.laws.Mixture(((1.0, LAW),))),
     *(jinit.laws.Complex(LAW, LAW), jinit.laws.Disc(1.0, 2.0)),
+    *(jinit.laws.Family("gamma", (2.0,)), jinit.laws.Transformed(LAW, "log")),
+    *(jinit.laws.Affine(LAW, 2.0, 1.0), jinit.laws.Clipped(LAW, 0.0, 1.0)),
+    jinit.laws.Quantile("gumbel_r"),
 ]
 GROWN = jinit.transplant.Grown("w", (2, 3), (4, 3), "copies along axis 0")
 VALUES = {

@@ -196,6 +196,8 @@ def _value(node: ast.expr) -> Any:
     text = ast.unparse(node)
     if text in ("inf", "-inf"):
         return float(text)
+    if isinstance(node, ast.Tuple | ast.List):  # which may hold initializers
+        return tuple(map(_value, node.elts))
     if isinstance(node, ast.Call | ast.Name | ast.Attribute):
         return _initializer(node, " An option that is a name needs quotes.")
     try:

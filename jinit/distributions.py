@@ -1,3 +1,0 @@
-"""Distributions: of any law, through links, and initializers as terms."""
-
-from __future__ import annotations
