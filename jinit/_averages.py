@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jinit import _links
 from jinit._checks import Number, is_traced
+from jinit._host import on_host
 
 _NEGLIGIBLE = 40.0  # density left out at either end: exp(-40) of the largest
 
@@ -142,7 +142,7 @@ def at_probabilities(ppf: Any, u: np.ndarray) -> np.ndarray:
     if not callable(ppf):
         name, *parameters = [ppf] if isinstance(ppf, str) else ppf
         ppf = of_scipy(name, tuple(parameters), 1.0).ppf
-    return _links.on_host(ppf, u)
+    return np.asarray(on_host(ppf)(u), float)
 
 
 @lru_cache(maxsize=256)

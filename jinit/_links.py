@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import numpy as np
 from jax import lax
 
 from jinit import _checks
+from jinit._host import on_host
 
 Function = Callable[[Any], Any]
 
@@ -124,7 +124,7 @@ def _reason_against(function: Function) -> str:
     """Why a function is no link; empty where it is one."""
     try:
         hash(function)
-        y = on_host(function, _GRID)
+        y = doubles(function, _GRID)
     except Exception as error:  # what a user wrote may raise anything
         return (
             f"raised {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
@@ -147,7 +147,7 @@ def _reason_against(function: Function) -> str:
 
 @lru_cache(maxsize=64)
 def _curve(function: Function) -> Curve:
-    value = partial(on_host, function)
+    value = partial(doubles, function)
     low, high = _domain(value)
     first, last = (_limit(value, end) for end in (low, high))
     rises = last > first
@@ -242,21 +242,6 @@ def is_of_jax(function: Function) -> bool:
     return True
 
 
-def on_host(function: Function, x: np.ndarray) -> np.ndarray:
-    """Calls a function, NumPy's or JAX's, with doubles on the host."""
-
-    # A new thread knows nothing of the trace, the mesh or the device of the caller.
-    def call() -> np.ndarray:
-        host = jax.default_device(_host())
-        with jax.enable_x64(True), np.errstate(all="ignore"), host:
-            return np.asarray(function(x), float)
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(call).result()
-
-
-def _host() -> jax.Device | None:
-    try:
-        return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX was told to leave the CPU out
-        return None
+def doubles(function: Function, x: np.ndarray) -> np.ndarray:
+    """What a function, NumPy's or JAX's, makes of doubles on the host."""
+    return np.asarray(on_host(function)(x), float)

@@ -152,7 +152,7 @@ class Negated(Law):
 
     law: Law
 
-    dense = property(lambda self: self.law.dense)  # pyrefly: ignore[bad-override]
+    dense = property(lambda self: self.law.dense)
     mean = property(lambda self: -self.law.mean)
     std = property(lambda self: self.law.std)
     skewness = property(lambda self: -self.law.skewness)
