@@ -17,7 +17,7 @@ import numpy as np
 
 from jinit import _draws
 from jinit._checks import Shape
-from jinit.laws import Law, Point
+from jinit.laws import Law
 
 _NEGLIGIBLE = math.exp(-40)  # the share of weights that moments leave out at an end
 
@@ -145,34 +145,6 @@ class SoftplusDecay(OfUniform):
     @staticmethod
     def _slope(w: Any) -> Any:
         return 2 / ((1 + np.exp(w)) ** 2 * (1 + np.exp(-w)))
-
-
-class Negated(Law):
-    """The law of minus a weight."""
-
-    law: Law
-
-    dense = property(lambda self: self.law.dense)
-    mean = property(lambda self: -self.law.mean)
-    std = property(lambda self: self.law.std)
-    skewness = property(lambda self: -self.law.skewness)
-    kurtosis = property(lambda self: self.law.kurtosis)
-    bounds = property(lambda self: tuple(-end for end in self.law.bounds[::-1]))
-    zeros = property(lambda self: self.law.zeros)
-
-    def _pdf(self, x: np.ndarray) -> Any:
-        return self.law.pdf(-x)
-
-    def _cdf(self, x: np.ndarray) -> Any:
-        return 1 - self.law.cdf(-x)
-
-    def over_complex(self) -> Law:
-        """The law of minus a complex weight."""
-        return Negated(self.law.over_complex())
-
-    def simplified(self) -> Law:
-        """The law itself, or the one value of a law that does not deviate."""
-        return self if self.std else Point(self.mean)
 
 
 class _Moments(NamedTuple):

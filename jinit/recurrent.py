@@ -18,7 +18,7 @@ from jinit._basic import ones
 from jinit._checks import Number, Shape, count, number, or_none, positive
 from jinit._combine import Combinator, Init, as_given, draw_one
 from jinit._initializer import Breaks, Initializer, option
-from jinit._time_laws import Log, Logit, Negated
+from jinit._time_laws import Log, Logit
 from jinit.laws import Law, Mixture, Moments, Point
 
 
@@ -106,7 +106,7 @@ class forget_bias(Combinator):
         if law is None:
             return None
         laws = [] if self.gate is None else [law]
-        laws += [] if self.input_gate is None else [Negated(law).simplified()]
+        laws += [] if self.input_gate is None else [law.affine(-1.0, 0.0).simplified()]
         rest = self.gates - len(laws)
         parts = [(1 / self.gates, each) for each in laws]
         if not rest:
