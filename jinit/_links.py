@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jinit import _checks
 from jinit._host import on_host
 
 Function = Callable[[Any], Any]
@@ -39,7 +38,7 @@ class Curve(NamedTuple):
 
     def weight(self, y: Any) -> Any:
         """What the link takes to one number, or to the limit that it tends to."""
-        if _checks.is_traced(y):
+        if isinstance(y, jax.core.Tracer):
             return self.inverse(y, jnp)
         if self.low < y < self.high:
             return float(self.inverse(np.float64(y), np))
@@ -82,31 +81,10 @@ LINKS = {
     ),
 }
 
-_OF_JAX = (
+OF_JAX = (
     *((jax.nn.softplus, "softplus"), (jax.nn.sigmoid, "sigmoid"), (jnp.exp, "exp")),
     *((jnp.tanh, "tanh"), (jax.nn.tanh, "tanh"), (jnp.log, "log")),
 )
-
-
-def check_link(name: str, value: Any) -> Link:
-    """A link by its name where it has one, and else a function that is monotone."""
-    if isinstance(value, str):
-        return _checks.choice(name, value, [*LINKS])
-    if not callable(value):
-        raise TypeError(
-            f"{name} must be one of {', '.join(LINKS)}, or a strictly monotone "
-            f"function of an array, got {value!r}."
-        )
-    for function, known in _OF_JAX:
-        if value is function:
-            return known
-    reason = _reason_against(value)
-    if reason:
-        raise ValueError(
-            f"{name} must be a strictly monotone function of an array, but {value!r} "
-            f"{reason}; give one that rises, or falls, everywhere."
-        )
-    return value
 
 
 def curve(link: Link) -> Curve:
@@ -120,7 +98,7 @@ _GRID = np.unique(np.concatenate([-_SIZES, [0.0], _SIZES, np.linspace(-16, 16, 4
 _STRICT = 4.0  # most links are flat in rounding farther out, as the sigmoid is
 
 
-def _reason_against(function: Function) -> str:
+def reason_against(function: Function) -> str:
     """Why a function is no link; empty where it is one."""
     try:
         hash(function)

@@ -522,6 +522,11 @@ class _ByNodes(Law):
     skewness = property(lambda self: _averages.moments_of(self)[2])
     kurtosis = property(lambda self: _averages.moments_of(self)[3])
 
+    def simplified(self) -> Law:
+        """The law itself, or the one value between bounds that are equal."""
+        low, high = self.bounds
+        return Point(low) if low == high else self
+
 
 class Family(Law):
     """A distribution of `scipy.stats`, by its name there, from zero on scale.
@@ -554,8 +559,9 @@ class Family(Law):
     @property
     def bounds(self) -> tuple[Any, Any]:
         """The least and the greatest weight."""
-        low, high = map(float, self._theirs.support())
-        return low, high
+        return {"beta": (0.0, 1.0), "t": (-math.inf, math.inf)}.get(
+            self.name, (0.0, math.inf)
+        )
 
     @property
     def std(self) -> Any:
@@ -583,6 +589,10 @@ class Family(Law):
         if shift or scale <= 0 or self.name == "beta":
             return Affine(self, scale, shift)
         return Family(self.name, self.parameters, scale * self.scale)
+
+    def simplified(self) -> Law:
+        """The law itself, which always deviates."""
+        return self
 
     def _pdf(self, x: np.ndarray) -> Any:
         return self._theirs.pdf(x)
@@ -634,6 +644,10 @@ class Affine(Law):
     def affine(self, scale: Any, shift: Any) -> Law:
         """The law of scale · w + shift, of the same law within."""
         return self.law.affine(scale * self.scale, scale * self.shift + shift)
+
+    def simplified(self) -> Law:
+        """The law itself, or its shift."""
+        return self if self.scale else Point(self.shift)
 
     def _pdf(self, x: np.ndarray) -> Any:
         return self.law.pdf((x - self.shift) / self.scale) / abs(self.scale)

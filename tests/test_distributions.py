@@ -260,6 +260,9 @@ def test_moments_that_are_infinite_are_said_to_be(df, std, kurtosis):
 @pytest.mark.parametrize("init", [student_t(1.0), student_t(2.0), student_t(3.5)])
 def test_the_audit_accuses_no_heavy_tail_but_another_distribution(init):
     tree = {f"layer_{n}": jnp.zeros((256, 128)) for n in range(8)}
+    holed = {"*": mixture([(0.5, jinit.zeros()), (0.5, init)])}
+    plan = jinit.plan({"layer": jnp.zeros((64, 64))}, holed)
+    assert jinit.diagnostics.audit(plan.init(jax.random.key(1)), plan).findings == ()
     plan = jinit.plan(tree, {"*": init})
     drawn = plan.init(jax.random.key(0))
     assert jinit.diagnostics.audit(drawn, plan).findings == ()

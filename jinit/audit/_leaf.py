@@ -217,7 +217,7 @@ def _z_std(found: Statistics, meant: Expected) -> float | None:
     if found.nonfinite:
         return None
     kurtosis = max(meant.kurtosis or 3.0, 1.2)  # 1 is that of two values: no error
-    if meant.cdf is not None and not kurtosis < _HEAVY:
+    if kurtosis == math.inf or (meant.cdf is not None and kurtosis > _HEAVY):
         return None
     degrees = 2 / (kurtosis - 1) / (meant.copies / (found.size - 1) + 1 / meant.draws)
     spread = 2 / (9 * degrees)

@@ -13,7 +13,7 @@ from jinit import _checks, _draws, _links
 from jinit._checks import Shape
 from jinit._combine import Init, as_given, check_init
 from jinit._initializer import Initializer, option
-from jinit._links import Link, check_link
+from jinit._links import Link
 from jinit.distributions._pointwise import Pointwise, part_by_part
 from jinit.laws import Law, Point, Transformed
 
@@ -23,6 +23,27 @@ _WITHIN = {
     "sigmoid": "jinit.uniform(a=0.01, b=0.99)",
     "tanh": "jinit.uniform(a=-0.9, b=0.9)",
 }
+
+
+def _check_link(name: str, value: Any) -> Link:
+    """A link by its name where it has one, and else a function that is monotone."""
+    if isinstance(value, str):
+        return _checks.choice(name, value, [*_links.LINKS])
+    if not callable(value):
+        raise TypeError(
+            f"{name} must be one of {', '.join(_links.LINKS)}, or a strictly monotone "
+            f"function of an array, got {value!r}."
+        )
+    for function, known in _links.OF_JAX:
+        if value is function:
+            return known
+    reason = _links.reason_against(value)
+    if reason:
+        raise ValueError(
+            f"{name} must be a strictly monotone function of an array, but {value!r} "
+            f"{reason}; give one that rises, or falls, everywhere."
+        )
+    return value
 
 
 class through(Pointwise):
@@ -63,7 +84,7 @@ class through(Pointwise):
       TFP's `TransformedDistribution` with `Invert(bijector)` is the same idea.
     """
 
-    link: Link = option(check_link, kw_only=False)
+    link: Link = option(_check_link, kw_only=False)
     init: Init = option(as_given, kw_only=False)
 
     def _check_options(self) -> None:
