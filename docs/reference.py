@@ -27,6 +27,13 @@ OF_JINIT = {
 # The title, and the namespace that is on the page as a whole.
 OTHERS = {
     "laws": ("What is drawn", "jinit.laws"),
+    "distributions": ("Distributions through links", "jinit.distributions"),
+    "recurrent": ("Recurrent cells", "jinit.recurrent"),
+    "ssm": ("State-space models", "jinit.ssm"),
+    "coordinate": ("Coordinate networks", "jinit.coordinate"),
+    "vision": ("Vision", "jinit.vision"),
+    "adapter": ("Adapters", "jinit.adapter"),
+    "transplant": ("Weights from weights", "jinit.transplant"),
     "recipes": ("Recipes", "jinit.recipes"),
     "jaxnn": ("The drop-in for JAX's", "jinit.jaxnn"),
     "torch": ("Ports of PyTorch models", "jinit.torch"),
@@ -36,7 +43,10 @@ OTHERS = {
 }
 
 # Modules rather than packages: what they import is not theirs to show.
-_MODULES = {"jinit.laws", "jinit.torch.functional", "jinit.diagnostics.plots"}
+_MODULES = {
+    *("jinit.laws", "jinit.torch.functional", "jinit.diagnostics.plots"),
+    *("jinit.recurrent", "jinit.coordinate"),
+}
 _SAME = {"jinit.jaxnn.zeros": "jinit.zeros", "jinit.jaxnn.ones": "jinit.ones"}
 
 

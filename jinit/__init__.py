@@ -67,6 +67,7 @@ __version__ = "0.1.0"
 _AT_FIRST_USE = {
     **dict.fromkeys(("Plan", "plan", "reinit"), "jinit.model._plan"),
     "Entry": "jinit.model._entries",
+    "pretrained": "jinit.model._pretrained",
     **dict.fromkeys(("Place", "Role"), "jinit.model._role"),
     **dict.fromkeys(("Parametrization", "Scaling"), "jinit.model._mup"),
     **dict.fromkeys(("Roles", "roles"), "jinit.model._roles"),
@@ -77,14 +78,23 @@ _AT_FIRST_USE = {
         ("CriticalPoint", "critical_point", "variance_map"), "jinit.gains._mean_field"
     ),
     **dict.fromkeys(("diagnostics", "jaxnn", "recipes", "torch"), ""),
+    **dict.fromkeys(("distributions", "recurrent", "ssm", "coordinate"), ""),
+    **dict.fromkeys(("vision", "adapter", "transplant"), ""),
 }
 
 if _TYPE_CHECKING:
     from jinit import (
+        adapter as adapter,
+        coordinate as coordinate,
         diagnostics as diagnostics,
+        distributions as distributions,
         jaxnn as jaxnn,
         recipes as recipes,
+        recurrent as recurrent,
+        ssm as ssm,
         torch as torch,
+        transplant as transplant,
+        vision as vision,
     )
     from jinit.gains._mean_field import (
         CriticalPoint as CriticalPoint,
@@ -94,6 +104,7 @@ if _TYPE_CHECKING:
     from jinit.model._entries import Entry as Entry
     from jinit.model._jit_init import ModelInit as ModelInit, jit_init as jit_init
     from jinit.model._plan import Plan as Plan, plan as plan, reinit as reinit
+    from jinit.model._pretrained import pretrained as pretrained
     from jinit.model._mup import Parametrization as Parametrization, Scaling as Scaling
     from jinit.model._role import Place as Place, Role as Role
     from jinit.model._roles import Roles as Roles, roles as roles

@@ -18,7 +18,7 @@ from jinit._value import FrozenArray
 from jinit.laws import Law, Mixture, Moments, Normal, Point, Truncated, Uniform
 
 
-def _numbers(name: str, value: Any) -> Any:
+def check_numbers(name: str, value: Any) -> Any:
     """A Python number, or an array of numbers as a value."""
     if _checks.is_traced(value):
         return value
@@ -62,7 +62,7 @@ class constant(Initializer):
       `torch.nn.init.constant_` and `jax.nn.initializers.constant`, which rejects lists.
     """
 
-    value: ArrayLike = option(_numbers, kw_only=False)
+    value: ArrayLike = option(check_numbers, kw_only=False)
     _random = False
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:

@@ -47,6 +47,20 @@ def units(key: jax.Array, shape: Shape, dtype: np.dtype) -> list[jax.Array]:
     return parts
 
 
+def tails(key: jax.Array, shape: Shape, dtype: np.dtype) -> tuple[Any, Any]:
+    """Probabilities in (0, 1/2] of a tail, and whether it is the upper one.
+
+    The grid of `units` ends a tail at 2^-23; here it goes on to 2^-33 (float64: 2^-65),
+    and a probability is as fine as a float of its size.
+    """
+    real = real_dtype(dtype)
+    size = jnp.finfo(real).bits
+    words = bits(key, shape, np.dtype(f"uint{size}"))
+    rest = lax.bitcast_convert_type((words << 1) >> 1, np.dtype(f"int{size}"))
+    p = (rest.astype(real) + np.array(0.5, real)) * np.array(2.0**-size, real)
+    return p, (words >> (size - 1)).astype(bool)
+
+
 def bits(key: jax.Array, shape: Shape, dtype: Any = np.uint32) -> jax.Array:
     """Draws uniform 32- or 64-bit words, the same as `jax.random.bits`.
 

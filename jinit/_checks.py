@@ -48,6 +48,11 @@ def sqrt(x: Number) -> Any:
     return jnp.sqrt(x) if isinstance(x, jax.Array) else math.sqrt(x)
 
 
+def log(x: Number) -> Any:
+    """Logarithm in double precision, or of a traced scalar in its own."""
+    return jnp.log(x) if isinstance(x, jax.Array) else math.log(x)
+
+
 def number(name: str, value: Any, *, at_least: float | None = None) -> Any:
     """Returns a real option as a float; a traced one as a traced float."""
     if is_traced(value):
@@ -105,12 +110,12 @@ def ordered(low_name: str, low: Number, high_name: str, high: Number) -> None:
         )
 
 
-def count(name: str, value: Any) -> int:
-    """Returns a whole number of at least one as an int."""
+def count(name: str, value: Any, *, at_least: int = 1) -> int:
+    """Returns a whole number, of at least one, as an int."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}.")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}.")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value!r}.")
     return int(value)
 
 
@@ -349,6 +354,15 @@ def check_range(name: str, value: Any, dtype: np.dtype) -> None:
         raise ValueError(
             f"{name} must be at most {largest:.3g} in size to be finite in dtype "
             f"{dtype.name}, got {value!r}; use a smaller value, or float64."
+        )
+
+
+def check_real(init: Any, dtype: np.dtype) -> None:
+    """Refuses a dtype that is not a real floating-point one."""
+    if not jnp.issubdtype(dtype, np.floating):
+        raise TypeError(
+            f"{init!r} makes real numbers, got dtype={dtype.name}; use a floating "
+            "dtype, such as float32."
         )
 
 

@@ -31,7 +31,8 @@ def check_init(name: str, init: Any, usage: str = "{}") -> Init:
         return init()
     if isinstance(init, type) or not callable(init):
         ours = isinstance(init, type) and issubclass(init, Initializer)
-        example = usage.format(f"jinit.{init.__name__ if ours else 'lecun_normal'}()")
+        name_of = init._full_name() if ours else "jinit.lecun_normal"
+        example = usage.format(f"{name_of}()")
         raise TypeError(
             f"{name} must be an initializer, got {init!r}; call a factory, as in "
             f"{example}."
@@ -53,8 +54,7 @@ class Combinator(Initializer):
     init: Init = option(as_given, kw_only=False)
 
     def _check_options(self) -> None:
-        home = "jinit.torch" if ".torch." in type(self).__module__ else "jinit"
-        usage = f"{home}.{type(self).__name__}({{}}, ...)"
+        usage = f"{self._full_name()}({{}}, ...)"
         init: Any = check_init("init", self.init, usage)
         # Whether it needs a key, and which dtype it has, is for init to say.
         self._set(init=init, _random=getattr(init, "_random", True))

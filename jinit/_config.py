@@ -74,9 +74,17 @@ def deserialize(config: Mapping[str, Any]) -> Initializer:
         raise ValueError("config must not be nested without end.") from None
 
 
+# The modules of initializers that `import jinit` leaves to their first use.
+_AT_FIRST_USE = (
+    *("torch._defaults", "distributions", "recurrent", "ssm", "coordinate", "vision"),
+    *("adapter",),
+)
+
+
 def every_initializer() -> dict[str, type[Initializer]]:
     """All of jinit's initializers by name, with those that it imports at first use."""
-    importlib.import_module("jinit.torch._defaults")
+    for name in _AT_FIRST_USE:
+        importlib.import_module(f"jinit.{name}")
     return Initializer._known
 
 
@@ -129,12 +137,15 @@ def to_plain(name: str, value: Any) -> Any:
     """An option as JSON can hold it."""
     if is_traced(value):
         raise ValueError(f"{name} must have a value to be serialized, got {value!r}.")
-    if name == "init":  # an initializer within another
+    if name == "init" or isinstance(value, Initializer):  # one within another
         return serialize(value)
     if callable(value):
+        remedy = f"give the number: jinit.gain({name})"
+        if name in ("link", "ppf"):  # which stand for no number
+            remedy = "pickle the initializer, or give a link by its name"
         raise ValueError(
-            f"{name} must be a number or a name to be serialized, got {value!r}; give "
-            f"the number: jinit.gain({name})."
+            f"{name} must be a number or a name to be serialized, got {value!r}; "
+            f"{remedy}."
         )
     if isinstance(value, FrozenArray):
         return to_plain(name, value.tolist())

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jinit._bits import Shape, real_dtype, units
+from jinit._bits import Shape, real_dtype, tails, units
 from jinit._checks import Number, is_traced
 
 
@@ -36,6 +36,12 @@ def round_to(x: jax.Array, dtype: np.dtype) -> jax.Array:
         if info.maxexp < jnp.finfo(jnp.bfloat16).maxexp:
             x = jnp.clip(x, float(info.min), float(info.max))
     return x.astype(dtype)
+
+
+def finite(x: jax.Array) -> jax.Array:
+    """Keeps what overflows at the largest finite number."""
+    largest = np.array(jnp.finfo(x.dtype).max, x.dtype)
+    return jnp.clip(x, -largest, largest)
 
 
 def cast(value: Any, dtype: np.dtype) -> jax.Array:
@@ -106,6 +112,26 @@ def disc_normal(
     return _polar(modulus, turn) * std.astype(dtype)
 
 
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def linked(
+    key: jax.Array,
+    shape: Shape,
+    dtype: np.dtype,
+    link: Callable[..., jax.Array],
+    low: Number,
+    high: Number,
+) -> jax.Array:
+    """Draws `link(jnp, u)` of u uniform between the bounds, and never on one of them.
+
+    There the link may be infinite, as a logarithm is at zero.
+    """
+    low, high = _scalars(dtype, low, high)
+    (u,) = units(key, shape, dtype)
+    half = np.array(jnp.finfo(u.dtype).eps / 2, u.dtype)  # of a cell of the grid
+    u = jnp.minimum(_between(low, high, u + half), jnp.nextafter(high, low))
+    return round_to(link(jnp, u), dtype)
+
+
 def truncated_normal(
     key: jax.Array,
     shape: Shape,
@@ -167,6 +193,119 @@ def _truncated(
     if bounds is not None:
         w = jnp.clip(w, *_scalars(dtype, *bounds))
     return round_to(w, dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def weibull(
+    key: jax.Array, shape: Shape, dtype: np.dtype, concentration: Number, scale: Number
+) -> jax.Array:
+    """Draws scale · E^(1 / concentration), of a standard exponential E."""
+    concentration, scale = _scalars(dtype, concentration, scale)
+    log_e = jnp.log(_exponential(key, shape, dtype))
+    return round_to(_positive(scale * jnp.exp(log_e / concentration)), dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def gamma(
+    key: jax.Array, shape: Shape, dtype: np.dtype, concentration: Number, scale: Number
+) -> jax.Array:
+    """Draws from the gamma distribution."""
+    concentration, scale = _scalars(dtype, concentration, scale)
+    log_w = _log_gamma(key, shape, dtype, concentration)
+    return round_to(_positive(scale * jnp.exp(log_w)), dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def beta(
+    key: jax.Array, shape: Shape, dtype: np.dtype, a: Number, b: Number
+) -> jax.Array:
+    """Draws x / (x + y), of gamma variables x and y."""
+    both = jnp.stack(_scalars(dtype, a, b)).reshape(2, *[1] * len(shape))
+    x, y = _log_gamma(key, (2, *shape), dtype, both)
+    below_one = np.nextafter(np.array(1, x.dtype), np.array(0, x.dtype))
+    return round_to(jnp.minimum(_positive(jax.nn.sigmoid(x - y)), below_one), dtype)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def student_t(
+    key: jax.Array, shape: Shape, dtype: np.dtype, df: Number, scale: Number
+) -> jax.Array:
+    """Draws scale · z / sqrt(g / (df / 2)), of a normal z and a gamma variable g."""
+    df, scale = _scalars(dtype, df, scale)
+    first, second = jax.random.split(key)
+    (u,) = units(first, shape, dtype)
+    log_g = _log_gamma(second, shape, dtype, df / 2)
+    return round_to(_normal(u, scale) * jnp.exp((jnp.log(df / 2) - log_g) / 2), dtype)
+
+
+def affine(w: jax.Array, dtype: np.dtype, scale: Number, shift: Number) -> jax.Array:
+    """Scales what was drawn, shifts it and rounds once."""
+    # The rounding by itself: fused with it, the sum may have another last bit.
+    return round_to(_affine(w, scale, shift), dtype)
+
+
+@jax.jit
+def _affine(w: jax.Array, scale: Number, shift: Number) -> jax.Array:
+    scale, shift = (x.astype(w.dtype) for x in _scalars(w.dtype, scale, shift))
+    return scale * w + shift
+
+
+@partial(jax.jit, static_argnums=1)
+def clipped(w: jax.Array, dtype: np.dtype, low: Number, high: Number) -> jax.Array:
+    """Moves what was drawn beyond two bounds to them, and rounds once."""
+    return round_to(jnp.clip(w, *_scalars(w.dtype, low, high)), dtype)
+
+
+def interpolated(x: jax.Array, nodes: np.ndarray, values: np.ndarray) -> jax.Array:
+    """Interpolates a function between nodes in equal steps."""
+    table, last = values.astype(x.dtype), len(nodes) - 2
+    place = (x - float(nodes[0])) * (last + 1) / float(nodes[-1] - nodes[0])
+    left = jnp.clip(jnp.floor(place), 0, last)
+    share = jnp.clip(place - left, 0, 1)
+    i = left.astype(np.int32)
+    steps = np.diff(table)
+    return jnp.asarray(table)[i] + share * jnp.asarray(steps)[i]
+
+
+def _exponential(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
+    """Inverts the distribution function, from the nearer end."""
+    p, upper = tails(key, shape, dtype)
+    return jnp.where(upper, -jnp.log(p), -jnp.log1p(-p))
+
+
+def _log_gamma(key: Any, shape: Shape, dtype: np.dtype, a: jax.Array) -> jax.Array:
+    """Draws the logarithm of a gamma variable, which for small a has no float.
+
+    Marsaglia and Tsang (2000), "A simple method for generating gamma variables": the
+    cube of a normal variable, of which one in twenty or fewer is rejected; each weight
+    has the first of its proposals that is not. Of a below 1 it is G(a + 1) · U^(1 / a).
+    `jax.random.loggamma` does so one weight at a time on a CPU.
+    """
+    key, boost = jax.random.split(key)
+    d = jnp.where(a < 1, a + 1, a) - 1 / 3
+    c = 1 / jnp.sqrt(9 * d)
+
+    def propose(state: Any) -> Any:
+        n, is_drawn, log_v = state
+        ((u, v),) = units(jax.random.fold_in(key, n), (2, *shape), dtype)
+        z, log_u = _normal(u), jnp.log1p(-v)
+        root = c * z
+        proposal = 3 * jnp.log1p(jnp.maximum(root, -1))
+        accepted = log_u < z * z / 2 - d * jnp.expm1(proposal) + d * proposal
+        fits = (root > -1) & accepted & ~is_drawn
+        return n + 1, is_drawn | fits, jnp.where(fits, proposal, log_v)
+
+    zeros = jnp.zeros(shape, d.dtype)
+    start = jnp.uint32(0), jnp.zeros(shape, bool), zeros
+    _, _, log_v = lax.while_loop(lambda state: ~state[1].all(), propose, start)
+    lowered = jnp.where(a < 1, _exponential(boost, shape, dtype) / a, zeros)
+    return jnp.log(d) + log_v - lowered
+
+
+def _positive(x: jax.Array) -> jax.Array:
+    """Keeps a positive number from rounding to zero or to infinity."""
+    info = jnp.finfo(x.dtype)
+    return jnp.clip(x, np.array(info.tiny, x.dtype), np.array(info.max, x.dtype))
 
 
 def _between(low: Any, high: Any, u: jax.Array) -> jax.Array:

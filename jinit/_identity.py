@@ -100,6 +100,7 @@ class ConvolutionKernel(Initializer):
                 f"dimensions, (*spatial, in, out), got shape {shape}; for a matrix use "
                 f"{self._of_matrices}."
             )
+        super()._check(shape, dtype)
 
     def _layout(self, shape: Shape) -> tuple[int, ...]:
         """The spatial axes, the one of the inputs and the one of the outputs."""
@@ -109,7 +110,23 @@ class ConvolutionKernel(Initializer):
         return *spatial, in_axis, out_axis
 
 
-class dirac(ConvolutionKernel):
+class GroupedKernel(ConvolutionKernel):
+    """The kernel of a convolution that passes on each channel by itself."""
+
+    groups: int = option(_checks.count, default=1)
+    _of_matrices = "jinit.eye()"
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        super()._check(shape, dtype)
+        outputs = shape[self._layout(shape)[-1]]
+        if outputs % self.groups:
+            raise ValueError(
+                f"groups must divide the {outputs} outputs of shape {shape}, got "
+                f"groups={self.groups}."
+            )
+
+
+class dirac(GroupedKernel):
     """The identity of a convolution: every channel passes through unchanged.
 
         W[k // 2, i, o] = 1 if o mod (out / groups) == i else 0,    other taps 0
@@ -136,18 +153,7 @@ class dirac(ConvolutionKernel):
       `torch.nn.init.dirac_`; Zagoruyko and Komodakis (2017), arXiv:1706.00388.
     """
 
-    groups: int = option(_checks.count, default=1)
     _random = False
-    _of_matrices = "jinit.eye()"
-
-    def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        super()._check(shape, dtype)
-        outputs = shape[self._layout(shape)[-1]]
-        if outputs % self.groups:
-            raise ValueError(
-                f"groups must divide the {outputs} outputs of shape {shape}, got "
-                f"groups={self.groups}."
-            )
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law:
         *_, inputs, outputs = (shape[axis] for axis in self._layout(shape))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import numbers
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import MISSING, Field, field
@@ -15,7 +17,7 @@ import numpy as np
 
 from jinit import _checks, _types
 from jinit._bits import real_dtype
-from jinit._checks import Shape, is_traced
+from jinit._checks import Number, Shape, is_traced
 from jinit._types import ArrayDType, PRNGKey
 from jinit._value import Value
 
@@ -112,31 +114,38 @@ class Initializer(Value):
             )
         if len(args) > len(positional):
             raise TypeError(
-                f"jinit.{cls.__name__} makes an initializer and takes its options by "
+                f"{cls._full_name()} makes an initializer and takes its options by "
                 f"keyword ({', '.join(names)}), got {len(args)} positional arguments. "
-                f"If it was passed on uncalled, kernel_init=jinit.{cls.__name__}, call "
-                f"it: kernel_init=jinit.{cls.__name__}({', '.join(positional)})."
+                f"If it was passed on uncalled, kernel_init={cls._full_name()}, call "
+                f"it: kernel_init={cls._full_name()}({', '.join(positional)})."
             )
         given = dict(zip(positional, args, strict=False))
         for name, value in options.items():
             if name not in names:
                 known = ", ".join(names) or "none"
                 raise TypeError(
-                    f"jinit.{cls.__name__} has no option {name!r}; it has: {known}."
+                    f"{cls._full_name()} has no option {name!r}; it has: {known}."
                 )
             if name in given:
                 raise TypeError(
-                    f"jinit.{cls.__name__} got {name} twice, by position and by "
+                    f"{cls._full_name()} got {name} twice, by position and by "
                     "keyword; leave one out."
                 )
             given[name] = value
         for each in declared:
             value = given.get(each.name, each.default)
             if value is MISSING:
-                raise TypeError(f"jinit.{cls.__name__} needs its option {each.name}.")
+                raise TypeError(f"{cls._full_name()} needs its option {each.name}.")
             self._set(**{each.name: each.metadata["check"](each.name, value)})
         _checks.distinct_axes(**self._named_axes())
         self._check_options()
+
+    @classmethod
+    def _full_name(cls) -> str:
+        """Its name as users write it: that of jinit, of a namespace, and its own."""
+        space = cls.__module__.partition(".")[2].partition(".")[0]
+        spaces = [space] if space and space[0] != "_" else []
+        return ".".join(["jinit", *spaces, cls.__name__])
 
     if not TYPE_CHECKING:  # for which it would be that of the class, too
 
@@ -222,6 +231,44 @@ class Initializer(Value):
             return None
         return (law.over_complex() if complex_ else law).simplified()
 
+    # Terms: `2.0 * init + 1.0` is `jinit.distributions.affine(init, ...)`.
+    __array_ufunc__: ClassVar[None] = None  # NumPy's numbers leave the operation to it
+
+    def __mul__(self, factor: Number) -> Initializer:
+        return self._term(factor, "*", scale=factor)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Number) -> Initializer:
+        if _is_number(divisor) and not is_traced(divisor) and divisor == 0:
+            raise ValueError(f"{self!r} must be divided by another number than 0.")
+        return self._term(divisor, "/", scale=_is_number(divisor) and 1 / divisor)
+
+    def __add__(self, shift: Number) -> Initializer:
+        return self._term(shift, "+", shift=shift)
+
+    __radd__ = __add__
+
+    def __sub__(self, shift: Number) -> Initializer:
+        return self._term(shift, "-", shift=_is_number(shift) and -shift)
+
+    def __rsub__(self, shift: Number) -> Initializer:
+        return self._term(shift, "-", scale=-1.0, shift=shift)
+
+    def __neg__(self) -> Initializer:
+        return self._term(-1.0, "*", scale=-1.0)
+
+    def _term(self, number: Any, sign: str, **options: Any) -> Initializer:
+        """The initializer scaled or shifted by a number."""
+        if not _is_number(number):
+            remedy = "; draw both, and combine the arrays" * callable(number)
+            raise TypeError(
+                f"{self!r} {sign} a number is an initializer, got {number!r}{remedy}."
+            )
+        # Of a module above this one, which imports it.
+        module = importlib.import_module("jinit.distributions")
+        return module.affine(self, **options)
+
     def __repr__(self) -> str:
         options = []
         for each in self._fields():
@@ -290,6 +337,13 @@ class Initializer(Value):
             off = int((planned != array).sum())
             if off:
                 yield "pattern", f"{off} of {array.size} weights are not {self!r}'s", ""
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it may scale weights: a real scalar, traced or not."""
+    if isinstance(value, jax.Array | np.ndarray):
+        return value.shape == () and not jnp.issubdtype(value.dtype, np.bool_)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
 
 
 class _CallSignature:

@@ -5,27 +5,26 @@ draws itself: what an initializer says of its weights and what it draws cannot c
 apart. `init.law(shape)` gives the law of an initializer.
 
     real       Normal, Uniform, Truncated, Triangular
+               Family (of `scipy.stats`), Quantile, Transformed (by a link), Clipped
     complex    Complex (independent parts), Disc (any phase)
-    either     Point (one value), Mixture (by shares), Moments (no more is known)
+    either     Point (one value), Mixture (by shares), Affine (scaled and shifted),
+               Moments (no more is known)
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import MISSING, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, dataclass_transform
+from typing import TYPE_CHECKING, Any, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit import _draws
-from jinit._bits import real_dtype
-from jinit._checks import Number, Shape, check_range, is_traced
+from jinit import _averages, _draws, _links
+from jinit._bits import real_dtype, tails
+from jinit._checks import Shape, check_range
 from jinit._value import Value
-
-_NEGLIGIBLE = 40.0  # density left out at either end: exp(-40) of the largest
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -38,10 +37,12 @@ class Law(Value):
 
     Attributes:
       mean: The mean m.
-      std: The standard deviation, sqrt(E |w - m|²).
+      std: The standard deviation, sqrt(E |w - m|²); it may be infinite.
       kurtosis: E |w - m|⁴ / std⁴: 3 of a normal law, 1.8 of a uniform one, 2 of a
-        complex normal one. None where it is not known, or std is 0.
+        complex normal one; it may be infinite. None where it is not known, or std is 0
+        or infinite.
       bounds: The least and the greatest weight; infinite where there is none.
+      open: Of each bound, whether weights come near it and do not reach it.
       dense: Whether no weights are equal but by rounding: the law has no atoms.
 
     Example:
@@ -76,9 +77,17 @@ class Law(Value):
         def bounds(self) -> tuple[Any, Any]:
             """The least and the greatest weight."""
 
+        @property
+        def open(self) -> tuple[bool, bool]:
+            """Of each bound, whether weights come near it and do not reach it."""
+
+        @property
+        def dense(self) -> bool:
+            """Whether the law has no atoms."""
+
     else:
         kurtosis, skewness, bounds = None, 0.0, (-math.inf, math.inf)
-    dense: ClassVar[bool] = True
+        open, dense = (False, False), True
 
     def __init__(self, *args: Any, **named: Any) -> None:
         declared = self._fields()
@@ -136,6 +145,25 @@ class Law(Value):
         """The law of complex weights that are drawn by this one."""
         return self
 
+    def affine(self, scale: Any, shift: Any) -> Law:
+        """The law of scale · w + shift.
+
+        Example:
+          >>> import jinit
+          >>> jinit.uniform(a=0.0, b=1.0).law(()).affine(-2.0, 1.0)
+          Uniform(low=-1.0, high=1.0)
+        """
+        return Affine(self, scale, shift)
+
+    def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Points and their probabilities, of which all averages are sums."""
+        return _averages.quadrature(self.pdf, self.bounds, self._middle)
+
+    @property
+    def _middle(self) -> tuple[float, float]:
+        """About where most weights are, and how far they spread."""
+        return self.mean, self.std
+
     def simplified(self) -> Law:
         """The law itself, or the one value of a law that does not deviate."""
         return self if self.std else Point(self.mean)
@@ -179,6 +207,13 @@ class Point(Law):
         step = (x.real >= np.real(self.mean)) & (x.imag >= np.imag(self.mean))
         return np.where(step, 1.0, 0.0)[()]
 
+    def affine(self, scale: Any, shift: Any) -> Law:
+        """The law of scale · w + shift."""
+        return Point(scale * self.mean + shift)
+
+    def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([self.mean]), np.ones(1)
+
 
 class Normal(Law):
     """N(mean, std²).
@@ -203,12 +238,16 @@ class Normal(Law):
         return np.exp(-z * z / 2) / (math.sqrt(2 * math.pi) * self.std)
 
     def _cdf(self, x: np.ndarray) -> Any:
-        return _ndtr((x - self.mean) / self.std)
+        return _averages.ndtr((x - self.mean) / self.std)
 
     def over_complex(self) -> Law:
         """Independent parts, of half the variance each."""
         std = self.std / math.sqrt(2)
         return Complex(Normal(self.mean, std), Normal(0.0, std))
+
+    def affine(self, scale: Any, shift: Any) -> Law:
+        """The law of scale · w + shift."""
+        return Normal(scale * self.mean + shift, abs(scale) * self.std)
 
 
 class Uniform(Law):
@@ -249,6 +288,10 @@ class Uniform(Law):
         d = (self.high - self.low) / math.sqrt(8)
         return Complex(Uniform(self.mean - d, self.mean + d), Uniform(-d, d))
 
+    def affine(self, scale: Any, shift: Any) -> Law:
+        """The law of scale · w + shift."""
+        return Uniform(*_image_of_ends(self.bounds, scale, shift))
+
 
 class Truncated(Law):
     """N(location, scale²) between bounds that lie `low` and `high` scales from it.
@@ -277,7 +320,7 @@ class Truncated(Law):
     std = property(lambda self: self.scale * self._cut.std)
     kurtosis = property(lambda self: self._cut.kurtosis)
     skewness = property(lambda self: self._cut.skewness)
-    _cut = property(lambda self: _truncation(self.low, self.high))
+    _cut = property(lambda self: _averages.truncation(self.low, self.high))
 
     @property
     def bounds(self) -> tuple[Any, Any]:
@@ -299,16 +342,23 @@ class Truncated(Law):
     def _cdf(self, x: np.ndarray) -> Any:
         z = np.clip((x - self.location) / self.scale, self.low, self.high)
         if self.low < 0 < self.high:
-            below, above = _ndtr(self.low), _ndtr(self.high)
-            return (_ndtr(z) - below) / (above - below)
+            below, above = _averages.ndtr(self.low), _averages.ndtr(self.high)
+            return (_averages.ndtr(z) - below) / (above - below)
         if self.low >= 0:
-            return _tail_cdf(z, self.low, self.high)
-        return 1 - _tail_cdf(-z, -self.high, -self.low)
+            return _averages.tail_cdf(z, self.low, self.high)
+        return 1 - _averages.tail_cdf(-z, -self.high, -self.low)
 
     def over_complex(self) -> Law:
         """Independent parts, of half the variance each."""
         law = self.scale / math.sqrt(2), self.low, self.high
         return Complex(Truncated(self.location, *law), Truncated(0.0, *law))
+
+    def affine(self, scale: Any, shift: Any) -> Law:
+        """The law of scale · w + shift."""
+        cut = (self.low, self.high) if scale >= 0 else (-self.high, -self.low)
+        ends = self.ends and _image_of_ends(self.ends, scale, shift)
+        law = scale * self.location + shift, abs(scale) * self.scale
+        return Truncated(*law, *cut, ends)
 
 
 class Triangular(Law):
@@ -351,6 +401,11 @@ class Triangular(Law):
         part = Triangular(self.bound / math.sqrt(2))
         return Complex(part, part)
 
+    def affine(self, scale: Any, shift: Any) -> Law:
+        """The law of scale · w + shift."""
+        law = Triangular(abs(scale) * self.bound)
+        return Affine(law, 1.0, shift) if shift else law
+
 
 class Moments(Law):
     """A law of which moments alone are known, as of the weights of orthogonal matrices.
@@ -370,6 +425,10 @@ class Moments(Law):
         std = self.std / math.sqrt(2)
         return Complex(Moments(self.mean, std), Moments(0.0, std))
 
+    def affine(self, scale: Any, shift: Any) -> Law:
+        """The moments of scale · w + shift."""
+        return Moments(scale * self.mean + shift, abs(scale) * self.std, self.kurtosis)
+
 
 class Mixture(Law):
     """Several laws, each that of a share of the weights.
@@ -388,13 +447,15 @@ class Mixture(Law):
 
     parts: tuple[tuple[float, Law], ...]
 
-    dense = False
+    dense = property(lambda self: all(law.dense for _, law in self.parts))
     mean = property(lambda self: sum(share * law.mean for share, law in self.parts))
     zeros = property(lambda self: sum(share * law.zeros for share, law in self.parts))
 
     @property
     def std(self) -> Any:
         """The standard deviation: of the laws, and of their means."""
+        if any(law.std == math.inf for _, law in self.parts):
+            return math.inf
         off = ((p, law.std, abs(law.mean - self.mean)) for p, law in self.parts)
         return math.sqrt(sum(share * (std**2 + d**2) for share, std, d in off))
 
@@ -404,7 +465,9 @@ class Mixture(Law):
         fourth, mean, std = 0.0, self.mean, self.std
         for share, law in self.parts:
             unknown = law.std and law.kurtosis is None
-            if unknown or isinstance(law.mean, complex):
+            if unknown or law.kurtosis == math.inf:
+                return law.kurtosis
+            if isinstance(law.mean, complex):
                 return None
             d, s = law.mean - mean, law.std
             own = (law.kurtosis or 0.0) * s**4 + 4 * d * law.skewness * s**3
@@ -440,6 +503,345 @@ class Mixture(Law):
     def over_complex(self) -> Law:
         """The mixture of the laws of complex weights."""
         return Mixture(tuple((share, law.over_complex()) for share, law in self.parts))
+
+    def affine(self, scale: Any, shift: Any) -> Law:
+        """The mixture of the laws of scale · w + shift."""
+        return Mixture(tuple((p, law.affine(scale, shift)) for p, law in self.parts))
+
+    def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        nodes = [(x, share * p) for share, law in self.parts for x, p in [law._nodes()]]
+        x, p = (np.concatenate(each) for each in zip(*nodes, strict=True))
+        return x, p
+
+
+class _ByNodes(Law):
+    """A law whose moments are sums over the nodes of a quadrature."""
+
+    mean = property(lambda self: _averages.moments_of(self)[0])
+    std = property(lambda self: _averages.moments_of(self)[1])
+    skewness = property(lambda self: _averages.moments_of(self)[2])
+    kurtosis = property(lambda self: _averages.moments_of(self)[3])
+
+    def simplified(self) -> Law:
+        """The law itself, or the one value between bounds that are equal."""
+        low, high = self.bounds
+        return Point(low) if low == high else self
+
+
+class Family(Law):
+    """A distribution of `scipy.stats`, by its name there, from zero on scale.
+
+    Attributes:
+      name: "gamma", "beta", "weibull_min" or "t".
+      parameters: What SciPy calls the shape parameters.
+      scale: A factor of the weights.
+
+    Example:
+      >>> import jinit
+      >>> law = jinit.laws.Family("gamma", (4.0,), 0.5)
+      >>> print(law.mean, law.std, law.kurtosis)  # 4 / 2, sqrt(4) / 2, 3 + 6 / 4
+      2.0 1.0 4.5
+    """
+
+    name: str
+    parameters: tuple[Any, ...]
+    scale: Any = 1.0
+
+    open = (True, True)
+    mean = property(lambda self: self._moments[0])
+    skewness = property(lambda self: self._moments[2])
+    _moments = property(
+        lambda self: _averages.moments_of_scipy(self.name, *self._frozen)
+    )
+    _theirs = property(lambda self: _averages.of_scipy(self.name, *self._frozen))
+    _frozen = property(lambda self: (self.parameters, self.scale))
+
+    @property
+    def bounds(self) -> tuple[Any, Any]:
+        """The least and the greatest weight."""
+        return {"beta": (0.0, 1.0), "t": (-math.inf, math.inf)}.get(
+            self.name, (0.0, math.inf)
+        )
+
+    @property
+    def std(self) -> Any:
+        """The standard deviation."""
+        variance = self._moments[1]
+        return math.inf if math.isnan(variance) else math.sqrt(variance)
+
+    @property
+    def kurtosis(self) -> float | None:
+        """The kurtosis; None where the standard deviation is infinite."""
+        excess = self._moments[3]
+        if self.std == math.inf:
+            return None
+        return math.inf if math.isnan(excess) else 3 + excess
+
+    def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+        """Draws an array of independent weights."""
+        draws = {"gamma": _draws.gamma, "weibull_min": _draws.weibull}
+        draws |= {"beta": _draws.beta, "t": _draws.student_t}
+        scale = () if self.name == "beta" else (self.scale,)
+        return draws[self.name](key, shape, dtype, *self.parameters, *scale)
+
+    def affine(self, scale: Any, shift: Any) -> Law:
+        """The law of scale · w + shift."""
+        if shift or scale <= 0 or self.name == "beta":
+            return Affine(self, scale, shift)
+        return Family(self.name, self.parameters, scale * self.scale)
+
+    def simplified(self) -> Law:
+        """The law itself, which always deviates."""
+        return self
+
+    def _pdf(self, x: np.ndarray) -> Any:
+        return self._theirs.pdf(x)
+
+    def _cdf(self, x: np.ndarray) -> Any:
+        return self._theirs.cdf(x)
+
+    @property
+    def _middle(self) -> tuple[float, float]:
+        first, middle, third = self._theirs.ppf([0.25, 0.5, 0.75]).tolist()
+        return middle, third - first
+
+
+class Affine(Law):
+    """A law scaled and shifted: of scale · w + shift.
+
+    Laws that are closed under it, such as the normal one, stay what they are.
+
+    Attributes:
+      law: The law of w.
+      scale: The factor, of either sign.
+      shift: What is added.
+
+    Example:
+      >>> import jinit
+      >>> law = jinit.laws.Family("gamma", (4.0,)).affine(-1.0, 4.0)
+      >>> print(law.mean, law.std, law.bounds)
+      0.0 2.0 (-inf, 4.0)
+    """
+
+    law: Law
+    scale: Any
+    shift: Any
+
+    mean = property(lambda self: self.scale * self.law.mean + self.shift)
+    std = property(lambda self: abs(self.scale) * self.law.std)
+    kurtosis = property(lambda self: self.law.kurtosis)
+    skewness = property(lambda self: np.sign(self.scale) * self.law.skewness)
+    bounds = property(lambda self: _image_of_ends(self.law.bounds, *self._map))
+    dense = property(lambda self: self.law.dense)
+    open = property(lambda self: self.law.open[:: -1 if self.scale < 0 else 1])
+    _map = property(lambda self: (self.scale, self.shift))
+
+    def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+        """Draws an array of independent weights."""
+        w = self.law.draw(key, shape, real_dtype(dtype))
+        return _draws.affine(w, dtype, self.scale, self.shift)
+
+    def affine(self, scale: Any, shift: Any) -> Law:
+        """The law of scale · w + shift, of the same law within."""
+        return self.law.affine(scale * self.scale, scale * self.shift + shift)
+
+    def simplified(self) -> Law:
+        """The law itself, or its shift."""
+        return self if self.scale else Point(self.shift)
+
+    def _pdf(self, x: np.ndarray) -> Any:
+        return self.law.pdf((x - self.shift) / self.scale) / abs(self.scale)
+
+    def _cdf(self, x: np.ndarray) -> Any:
+        below = self.law.cdf((x - self.shift) / self.scale)
+        return below if self.scale > 0 else 1 - below
+
+    def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        x, p = self.law._nodes()
+        return self.scale * x + self.shift, p
+
+
+class Transformed(_ByNodes):
+    """The law of weights that are, put through a link, of another law.
+
+    Its density follows by a change of variables, its moments by quadrature.
+
+    Attributes:
+      law: The law of link(w).
+      link: A name, such as "softplus", or a strictly monotone function.
+
+    Example:
+      >>> import jinit
+      >>> law = jinit.laws.Transformed(jinit.laws.Normal(0.0, 1.0), "log")
+      >>> print(f"{law.mean:.4f} {law.cdf(1.0)}")  # exp(N(0, 1)), of mean exp(1/2)
+      1.6487 0.5
+    """
+
+    law: Law
+    link: Any
+
+    dense = property(lambda self: self.law.dense)
+    _curve = property(lambda self: _links.curve(self.link))
+
+    @property
+    def open(self) -> tuple[bool, bool]:
+        """Whether a bound is that of a law without one, or not reached either."""
+        ends = zip(self.law.bounds, self.law.open, strict=True)
+        low, high = (is_open or math.isinf(end) for end, is_open in ends)
+        return (low, high) if self._curve.rises else (high, low)
+
+    @property
+    def bounds(self) -> tuple[Any, Any]:
+        """The least and the greatest weight."""
+        low, high = map(self._curve.weight, self.law.bounds)
+        return (low, high) if self._curve.rises else (high, low)
+
+    def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+        """Draws an array of independent weights."""
+        wide = real_dtype(dtype)
+        w = self._curve.inverse(self.law.draw(key, shape, wide), jnp)
+        low, high = (jnp.asarray(end, wide) for end in self.bounds)
+        return _draws.round_to(_draws.finite(jnp.clip(w, low, high)), dtype)
+
+    def _pdf(self, x: np.ndarray) -> Any:
+        low, high = self.bounds
+        inside = (low <= x) & (x <= high)
+        with np.errstate(all="ignore"):
+            p = self.law.pdf(self._curve.value(x)) * abs(self._curve.slope(x))
+        return np.where(inside, p, 0.0)[()]
+
+    def _cdf(self, x: np.ndarray) -> Any:
+        low, high = self.bounds
+        with np.errstate(all="ignore"):
+            below = self.law.cdf(self._curve.value(np.asarray(x, float)))
+        below = below if self._curve.rises else 1 - below
+        return np.where(x < low, 0.0, np.where(x >= high, 1.0, below))[()]
+
+    def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        x, p = self.law._nodes()
+        with np.errstate(all="ignore"):
+            return self._curve.inverse(x, np), p
+
+
+class Quantile(_ByNodes):
+    """A law by its quantile function: of ppf(u), u ~ U(0, 1).
+
+    Attributes:
+      ppf: A name of `scipy.stats`, one with its parameters, or the inverse of the
+        distribution function in NumPy's, SciPy's or JAX's operations.
+
+    Example:
+      >>> import jinit
+      >>> law = jinit.laws.Quantile("gumbel_r")
+      >>> print(f"{law.mean:.4f} {law.std:.4f}")  # Euler's constant, pi / sqrt(6)
+      0.5772 1.2825
+    """
+
+    ppf: Any
+
+    open = (True, True)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest weight."""
+        low, high = _averages.at_probabilities(self.ppf, np.array([0.0, 1.0])).tolist()
+        return (
+            -math.inf if math.isnan(low) else low,
+            math.inf if math.isnan(high) else high,
+        )
+
+    def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+        """Draws an array of independent weights."""
+        wide = real_dtype(dtype)
+        if callable(self.ppf) and _links.is_of_jax(self.ppf):
+            p, upper = tails(key, shape, wide)
+            below_one = np.nextafter(np.array(1, wide), np.array(0, wide))
+            w = self.ppf(jnp.where(upper, jnp.minimum(1 - p, below_one), p))
+        else:
+            # In the normal score the tails of the table are as fine as its middle.
+            z = _draws.normal(key, shape, wide, 0.0, 1.0)
+            w = _draws.interpolated(z, *_averages.quantile_table(self.ppf))
+        return _draws.round_to(w, dtype)
+
+    def _cdf(self, x: np.ndarray) -> Any:
+        return _averages.ndtr(self._score(x))
+
+    def _pdf(self, x: np.ndarray) -> Any:
+        z, w = _averages.quantile_table(self.ppf)
+        density = np.gradient(_averages.ndtr(z), w)
+        return np.interp(x, w, density, 0.0, 0.0)
+
+    def _score(self, x: np.ndarray) -> Any:
+        z, w = _averages.quantile_table(self.ppf)
+        return np.interp(x, w, z, -np.inf, np.inf)
+
+    def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        u, p = Uniform(0.0, 1.0)._nodes()
+        return _averages.at_probabilities(self.ppf, u), p
+
+
+class Clipped(_ByNodes):
+    """A law whose weights beyond two bounds are moved to them.
+
+    Attributes:
+      law: The law before.
+      low: The lower bound; -inf is none.
+      high: The upper one.
+
+    Example:
+      >>> import jinit
+      >>> law = jinit.laws.Clipped(jinit.laws.Normal(0.0, 1.0), 0.0, math.inf)
+      >>> print(f"{law.mean:.4f} {law.zeros}")  # of a ReLU: 1 / sqrt(2 pi)
+      0.3989 0.5
+    """
+
+    law: Law
+    low: Any
+    high: Any
+
+    dense = False
+
+    @property
+    def bounds(self) -> tuple[Any, Any]:
+        """The least and the greatest weight."""
+        low, high = np.clip(self.law.bounds, self.low, self.high).tolist()
+        return low, high
+
+    @property
+    def zeros(self) -> float:
+        """The share that is moved to zero, and those that were there."""
+        zeros = self.law.zeros if self.low < 0 < self.high else 0.0
+        zeros += float(self.law.cdf(0.0)) if self.low == 0 else 0.0
+        return zeros + (1 - float(self.law.cdf(0.0)) if self.high == 0 else 0.0)
+
+    def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
+        """Draws an array of independent weights."""
+        w = self.law.draw(key, shape, real_dtype(dtype))
+        return _draws.clipped(w, dtype, self.low, self.high)
+
+    def _pdf(self, x: np.ndarray) -> Any:
+        return np.where((self.low < x) & (x < self.high), self.law.pdf(x), 0.0)[()]
+
+    def _cdf(self, x: np.ndarray) -> Any:
+        within = self.law.cdf(x)
+        return np.where(x < self.low, 0.0, np.where(x >= self.high, 1.0, within))[()]
+
+    def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        below, above = self.law.cdf(self.low), 1 - self.law.cdf(self.high)
+        low, high = self.bounds
+        if below + above >= 1:
+            return np.array([low, high]), np.array([below, above])
+        x, p = _averages.quadrature(
+            self.law.pdf, (low, high), self._middle, 1 - below - above
+        )
+        # In the middle, for the ends are looked at as tails.
+        half = x.size // 2
+        return np.insert(x, half, [low, high]), np.insert(p, half, [below, above])
+
+    @property
+    def _middle(self) -> tuple[float, float]:
+        middle, spread = self.law._middle
+        return float(np.clip(middle, self.low, self.high)), spread
 
 
 class Complex(Law):
@@ -489,6 +891,12 @@ class Complex(Law):
         part = np.finfo(dtype).dtype
         parts = zip((self.real, self.imaginary), jax.random.split(key), strict=True)
         return jax.lax.complex(*(law.draw(each, shape, part) for law, each in parts))
+
+    def affine(self, scale: Any, shift: Any) -> Law:
+        """The law of scale · w + shift."""
+        return Complex(
+            self.real.affine(scale, shift), self.imaginary.affine(scale, 0.0)
+        )
 
 
 class Disc(Law):
@@ -549,7 +957,7 @@ class Disc(Law):
         # By quadrature over the real part.
         x = x[..., None]
         top = np.arcsin(np.clip(x.real / self.radius, -1, 1))
-        nodes, weights = _gauss_legendre()
+        nodes, weights = _averages.gauss_legendre()
         angle = (top - math.pi / 2) / 2 + (top + math.pi / 2) / 2 * nodes
         # At Re w = radius · sin(angle) the chord reaches radius · cos(angle).
         chord = self.radius * np.cos(angle)
@@ -557,7 +965,9 @@ class Disc(Law):
         if self.edge is None:
             below = (upper + chord) / (math.pi * self.radius**2)
         else:
-            a, b = (_ndtr(math.sqrt(2) * y / self.scale) for y in (-chord, upper))
+            a, b = (
+                _averages.ndtr(math.sqrt(2) * y / self.scale) for y in (-chord, upper)
+            )
             at = np.exp(-((self.radius * np.sin(angle) / self.scale) ** 2))
             mass = -math.expm1(-(self.edge**2)) * math.sqrt(math.pi) * self.scale
             below = (b - a) * at / mass
@@ -569,6 +979,12 @@ class Disc(Law):
             return _draws.disc_uniform(key, shape, dtype, self.scale)
         return _draws.disc_normal(key, shape, dtype, self.scale, self.edge)
 
+    def affine(self, scale: Any, shift: Any) -> Law:
+        """The law of scale · w + shift; of a disc that is moved its moments alone."""
+        if shift:
+            return Moments(complex(shift), abs(scale) * self.std, self.kurtosis)
+        return Disc(abs(scale) * self.scale, self.edge)
+
 
 def _corner(pick: Any, bounds: Any) -> Any:
     """The least or the greatest of bounds, part by part where they are complex."""
@@ -577,58 +993,9 @@ def _corner(pick: Any, bounds: Any) -> Any:
     return pick(bounds)
 
 
-def _ndtr(z: Any) -> Any:
-    from scipy.special import ndtr  # JAX needs SciPy; its import is slow
-
-    return ndtr(z)
-
-
-def _tail_cdf(z: Any, low: float, high: float) -> Any:
-    """The distribution function of a normal variable between bounds 0 <= low < high."""
-    # Of P(low < x < z) / P(low < x < high) both are taken over the mass beyond low,
-    # which may be too small for a float: by its logarithm.
-    from scipy.special import log_ndtr
-
-    beyond = log_ndtr(-low)
-    return np.expm1(log_ndtr(-z) - beyond) / np.expm1(log_ndtr(-high) - beyond)
-
-
-class _Cut(NamedTuple):
-    """A standard normal variable between two bounds."""
-
-    mean: Any
-    std: Any
-    skewness: Any
-    kurtosis: Any
-    mode: Any
-    mass: Any  # the integral of the density over the density at the mode
-
-
-def _truncation(low: Number, high: Number) -> _Cut:
-    """What is left of a standard normal variable between two bounds.
-
-    By quadrature about the mode, since the closed forms are differences of nearly equal
-    numbers for bounds that are close together or in a tail. Between 8 and 9 the mode is
-    8, and the density falls as exp(-8 d - d² / 2) with the distance d from it.
-    """
-    xp = jnp if is_traced(low) or is_traced(high) else np
-    mode = xp.clip(0.0, low, high)
-    # The density falls to exp(-40) of its largest where mode · d + d² / 2 = 40.
-    reach = (2 * _NEGLIGIBLE) / (abs(mode) + xp.sqrt(mode**2 + 2 * _NEGLIGIBLE))
-    left, right = xp.maximum(low - mode, -reach), xp.minimum(high - mode, reach)
-    nodes, weights = _gauss_legendre()
-    d = (left + right) / 2 + (right - left) / 2 * nodes
-    weights = weights * xp.exp(-d * (mode + d / 2))
-    mass = weights.sum() * (right - left) / 2
-    weights = weights / weights.sum()
-    mean = (weights * d).sum()
-    square, cube, fourth = ((weights * (d - mean) ** n).sum() for n in (2, 3, 4))
-    with np.errstate(invalid="ignore", divide="ignore"):  # of bounds that are one
-        std = xp.sqrt(square)
-        cut = _Cut(mode + mean, std, cube / std**3, fourth / square**2, mode, mass)
-    return _Cut(*map(float, cut)) if xp is np else cut
-
-
-@lru_cache
-def _gauss_legendre() -> tuple[np.ndarray, np.ndarray]:
-    return np.polynomial.legendre.leggauss(100)
+def _image_of_ends(ends: Any, scale: Any, shift: Any) -> tuple[Any, Any]:
+    """The bounds of scale · w + shift, of weights between two ends."""
+    if not scale:  # nor 0 · inf
+        return shift, shift
+    low, high = (scale * end + shift for end in ends)
+    return (low, high) if scale > 0 else (high, low)

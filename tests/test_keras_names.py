@@ -260,6 +260,10 @@ VALUES = {
     "distribution": "uniform",
     "n": 7,
     "axis": 0,
+    "side": "imag",
+    "window": "hamming",
+    "scaling": "spectrum",
+    "periodic": True,
 }
 
 

@@ -17,15 +17,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from catalogue import ROWS
 from test_values import CALLS, build
 
 import jinit
+from jinit.cli._show import parse
 from jinit.diagnostics import CoordinateCheck, Propagation
 from jinit.recipes import Recipe
 
 NAMESPACES = (
     *("jinit", "jinit.jaxnn", "jinit.laws", "jinit.torch", "jinit.torch.functional"),
-    *("jinit.diagnostics", "jinit.diagnostics.plots", "jinit.recipes"),
+    *("jinit.diagnostics", "jinit.diagnostics.plots", "jinit.distributions"),
+    *("jinit.recurrent", "jinit.ssm", "jinit.coordinate", "jinit.vision"),
+    *("jinit.adapter", "jinit.transplant", "jinit.recipes"),
 )
 
 
@@ -132,7 +136,9 @@ def test_what_is_neither_documented_nor_typed_is_noticed():
 
 # An initializer of each name, and an object of every other class.
 
+TOPICAL = {f"jinit.{call.partition('(')[0]}": (call, shape) for call, shape in ROWS}
 EVERY = {
+    **{name: parse(call) for name, (call, _) in TOPICAL.items()},
     "jinit.torch.triangular": jinit.torch.triangular(0.5),
     "jinit.torch.zero_row": jinit.torch.zero_row(jinit.normal(), 1),
     **{f"jinit.{call.split('(')[0]}": build(call) for call in reversed(CALLS)},
@@ -156,10 +162,17 @@ LAWS = [
     *(jinit.laws.Truncated(0.0, 1.0, -2.0, 2.0), jinit.laws.Triangular(0.5)),
     *(jinit.laws.Moments(0.0, 1.0), jinit.laws.Mixture(((1.0, LAW),))),
     *(jinit.laws.Complex(LAW, LAW), jinit.laws.Disc(1.0, 2.0)),
+    *(jinit.laws.Family("gamma", (2.0,)), jinit.laws.Transformed(LAW, "log")),
+    *(jinit.laws.Affine(LAW, 2.0, 1.0), jinit.laws.Clipped(LAW, 0.0, 1.0)),
+    jinit.laws.Quantile("gumbel_r"),
 ]
+GROWN = jinit.transplant.Grown("w", (2, 3), (4, 3), "copies along axis 0")
 VALUES = {
     **{f"jinit.recipes.{name}": recipe for name, recipe in Recipe.known.items()},
     **{f"jinit.laws.{type(law).__name__}": lambda law=law: law for law in LAWS},
+    "jinit.adapter.Pair": lambda: jinit.adapter.lora((8, 4), 2),
+    "jinit.transplant.Growth": lambda: jinit.transplant.Growth((GROWN,)),
+    "jinit.transplant.Grown": lambda: GROWN,
     "jinit.Entry": lambda: next(iter(VALUES["jinit.Plan"]())),
     "jinit.diagnostics.Statistics": lambda: audited().leaves[0].measured,
     "jinit.Fans": lambda: jinit.fans((3, 4)),
@@ -180,6 +193,7 @@ VALUES = {
 }
 # These hold arrays of measurements, or move on, and are compared by what is in them.
 UNCOMPARED = {
+    "jinit.adapter.Split": lambda: jinit.adapter.pissa(jnp.eye(4), 2),
     "jinit.torch.Stream": lambda: jinit.torch.manual_seed(0),
     "jinit.Parametrization": lambda: jinit.Parametrization(
         (VALUES["jinit.Scaling"](),), [], (), None
@@ -225,6 +239,7 @@ def test_each_value_prints_as_what_it_is(name):
 def test_each_initializer_draws_what_is_asked_for_and_lowers_everywhere(name, key):
     init = EVERY[name]
     shape = (6, 8) if isinstance(init, MATRICES) else (6, 6, 8)
+    _, shape = TOPICAL.get(name, ("", shape))
     w = init(key, shape, jnp.float32)
     chex.assert_shape(w, shape)
     chex.assert_type(w, jnp.float32)

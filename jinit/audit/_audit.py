@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _checks
+from jinit._initializer import Initializer
 from jinit._text import some
 from jinit._types import ArrayTree
 from jinit.audit._common import with_common_cause, without_consequences
@@ -141,11 +142,20 @@ def _among(
     entries: Mapping[str, Entry] | None,
 ) -> list[Finding]:
     """What is wrong with leaves beside others, or beside the plan."""
-    # What is not drawn is equal by plan.
-    fixed = {p for p, e in (entries or {}).items() if not getattr(e.init, "_random", 1)}
+    # What is not drawn is equal by plan, and so are copies of what is.
+    planned = entries or {}
+    fixed = {p for p, e in planned.items() if not getattr(e.init, "_random", True)}
+    repeated = {p for p, e in planned.items() if _repeats(e)}
     drawn = {path: array for path, array in leaves.items() if path not in fixed}
     structure = () if entries is None else _structure(leaves, entries)
-    return [*copies(drawn, dict(measured)), *structure, *_transposed(leaves)]
+    equal = copies(drawn, dict(measured), repeated)
+    return [*equal, *structure, *_transposed(leaves)]
+
+
+def _repeats(entry: Entry) -> bool:
+    """Whether each weight that is drawn has several places."""
+    init, shape = entry.init, entry.shape
+    return isinstance(init, Initializer) and 0 not in shape and init._copies(shape) > 1
 
 
 def _array(path: str, leaf: Any) -> Any:

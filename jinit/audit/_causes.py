@@ -64,9 +64,13 @@ def _slips(init: Initializer, shape: Shape, planned: float) -> Iterator[Guess]:
     wrong = [_of_blocks(init, shape)]
     if isinstance(inner, FanInitializer):
         wrong += [_of_fans(inner, within), _of_axes(inner, within)]
-    yield from ((_std(other, drawn), text) for other, drawn, text in chain(*wrong))
+    # What is around it may scale what it draws.
+    own = _std(inner, within) if isinstance(inner, Initializer) else 0.0
+    around = planned / own if own else 1.0
+    guesses = ((_std(other, drawn), text) for other, drawn, text in chain(*wrong))
     if isinstance(inner, FanInitializer):
-        yield from _of_gain(inner, within)
+        guesses = chain(guesses, _of_gain(inner, within))
+    yield from ((around * std, text) for std, text in guesses)
     truncated = "truncated at two standard deviations, and not corrected for it"
     yield planned * Truncated(0.0, 1.0, -2.0, 2.0).std, truncated
 

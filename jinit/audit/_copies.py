@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,21 @@ _MOST = 1 << 16  # and then at most
 
 
 def copies(
-    leaves: Mapping[str, Any], measured: Mapping[str, Statistics | None]
+    leaves: Mapping[str, Any],
+    measured: Mapping[str, Statistics | None],
+    repeated: Set[str] = frozenset(),
 ) -> list[Finding]:
-    """Leaves, or parts of one, that are copies or multiples of one another."""
+    """Leaves, or parts of one, that are copies or multiples of one another.
+
+    The parts of those that are `repeated` are copies by plan.
+    """
     found, groups = [], dict[Any, list[str]]()
     for path, array in leaves.items():
         stats = measured[path]
         if stats is None or not stats.std or stats.nonfinite or stats.patterned:
             continue
-        found += [Finding(path, *f) for f in _equal_parts(array)]
+        if path not in repeated:
+            found += [Finding(path, *f) for f in _equal_parts(array)]
         head = real_parts(array)[:_HEAD].astype(np.float64)
         if head.size >= 32 and len(set(head)) > 8:
             groups.setdefault((head > 0).tobytes(), []).append(path)

@@ -14,6 +14,8 @@ from jinit._initializer import Initializer
 from jinit.audit._statistics import measure
 from jinit.laws import Law, Moments
 
+_LIGHT = 4.0  # the kurtosis up to which that of a sample tells the distribution
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -26,6 +28,7 @@ class Expected:
     zeros: float  # the share of weights that are exactly zero
     dense: bool  # whether all weights are random, so that none is as another
     name: str  # of the law
+    cdf: Any  # its distribution function where its moments say too little, or None
     copies: int = 1  # how many weights follow from each that is drawn
     draws: float = math.inf  # how many weights the law was measured from, if it was
 
@@ -59,4 +62,7 @@ def _of_law(
         low, high = (np.array([np.real(b), np.imag(b)]) for b in law.bounds)
         bounds = low.min(), high.max()
     measured = (mean, float(law.std), part.kurtosis, bounds, law.zeros)
-    return Expected(*measured, dense, name, copies, draws)
+    # Of heavy tails the moments of a sample say little, and the law is seen as a whole.
+    known = dense and not isinstance(law, Moments) and np.isrealobj(law.mean)
+    heavy = known and not (law.kurtosis or math.inf) < _LIGHT
+    return Expected(*measured, dense, name, law.cdf if heavy else None, copies, draws)

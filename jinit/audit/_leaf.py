@@ -26,6 +26,7 @@ from jinit.laws import Normal, Truncated, Uniform
 from jinit.model._entries import Entry
 
 _Z = 7.0  # standard errors: by chance one leaf in 10^11
+_HEAVY = 12.0  # the kurtosis beyond which a deviation scatters by more than is known
 _SMALL = 0.005  # a share of the deviation below which a difference is of no matter
 _SAMPLE = 1 << 16  # elements whose distinct values are counted
 _LAWS = {
@@ -166,7 +167,8 @@ def _against_plan(
         yield from _saturated(array, found)
         yield from _drawn_narrow(array, found)
         yield from _dead_columns(array)
-        yield from _low_rank(array, found)
+        if meant.std < math.inf:  # or a few weights are larger than all others
+            yield from _low_rank(array, found)
     yield from broken
 
 
@@ -200,7 +202,7 @@ def _is_off(z: float | None, share: float, dtype: np.dtype) -> bool:
 
 
 def _z_mean(found: Statistics, meant: Expected) -> float | None:
-    if not meant.std or found.nonfinite or found.mean is None:
+    if not 0 < meant.std < math.inf or found.nonfinite or found.mean is None:
         return None
     # Of a draw that is too wide, by its own deviation.
     std = max(meant.std, found.std or 0.0)
@@ -210,9 +212,13 @@ def _z_mean(found: Statistics, meant: Expected) -> float | None:
 
 def _z_std(found: Statistics, meant: Expected) -> float | None:
     """The normal deviate of the chi² that the variance is, by Wilson and Hilferty."""
-    if not meant.std or found.size < 2 or found.nonfinite or found.std is None:
+    if not 0 < meant.std < math.inf or found.size < 2 or found.std is None:
+        return None
+    if found.nonfinite:
         return None
     kurtosis = max(meant.kurtosis or 3.0, 1.2)  # 1 is that of two values: no error
+    if kurtosis == math.inf or (meant.cdf is not None and kurtosis > _HEAVY):
+        return None
     degrees = 2 / (kurtosis - 1) / (meant.copies / (found.size - 1) + 1 / meant.draws)
     spread = 2 / (9 * degrees)
     return ((found.std / meant.std) ** (2 / 3) - 1 + spread) / math.sqrt(spread)
@@ -223,7 +229,8 @@ def _other_law(array: np.ndarray, found: Statistics, meant: Expected) -> Found:
     if found.kurtosis is None or found.minimum is None or found.maximum is None:
         return
     low, high = meant.bounds
-    slack = 4 * float(jnp.finfo(array.dtype).eps) * max(abs(low), abs(high))
+    ends = [abs(end) for end in (low, high) if math.isfinite(end)]
+    slack = 4 * float(jnp.finfo(array.dtype).eps) * max(ends, default=0.0)
     error = _Z * math.sqrt(24 / found.size)  # that of a normal, the widest
     planned = meant.kurtosis or math.inf
     # Of heavier tails, and of mixtures, it scatters more than is known here.
@@ -233,6 +240,8 @@ def _other_law(array: np.ndarray, found: Statistics, meant: Expected) -> Found:
     elif found.minimum < low - slack or found.maximum > high + slack:
         message = f"weights from {found.minimum:.4g} to {found.maximum:.4g}, "
         message += f"expected between {low:.4g} and {high:.4g}"
+    elif meant.cdf is not None and (distance := _distance(array, meant.cdf)):
+        message = f"the distribution is {distance:.3g} off in probability"
     else:
         return
     given = meant.name.replace("truncated", "truncated normal")
@@ -241,6 +250,20 @@ def _other_law(array: np.ndarray, found: Statistics, meant: Expected) -> Found:
     other = next((law for law in near if law != meant.name), given)
     cause = f"drawn from the {other} distribution, not the {given} one"
     yield "distribution", message, cause if other != given else ""
+
+
+def _distance(array: np.ndarray, cdf: Any) -> float:
+    """The largest difference of distribution functions, or 0 if it may be chance."""
+    values, counts = np.unique(array.ravel()[:_SAMPLE], return_counts=True)
+    size = counts.sum()
+    # A weight that was rounded to v was at most the middle of v and what is above it.
+    last = np.array(jnp.finfo(array.dtype).max, array.dtype)
+    above = np.nextafter(values, last).astype(np.float64)
+    expected = cdf((values.astype(np.float64) + above) / 2)
+    distance = float(abs(np.cumsum(counts) / size - expected).max())
+    # P(sqrt(n) D > x) is about 2 exp(-2 x²), by Kolmogorov; P(|z| > 7) is 3e-12.
+    chance = math.sqrt(math.log(2 / math.erfc(_Z / math.sqrt(2))) / 2)
+    return distance if distance * math.sqrt(size) > chance else 0.0
 
 
 def _too_few_zeros(found: Statistics, meant: Expected) -> Found:

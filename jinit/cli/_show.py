@@ -154,12 +154,10 @@ def show(init: Initializer, shape: Any, dtype: Any = None, seed: int = 0) -> Sho
 
 
 def _names() -> dict[str, type[Initializer]]:
-    """The initializers by their names after `jinit.`, those of torch's layers last."""
-    named = {
-        f"torch.{name}" if init.__module__.startswith("jinit.torch.") else name: init
-        for name, init in every_initializer().items()
-    }
-    return dict(sorted(named.items(), key=lambda item: "." in item[0]))
+    """The initializers by their names after `jinit.`, those of namespaces last."""
+    known = every_initializer().values()
+    named = {init._full_name().removeprefix("jinit."): init for init in known}
+    return dict(sorted(named.items(), key=lambda item: item[0].rpartition(".")[0]))
 
 
 def _sentence(documented: Any) -> str:
@@ -173,7 +171,7 @@ def _initializer(node: ast.expr, hint: str = "") -> Initializer:
     name, known = ast.unparse(call.func).removeprefix("jinit."), _names()
     if not all(part.isidentifier() for part in name.split(".")):
         raise SyntaxError
-    known |= {name.removeprefix("torch."): init for name, init in known.items()}
+    known |= {name.rpartition(".")[2]: init for name, init in known.items()}
     if name not in known:
         near = nearest(name, known)
         raise ValueError(f"there is no initializer {name!r}{near}{hint}")
@@ -198,6 +196,8 @@ def _value(node: ast.expr) -> Any:
     text = ast.unparse(node)
     if text in ("inf", "-inf"):
         return float(text)
+    if isinstance(node, ast.Tuple | ast.List):  # which may hold initializers
+        return tuple(map(_value, node.elts))
     if isinstance(node, ast.Call | ast.Name | ast.Attribute):
         return _initializer(node, " An option that is a name needs quotes.")
     try:

@@ -366,7 +366,10 @@ def _density(array: np.ndarray, init: Any) -> tuple[str, Any, tuple[float, float
     if not law.dense or isinstance(law, Moments):
         law = Normal(law.mean, law.std)
     spread = 4 * law.std
-    ends = zip((law.mean - spread, law.mean + spread), law.bounds, strict=True)
+    far = law.mean - spread, law.mean + spread
+    if not np.isfinite(spread):  # of heavy tails
+        far = (float(end) for end in np.quantile(array, (0.005, 0.995)))
+    ends = zip(far, law.bounds, strict=True)
     seen = [end if np.isfinite(end) else far for far, end in ends]
     name = "truncated normal" if isinstance(law, Truncated) else type(law).__name__
     return f"{name.lower()}, std {law.std:.4g}", law.pdf, (seen[0], seen[1])

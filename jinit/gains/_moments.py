@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, wraps
+from functools import lru_cache
 from typing import Any
 
-import jax
 import numpy as np
 
+from jinit._host import on_host
 from jinit.gains import _curve
 from jinit.gains._curve import (
     GATES,
@@ -31,30 +30,8 @@ class Infinite(ValueError):
 
 
 def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Runs a function in double precision in a thread, and keeps its result."""
-
-    # A new thread knows nothing of the trace, the mesh or the device that the caller is
-    # under, so a gain is the same number inside `jax.jit` and out of it.
-    def in_double(*args: Any) -> Any:
-        host = jax.default_device(_host())
-        with jax.enable_x64(True), jax.debug_nans(False), host:
-            return function(*args)
-
-    @lru_cache(maxsize=1024)
-    @wraps(function)
-    def call(*args: Any) -> Any:
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(in_double, *args).result()
-
-    return call
-
-
-def _host() -> jax.Device | None:
-    """The CPU, or JAX's default device where JAX was told to leave the CPU out."""
-    try:
-        return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:
-        return None
+    """Runs a function in double precision on the host, and keeps its result."""
+    return lru_cache(maxsize=1024)(on_host(function))
 
 
 @_alone

@@ -123,7 +123,7 @@ class Moments:
 
     def second(self, value: Value) -> float:
         """The mean of the squares."""
-        return float(np.mean(np.square(self.of(value).astype(np.float64))))
+        return _second(self.of(value))
 
     def activation(self, value: Value) -> str | None:
         """The name of what a value is of a normal number, if it has one.
@@ -134,7 +134,7 @@ class Moments:
         if source is None or source is value:
             return None
         z, made = self.of(source), self.of(value)
-        if abs(float(np.mean(np.square(z.astype(np.float64)))) - 1) > 0.01:
+        if abs(_second(z) - 1) > 0.01:
             return None
         order = np.argsort(np.argsort(z, axis=None)).reshape(z.shape)
         for name in FUNCTIONS:
@@ -156,12 +156,12 @@ class Moments:
 
     def shared(self, x: np.ndarray) -> float:
         """The mean of the products of two places: what places have in common."""
-        x = x.astype(np.float64)
-        squares, sums = np.square(x).sum(), np.square(x.sum(0)).sum()
+        x = _in_double(x)
+        squares, sums = (np.square(abs(each)).sum() for each in (x, x.sum(0)))
         return max(float(sums - squares) / (x.size * (PLACES - 1)), 0.0)
 
     def _share(self, x: np.ndarray) -> float:
-        second = float(np.mean(np.square(x.astype(np.float64))))
+        second = _second(x)
         return min(self.shared(x) / second, 1.0) if second > 0 else 0.0
 
     def _input(self, value: Value) -> np.ndarray:
@@ -420,6 +420,15 @@ class Moments:
     def _gather(self, step: Step) -> list[np.ndarray]:
         value = step.inputs[0]
         return [self.of(value) if value.data else self._input(step.outputs[0])]
+
+
+def _second(x: np.ndarray) -> float:
+    """The mean of the squares, of complex numbers that of their moduli."""
+    return float(np.mean(np.square(abs(_in_double(x)))))
+
+
+def _in_double(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.complex128 if np.iscomplexobj(x) else np.float64)
 
 
 def _source(value: Value) -> Value | None:

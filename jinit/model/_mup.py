@@ -92,7 +92,7 @@ class Parametrization:
       ...     return jinit.roles(lambda params, x: x @ params["w"], params, x)
       >>> roles(256).mup(roles(64))
       path  layer   width  std   adam  sgd   eps  decay
-      w     output  4      0.25  0.25  0.25  1    1
+      w     output  4      0.25  0.25  0.25  1    4
     """
 
     entries: tuple[Scaling, ...]

@@ -103,8 +103,60 @@ def matcher(pattern: Pattern) -> Callable[[str], bool]:
             "a pattern must be a string, such as '**/kernel', or a regular expression "
             f"compiled of one, got {pattern!r}."
         )
-    glob = re.compile("".join(_translated(s, pattern) for s in pattern.split("/")))
+    glob = _compiled(pattern)
     return lambda path: glob.fullmatch(path + "/") is not None
+
+
+def renamer(pattern: Pattern, renamed: str) -> Callable[[str], str]:
+    """Makes the function from a path that a pattern matches to another path.
+
+    In that what stars of a glob stand for takes the place of stars, in order, and what
+    groups of a regular expression have matched that of their numbers or names.
+    """
+    matcher(pattern)  # which refuses what is none
+    if isinstance(pattern, re.Pattern):
+        try:
+            pattern.sub(renamed, "")
+        except (re.error, IndexError) as error:
+            raise ValueError(
+                f"{renamed!r} must refer to groups of {pattern.pattern!r}: {error}."
+            ) from None
+        return lambda path: _match(pattern, path).expand(renamed)
+    if isinstance(pattern, LeafPath) or not (_stars(pattern) or _stars(renamed)):
+        return lambda path: renamed
+    if _stars(pattern) != _stars(renamed):
+        raise ValueError(
+            f"{renamed!r} must have the stars of {pattern!r} in the same order, and "
+            "one for each ? and [...]; for others give a regular expression."
+        )
+    glob, literal = _compiled(pattern), _WILDCARD.split(renamed + "/")
+
+    def rename(path: str) -> str:
+        groups = _match(glob, path + "/").groups()
+        filled = zip(literal, (*groups, ""), strict=True)
+        return "".join(text + group for text, group in filled).removesuffix("/")
+
+    return rename
+
+
+_WILDCARD = re.compile(r"\*\*/|\*|\?|\[!?[^\]]+\]")
+
+
+def _match(pattern: re.Pattern[str], path: str) -> re.Match[str]:
+    found = pattern.fullmatch(path)
+    assert found is not None  # as the rule was found by it
+    return found
+
+
+def _stars(pattern: str) -> list[str]:
+    """The wildcards of a glob, those within a segment as *."""
+    found = _WILDCARD.findall(pattern + "/")
+    return ["**" if wildcard == "**/" else "*" for wildcard in found]
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a glob, with a group for each wildcard."""
+    return re.compile("".join(_translated(s, pattern) for s in pattern.split("/")))
 
 
 # What a segment of a glob is made of; a bracket that is not closed is none of it.
@@ -114,7 +166,7 @@ _TOKEN = re.compile(r"(?P<any>\*)|(?P<one>\?)|\[(?P<of>!?[^\]]+)\]|(?P<plain>[^*
 def _translated(segment: str, pattern: str) -> str:
     """The regular expression of one segment, and of the slash that ends it."""
     if segment == "**":
-        return "(?:[^/]*+/)*"
+        return "((?:[^/]*+/)*)"
     try:
         if not segment or "**" in segment or _TOKEN.sub("", segment):
             raise ValueError
@@ -132,9 +184,9 @@ def _translated(segment: str, pattern: str) -> str:
 
 def _translated_token(token: re.Match[str]) -> str:
     if token["any"]:
-        return "[^/]*"
+        return "([^/]*)"
     if token["one"]:
-        return "[^/]"
+        return "([^/])"
     if token["plain"]:
         return re.escape(token["plain"])
     inverted = token["of"].startswith("!") and token["of"] != "!"
@@ -143,7 +195,7 @@ def _translated_token(token: re.Match[str]) -> str:
         lambda m: re.escape(m[3]) if m[3] else f"{re.escape(m[1])}-{re.escape(m[2])}",
         token["of"].removeprefix("!") if inverted else token["of"],
     )
-    return f"[^/{ranges}]" if inverted else f"(?!/)[{ranges}]"
+    return f"([^/{ranges}])" if inverted else f"(?!/)([{ranges}])"
 
 
 def fold_path(key: Any, path: str) -> jax.Array:

@@ -40,6 +40,7 @@ from jinit.model._paths import (
     matcher,
     named_leaves,
 )
+from jinit.model._pretrained import Pretrained
 from jinit.model._shardings import Shardings, everywhere, spread
 
 Rules = Mapping[Any, object] | Sequence[tuple[Pattern, object]]
@@ -284,9 +285,16 @@ class Plan:
         leaves = {e.path: self._kept(e, key.shape, at[e.path]) for e in kept}
         tied = self._tree.tied
         drawn = tuple(e for e in self if e.init is not None and e.path not in tied)
+        own = {e.path: self._own(e.path, key.ndim) for e in drawn}
+        own = {p: own[p] if at[p] is None else at[p] for p in own}
+        # What is there need not be drawn, nor be a constant of a program.
+        there = [e for e in drawn if isinstance(e.init, Pretrained)]
+        for e in there:
+            given: Any = e.init
+            leaves[e.path] = given.place(key.shape, e.dtype, own[e.path])
+        drawn = tuple(e for e in drawn if e.path not in leaves)
         if drawn:
-            own = {e.path: self._own(e.path, key.ndim) for e in drawn}
-            layout = tuple(own[p] if at[p] is None else at[p] for p in own)
+            layout = tuple(own[e.path] for e in drawn)
             for group in _groups(drawn, layout, self._tree.free):
                 some_drawn, places = zip(*group, strict=True)
                 arrays = _run(some_drawn, places, key, given_up)
@@ -319,7 +327,8 @@ class Plan:
 
         Raises:
           TypeError: An initializer that is not one of jinit's, or a dtype that is not
-            one of numbers: neither has a name to be found by.
+            one of numbers: neither has a name to be found by. A leaf that is taken
+            from another tree (`jinit.pretrained`).
           ValueError: An option that is traced, or given as a function.
 
         Example:
@@ -328,6 +337,12 @@ class Plan:
           >>> [leaf["path"] for leaf in json.loads(text)["leaves"]]
           ['w']
         """
+        for entry in self:
+            if isinstance(entry.init, Pretrained):
+                raise TypeError(
+                    f"leaf {entry.path!r}: JSON has no room for the weights of "
+                    f"{entry.init!r}; keep the tree and the mapping, and plan anew."
+                )
         return to_json(self.entries)
 
     @classmethod
