@@ -24,8 +24,8 @@ from widths import Transformer
 import jinit
 
 WIDTHS, BASE = (32, 64, 128, 256), 32
-RATES = [2.0**-n for n in range(13, 1, -1)]
-STEPS, BATCH, LENGTH, VOCAB, SEEDS = 150, 16, 32, 128, 3
+RATES = [2.0**-n for n in range(11, 3, -1)]
+STEPS, BATCH, LENGTH, VOCAB, SEEDS = 150, 16, 32, 128, 2
 
 
 def text() -> np.ndarray:
