@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pathlib
 import pickle
 import re
 
@@ -91,3 +92,23 @@ def test_it_is_drawn_on_a_mesh(init, shape, key):
     spec = PartitionSpec("x")
     w = init(key, shape, None, NamedSharding(mesh, spec))
     np.testing.assert_allclose(w, init(key, shape), 1e-5, 1e-7)
+
+
+def calls_of_the_page():
+    """The calls in the tables of the page that lists what there is."""
+    page = (pathlib.Path(__file__).parent.parent / "docs/what-is-here.md").read_text()
+    rows = [row for row in page.splitlines() if row.startswith("| ")]
+    spaces = (
+        r"`((?:\d|jinit|distributions|recipes|recurrent|ssm|vision|coordinate)[^`]+)`"
+    )
+    return [call for row in rows for call in re.findall(spaces, row)]
+
+
+@pytest.mark.slow
+def test_each_call_of_the_page_of_all_runs():
+    spaces = ["coordinate", "distributions", "recipes", "recurrent", "ssm", "vision"]
+    names = {name: getattr(jinit, name) for name in spaces}
+    calls = calls_of_the_page()
+    assert len(calls) > 60
+    for call in calls:
+        eval(call, {"jax": jax, "jnp": jnp, "jinit": jinit, **names})
