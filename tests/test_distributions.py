@@ -257,12 +257,9 @@ def test_moments_that_are_infinite_are_said_to_be(df, std, kurtosis):
     assert math.isinf(mixed.std) == math.isinf(std)
 
 
-@pytest.mark.parametrize("init", [student_t(1.0), student_t(2.0), student_t(3.5)])
+@pytest.mark.parametrize("init", [student_t(1.0), student_t(3.5)])
 def test_the_audit_accuses_no_heavy_tail_but_another_distribution(init):
-    tree = {f"layer_{n}": jnp.zeros((256, 128)) for n in range(8)}
-    holed = {"*": mixture([(0.5, jinit.zeros()), (0.5, init)])}
-    plan = jinit.plan({"layer": jnp.zeros((64, 64))}, holed)
-    assert jinit.diagnostics.audit(plan.init(jax.random.key(1)), plan).findings == ()
+    tree = {f"layer_{n}": jnp.zeros((256, 128)) for n in range(3)}
     plan = jinit.plan(tree, {"*": init})
     drawn = plan.init(jax.random.key(0))
     assert jinit.diagnostics.audit(drawn, plan).findings == ()
@@ -270,6 +267,12 @@ def test_the_audit_accuses_no_heavy_tail_but_another_distribution(init):
     for spoilt in (1.2 * drawn["layer_0"], scale, drawn["layer_0"] + 0.2):
         findings = jinit.diagnostics.audit(drawn | {"layer_0": spoilt}, plan).findings
         assert {finding.path for finding in findings} == {"layer_0"}
+
+
+def test_the_audit_divides_by_no_infinite_moment():
+    init = mixture([(0.5, jinit.zeros()), (0.5, student_t(3.0))])
+    plan = jinit.plan({"layer": jnp.zeros((64, 64))}, {"*": init})
+    assert jinit.diagnostics.audit(plan.init(jax.random.key(1)), plan).findings == ()
 
 
 def test_a_heavy_tail_is_pictured():
