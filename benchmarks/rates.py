@@ -23,8 +23,8 @@ from widths import Transformer
 
 import jinit
 
-WIDTHS, BASE = (32, 64, 128, 256), 32
-RATES = [2.0**-n for n in range(11, 3, -1)]
+WIDTHS, BASE = (16, 32, 64, 128), 16
+RATES = [2.0**-n for n in range(11, 2, -1)]
 STEPS, BATCH, LENGTH, VOCAB, SEEDS = 150, 16, 32, 128, 2
 
 

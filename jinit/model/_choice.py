@@ -40,7 +40,7 @@ class Choice:
     def __call__(self, role: Role) -> Any:
         if role.kind == "scale":
             return self._scale(role)
-        if role.functions or role.kind in ("other", "unused"):
+        if role.functions or role.kind in ("rate", "other", "unused"):
             return None
         if role.kind == "shift":
             return zeros()

@@ -167,6 +167,26 @@ class Graph:
                     plain.update(id(value) for value in other.outputs)
         return normalized
 
+    def is_rate(self, step: Step) -> bool:
+        """Whether the result decides how fast a state decays, and is no signal.
+
+        As a time step does: softplus(x + b) meets A = -exp(a), before any contraction.
+        """
+        layers = {id(use.step): use for use in self.uses}
+        own = {id(value) for value in step.outputs}
+        for other in self.steps[self.steps.index(step) + 1 :]:
+            data = [id(value) for value in other.inputs if value.data]
+            if not own.intersection(data):
+                continue
+            use = layers.get(id(other))
+            if use is not None and use.kind == "contraction":
+                return False
+            if use is not None and use.kind == "scale" and "exp" in use.view.functions:
+                return True
+            if own.issuperset(data):
+                own |= {id(value) for value in other.outputs}
+        return False
+
     def heads(self) -> list[Use]:
         """The contractions with none after them, on the ways to what is returned."""
         by_step: dict[int, list[Use]] = {}

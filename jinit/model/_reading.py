@@ -4,6 +4,7 @@ uses                        role
 contraction, and gather     contraction: a tied table is drawn for the head
 add, of (time, 64)          table, for a bias has no places
 add, of (64,)               shift
+add, before exp(A · it)     rate, whose bias is a time
 """
 
 from __future__ import annotations
@@ -58,7 +59,11 @@ class _Reader:
         if not uses:
             return Role(path, shape, "unused", uses=0)
         use = min(uses, key=lambda use: _KINDS.index(use.kind))
-        kind = "table" if use.kind == "shift" and _is_table(use, graph) else use.kind
+        kind = use.kind
+        if kind == "shift" and _is_table(use, graph):
+            kind = "table"
+        elif kind == "shift" and graph.is_rate(use.step):
+            kind = "rate"
         part = self.attention.get(id(use.step), Part())
         times = [use.step.times for use in uses]
         meets = use.kind == "contraction"

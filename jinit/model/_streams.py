@@ -129,6 +129,7 @@ class _Way:
         self.roots = {id(value) for value in line}
         self.uses = uses
         self.normalized = False
+        self.bare = False  # whether the line itself is in the branch, as a factor
         self.scales = list[Use]()
         self.writers = list[Step]()
         self.other = list[Value]()  # what it is multiplied with
@@ -144,7 +145,7 @@ class _Way:
             if step.name == "mul":
                 signals = self._signals(step)
                 self.other += [v for v in step.inputs if v.data and v not in signals]
-        return bool(self.writers)
+        return bool(self.writers) and not self.bare
 
     def gates(self) -> list[Use]:
         """The contractions that make what the branch is multiplied with."""
@@ -188,6 +189,8 @@ class _Way:
         while front:
             value = front.pop()
             step = value.step
+            if id(value) in self.roots:
+                self.bare = True
             if step is None or id(step) in seen or id(value) in self.roots:
                 continue
             seen.add(id(step))
