@@ -246,6 +246,8 @@ def test_axes_are_read_from_the_program():
     }
     with pytest.raises(ValueError, match="role must be that of a kernel"):
         kernel_axes(roles["2/scale"])
+    with pytest.raises(TypeError, match=r"one of jinit\.roles"):
+        kernel_axes("0/embedding")
 
 
 def test_factors_of_a_drawn_kernel_are_those_of_spectral_initialization(key):

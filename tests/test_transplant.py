@@ -472,6 +472,14 @@ def test_what_is_not_deepened_says_why(small, key):
         deepen(dense, plain, plain, new="identity")
 
 
+@pytest.mark.parametrize("name", ["roles", "wider"])
+def test_roles_are_asked_for_where_parameters_are_given(name, small, key):
+    params, roles, _ = small
+    given = {"roles": roles, "wider": roles, name: params}
+    with pytest.raises(TypeError, match=f"{name} must be roles, got a dict; give"):
+        widen(key, params, **given)
+
+
 KEY, W = jax.random.key(0), jnp.ones((6, 4))
 TABLE = jnp.ones((17, 4))
 
@@ -506,6 +514,7 @@ TABLE = jnp.ones((17, 4))
             "method must be one of nearest",
         ),
         (lambda: resize_positions(W[0], (8, 8)), ValueError, "an axis of positions"),
+        (lambda: resize_positions(TABLE, 8, prefix=1), TypeError, "such as \\(24, 24"),
         (lambda: inflate(W, 0), ValueError, "size must be at least 1"),
         (lambda: inflate(W, 3, axis=4), ValueError, "has no axis 4"),
         (lambda: inflate(W, 3, kind="repeat"), ValueError, "kind must be one of mean"),

@@ -157,6 +157,7 @@ def kernel_axes(role: Role) -> dict[str, Any]:
       of a table are its inputs, and layers of a stack a batch.
 
     Raises:
+      TypeError: `role` is no role, but perhaps its path.
       ValueError: The role is that of a scale, a bias or another that has no inputs and
         outputs, or not all of its axes are known.
 
@@ -170,6 +171,11 @@ def kernel_axes(role: Role) -> dict[str, Any]:
       >>> jinit.adapter.kernel_axes(role)
       {'in_axis': (0,), 'out_axis': (1, 2), 'batch_axis': ()}
     """
+    if not isinstance(role, Role):
+        raise TypeError(
+            f"role must be one of jinit.roles(model, params, x), got {role!r}; take it "
+            "in a loop over them."
+        )
     named = axes_by_role(role.axes)
     ins = (*named.get("in", ()), *named.get("index", ()))
     if not (ins and named.get("out")) or not named.keys() <= _NAMED:

@@ -98,7 +98,7 @@ def widen(
       `Growth`.
 
     Raises:
-      TypeError: `key` is not a key.
+      TypeError: `key` is not a key, or roles are not what `jinit.roles` returns.
       ValueError: The two are not one model in two widths; parameters are of other
         shapes; an axis that grows is not known; or what grows cannot be kept: the size
         of a head, a tied table, queries, keys and values that are packed in an axis, or
@@ -169,6 +169,7 @@ def deepen(
       `Growth`.
 
     Raises:
+      TypeError: Roles are not what `jinit.roles` returns.
       ValueError: The two are not one model in two depths, parameters are of other
         shapes, layers write to no stream that `new="identity"` could leave as it is, or
         `new` is neither.
@@ -194,6 +195,7 @@ def deepen(
       `Roles.rules`.
     """
     new = _checks.choice("new", new, ("copy", "identity"))
+    _check_roles("roles", roles)
     writers = {role.path for role in roles if role.branches}
     stacked = {role.path for role in roles if "stack" in role.axes}
     if new == "identity" and not writers & stacked:
@@ -230,6 +232,8 @@ def _grown(
     name: str, params: Any, roles: Roles, larger: Roles, grow: Callable[..., Any]
 ) -> tuple[Any, Growth]:
     """Grows each parameter, in the order of the tree."""
+    _check_roles("roles", roles)
+    _check_roles(name, larger)
     named, treedef = named_leaves(params)
     of_small, of_large = (
         {role.path: role for role in each} for each in (roles, larger)
@@ -251,6 +255,16 @@ def _grown(
         leaves.append(w)
         entries.append(Grown(path, small.shape, large.shape, how))
     return treedef.unflatten(leaves), Growth(tuple(entries))
+
+
+def _check_roles(name: str, roles: Any) -> None:
+    from jinit.model._roles import Roles
+
+    if not isinstance(roles, Roles):
+        raise TypeError(
+            f"{name} must be roles, got a {type(roles).__name__}; give what "
+            "jinit.roles(model, params, x) returns."
+        )
 
 
 def _check_larger(name: str, small: Role, large: Role, shape: Shape) -> None:

@@ -8,8 +8,10 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jinit import _checks, _draws
+from jinit._checks import Shape
 from jinit._types import ArrayLike
 from jinit._weights import weights, wide_dtype
 
@@ -61,7 +63,7 @@ def resize_positions(
       the corners of one grid onto those of the other.
     """
     w = weights("table", table)
-    new, prefix = _checks.check_shape(grid), _whole("prefix", prefix)
+    new, prefix = _grid("grid", grid), _whole("prefix", prefix)
     method = _checks.choice("method", method, _METHODS)
     if w.ndim < 2:
         raise ValueError(
@@ -70,7 +72,7 @@ def resize_positions(
         )
     places = w.shape[-2] - prefix
     side = round(max(places, 0) ** (1 / max(len(new), 1)))
-    old = (side,) * len(new) if old_grid is None else _checks.check_shape(old_grid)
+    old = (side,) * len(new) if old_grid is None else _grid("old_grid", old_grid)
     if len(old) != len(new) or math.prod(old) != places or 0 in old or 0 in new:
         raise ValueError(
             f"table of shape {w.shape} must hold {prefix} positions of the prefix and "
@@ -135,6 +137,15 @@ def inflate(
     sizes = ((*one.shape[:axis], n, *one.shape[axis + 1 :]) for n in (before, after))
     left, right = map(empty, sizes)
     return jnp.concatenate([left, one, right], axis)
+
+
+def _grid(name: str, grid: Sequence[int]) -> Shape:
+    if not np.ndim(grid):
+        raise TypeError(
+            f"{name} must have a size for each of its axes, such as (24, 24), got "
+            f"{grid!r}."
+        )
+    return _checks.check_shape(grid)
 
 
 def _whole(name: str, value: int) -> int:
