@@ -575,6 +575,13 @@ def test_nothing_is_transferred_without_being_asked_for():
 # Mistakes, and what cannot be known.
 
 
+def test_a_role_is_had_by_its_path():
+    roles = jinit.roles(lambda p, x: x @ p["kernel"], {"kernel": struct(16, 8)}, X)
+    assert roles["kernel"] is next(iter(roles))
+    with pytest.raises(ValueError, match=r"path must be .* got 'kernal'; did you mean"):
+        roles["kernal"]
+
+
 def test_what_is_no_array_is_refused():
     with pytest.raises(TypeError, match=r"got 1.0 at 'a'; take the arrays alone"):
         jinit.roles(lambda p, x: x, {"a": 1.0}, X)

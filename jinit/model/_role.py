@@ -84,8 +84,7 @@ class Place:
       >>> def block(params, x):
       ...     return x + jax.nn.relu(x @ params["up"]) @ params["down"]
       >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-      >>> roles = {role.path: role for role in jinit.roles(block, params, x)}
-      >>> roles["up"].place
+      >>> jinit.roles(block, params, x)["up"].place
       Place(stream=0, branches=1, branch=0, layers=2, layer=0)
     """
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from jinit._checks import nearest
 from jinit._text import aligned, to_json
 from jinit._types import ArrayTree
 from jinit.model._choice import Choice, axes_by_role
@@ -23,7 +24,8 @@ from jinit.model._role import Role
 class Roles:
     """The roles of all parameters of a model: what `jinit.roles` returns.
 
-    It prints as a table. `len(roles)` counts them, and a loop runs through them.
+    It prints as a table. `len(roles)` counts them, a loop runs through them, and
+    `roles["params/Dense_0/kernel"]` is that of a path.
 
     Attributes:
       entries: One `Role` for each leaf, in the order of the tree.
@@ -43,6 +45,13 @@ class Roles:
 
     def __iter__(self) -> Iterator[Role]:
         return iter(self.entries)
+
+    def __getitem__(self, path: str) -> Role:
+        for role in self.entries:
+            if role.path == path:
+                return role
+        near = nearest(path, [role.path for role in self.entries])
+        raise ValueError(f"path must be that of a parameter, got {path!r}{near}")
 
     def __len__(self) -> int:
         return len(self.entries)
