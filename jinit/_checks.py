@@ -230,15 +230,19 @@ def check_shape(shape: Any) -> Shape:
         each = (shape,) if hasattr(shape, "__index__") and not np.ndim(shape) else shape
         sizes = tuple(operator.index(size) for size in each)
     except TypeError:
-        remedy = "."
+        remedy, got = ".", repr(shape)
         if isinstance(shape, np.dtype | type):
             remedy = (
                 ": called as Haiku calls it, with (shape, dtype); give it "
                 "w_init=jinit.haiku(init)."
             )
+        elif hasattr(shape, "shape"):
+            remedy, got = "; give w.shape.", f"an array w of shape {shape.shape}"
+        elif isinstance(shape, Mapping):
+            remedy, got = "; give the shape of one leaf.", f"a {type(shape).__name__}"
         raise TypeError(
             "shape must be a sequence of integers, such as (784, 256), got "
-            f"{shape!r}{remedy}"
+            f"{got}{remedy}"
         ) from None
     if min(sizes, default=0) < 0:
         raise ValueError(f"shape must not have negative sizes, got {shape!r}.")

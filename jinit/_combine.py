@@ -32,11 +32,10 @@ def check_init(name: str, init: Any, usage: str = "{}") -> Init:
     if isinstance(init, type) or not callable(init):
         ours = isinstance(init, type) and issubclass(init, Initializer)
         name_of = init._full_name() if ours else "jinit.lecun_normal"
-        example = usage.format(f"{name_of}()")
-        raise TypeError(
-            f"{name} must be an initializer, got {init!r}; call a factory, as in "
-            f"{example}."
-        )
+        remedy = f"call a factory, as in {usage.format(f'{name_of}()')}"
+        if isinstance(init, int | float | complex):
+            remedy = f"give jinit.constant({init!r})"
+        raise TypeError(f"{name} must be an initializer, got {init!r}; {remedy}.")
     return init
 
 

@@ -284,6 +284,7 @@ W = jnp.ones((12, 8))
         (lambda: lora((8,), 2), ValueError, "a vector has no pair"),
         (lambda: lora((8, 8), 2, in_axis=()), ValueError, "must each name an axis"),
         (lambda: lora((8, 8), 2, out_axis=(0, 1)), ValueError, "twice"),
+        (lambda: lora(W, 2), TypeError, r"an array w of shape \(12, 8\); give w.shape"),
         (lambda: lora("ab", 2), TypeError, "shape must be a sequence of integers"),
         (lambda: pissa(W, 9), ValueError, "kernel of shape \\(12, 8\\) with 12 inputs"),
         (lambda: milora(W, 2, scale=0.0), ValueError, "scale must be greater than 0"),

@@ -167,6 +167,14 @@ def test_the_audit_finds_nothing_in_what_was_taken_and_much_in_what_was_not(key)
     assert "24 of 24 weights are not pretrained('bert/h_0/w')'s" in str(finding)
 
 
+def test_a_misspelt_source_is_told_before_leaves_without_a_rule():
+    rules = jinit.pretrained(checkpoint(), {"encoder/0/kernel": "bert/h_00/w"})
+    with pytest.raises(
+        ValueError, match="source 'bert/h_00/w' is not in the tree; did"
+    ):
+        jinit.plan(shapes(), rules)
+
+
 def test_weights_do_not_go_to_json():
     with pytest.raises(TypeError, match="'encoder/0/bias': JSON has no room for the"):
         planned().to_json()

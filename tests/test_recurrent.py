@@ -247,7 +247,7 @@ REFUSED = [
     (lambda: power_law(1.0, 2.0)(KEY, ()), ValueError, "needs an axis of units"),
     (lambda: power_law(1.0, 2.0)(KEY, (3,), "int8"), TypeError, "makes real numbers"),
     (lambda: power_law(1.0, 2.0, exponent=0), ValueError, "exponent must be greater"),
-    (lambda: forget_bias(1.0), TypeError, "init must be an initializer"),
+    (lambda: forget_bias(1.0), TypeError, r"; give jinit.constant\(1.0\)"),
     (lambda: forget_bias(gates=0), ValueError, "gates must be at least 1"),
     (lambda: forget_bias(gate=4), ValueError, "gate must be less than gates=4"),
     (lambda: forget_bias(gate=-1), ValueError, "gate must be at least 0"),

@@ -362,6 +362,48 @@ def test_packed_projections_are_refused(key):
         widened(Attention, 8, True, key=key)
 
 
+class Normalized(linen.Module):
+    width: int
+    norm: type[linen.Module] = linen.LayerNorm
+
+    @linen.compact
+    def __call__(self, x):
+        x = x + linen.Dense(4)(linen.LayerNorm()(x))  # of a width that stays
+        x = linen.Dense(self.width)(x)
+        batch = {"use_running_average": False} if self.norm is linen.BatchNorm else {}
+        x = self.norm(**batch)(x)
+        x = x * self.param("scale", jinit.ones(), (1, 1, self.width))
+        return linen.Dense(3)(linen.gelu(linen.Dense(self.width)(x)))
+
+
+def built_norm(width, norm, key):
+    model, x = Normalized(width, norm), jnp.ones((2, 6, 4))
+    params = jinit.jit_init(model.init)(key, x)["params"]
+    return params, jinit.roles(
+        lambda p, x: model.apply({"params": p}, x, mutable="batch_stats")[0], params, x
+    )
+
+
+@pytest.mark.parametrize("norm", [linen.LayerNorm, linen.RMSNorm])
+def test_a_normalized_width_grows_to_a_multiple_alone(norm, key):
+    params, roles = built_norm(4, norm, key)
+    with pytest.raises(ValueError, match=r"over 4 units.* among 6 copies: give it 8"):
+        widen(key, params, roles, built_norm(6, norm, key)[1])
+    np.testing.assert_allclose(*widened(Normalized, 8, norm, key=key), 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("norm", [linen.BatchNorm, linen.InstanceNorm])
+def test_what_is_normalized_over_other_axes_grows_to_any_width(norm, key):
+    params, roles = built_norm(4, norm, key)
+    wide, _ = widen(key, params, roles, built_norm(6, norm, key)[1])
+    x = jax.random.normal(key, (2, 6, 4))
+    narrow, large = (
+        Normalized(n, norm).apply({"params": p}, x, mutable="batch_stats")[0]
+        for n, p in ((4, params), (6, wide))
+    )
+    np.testing.assert_allclose(large, narrow, 1e-4, 1e-5)
+
+
 def two_layers(width, dtype="float32"):
     """Weights of one, a function of them, and their roles."""
 
@@ -501,6 +543,12 @@ TABLE = jnp.ones((17, 4))
         (lambda: group_heads(W[0], 2), ValueError, "has no axis -2"),
         (lambda: group_heads(W, 2.0), TypeError, "heads must be an integer"),
         (lambda: select(W, (7, 4)), ValueError, "be no larger, got \\(7, 4\\)"),
+        (
+            lambda: select({"w": W}, (6,)),
+            TypeError,
+            "w must be an array, got a dict; map",
+        ),
+        (lambda: select(W, {"w": W}), TypeError, "got a dict; give the shape of one"),
         (lambda: select(W, (6,)), ValueError, "must have the axes of the array"),
         (lambda: resize_positions(TABLE, (8, 8)), ValueError, "for 17 positions"),
         (

@@ -51,8 +51,12 @@ def lora(
     With one of the two at zero the model starts as it was. For inputs of variance 1 the
     features A x have a variance of 1/3, whatever the width and the rank.
 
+    Axes that are not named are those of a convolution: (d, heads, k) without names has
+    d taps. `jinit.einsum_axes("btd,dhk->bthk")` names them, or
+    `jinit.adapter.kernel_axes(role)` by what the program does.
+
     Args:
-      shape: Shape of the kernel.
+      shape: Shape of the kernel, `w.shape`.
       rank: The rank of what is added.
       table: Whether rows are looked up, as in an embedding of shape (rows, features).
       in_axis: Axes of the inputs, as in `jinit.fans`; of a table that of the rows.

@@ -89,6 +89,12 @@ def plan(
     """
     leaves, treedef = _leaves(tree)
     decided = decide(leaves, rules, default, axis_names(tree, dict(leaves)))
+    if decided.unknown:
+        reasons = "; ".join(f"{p!r}: {why}" for p, why in decided.unknown.items())
+        raise ValueError(
+            f"rules must know every leaf, but do not know {len(decided.unknown)} of "
+            f"them; give a rule before for each. {reasons}."
+        )
     if decided.unmatched:
         raise ValueError(
             f"rules must match every leaf, but none matches {some(decided.unmatched)}; "
@@ -99,12 +105,6 @@ def plan(
             "rules must each be the first to match a leaf, but there is none for "
             f"{some(decided.unused)} among {some(path for path, _ in leaves)}; correct "
             "the pattern, move it before wider ones, or pass allow_unused=True."
-        )
-    if decided.unknown:
-        reasons = "; ".join(f"{p!r}: {why}" for p, why in decided.unknown.items())
-        raise ValueError(
-            f"rules must know every leaf, but do not know {len(decided.unknown)} of "
-            f"them; give a rule before for each. {reasons}."
         )
     check_fit(decided.entries)
     return Plan(decided.entries, _tree(leaves, treedef, decided.entries))

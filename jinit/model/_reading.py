@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from jinit._checks import Shape
 from jinit.model._attention import Part, attention
 from jinit.model._graph import Graph, Use, origin
 from jinit.model._moments import Moments
@@ -38,6 +39,7 @@ class _Reader:
         self.uses: dict[str, list[Use]] = {path: [] for path in graph.shapes}
         for use in graph.uses:
             self.uses[use.view.path].append(use)
+        self.met = {id(use.step) for use in graph.uses}
         self.heads = {id(use) for use in graph.heads()}
         self.attention = attention(graph)
         self.gates = {id(use) for branch in found.branches for use in branch.gates}
@@ -94,7 +96,41 @@ class _Reader:
             functions=use.view.functions,
             recurrent=graph.feeds_back(use),
             factor=use.view.factor * after,
+            normalized=self._normalized(use) if kind in ("scale", "shift") else (),
         )
+
+    def _normalized(self, use: Use) -> tuple[int, ...]:
+        """The axes of a scale that what it meets was normalized over, if it was.
+
+        Then it comes, with no other parameter between, of a root of a sum along them.
+        """
+        summed, seen = set[tuple[Shape, int]](), set[tuple[int, bool]]()
+        front = [(use.operand, False)]
+        while front:
+            value, root = front.pop()
+            step = value.step
+            if step is None or id(step) in self.met or step.name in _APART:
+                continue
+            root |= step.name in ("rsqrt", "sqrt", "pow")
+            if (id(step), root) in seen:
+                continue
+            seen.add((id(step), root))
+            if root and step.name == "reduce_sum":
+                axes = step.equation.params["axes"]
+                summed.update((step.inputs[0].shape, axis) for axis in axes)
+            front += [(other, root) for other in step.inputs if other.data]
+        lengths = {(len(shape), axis, shape[axis]) for shape, axis in summed}
+        rank, shape = len(use.view.axes), self.graph.shapes[use.view.path]
+        return tuple(
+            digits[0].axis
+            for axis, digits in enumerate(use.view.axes)
+            if len(digits) == 1
+            and digits[0].axis is not None
+            and (rank, axis, shape[digits[0].axis]) in lengths
+        )
+
+
+_APART = {"transpose", "dot_general", "conv_general_dilated", "gather"}
 
 
 def _places(branch: Branch, length: int) -> Iterator[tuple[Use, Place]]:

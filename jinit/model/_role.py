@@ -34,6 +34,7 @@ class Role:
       functions: The names of those that it passes through before, if it does.
       recurrent: Whether its result comes back to it.
       factor: What it is multiplied with before it is used; a table also after.
+      normalized: Of a scale or a shift the axes over which what it meets is normalized.
 
     Example:
       >>> import jax, jinit
@@ -64,6 +65,7 @@ class Role:
     functions: tuple[str, ...] = ()
     recurrent: bool = False
     factor: float = 1.0
+    normalized: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

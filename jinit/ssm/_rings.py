@@ -56,7 +56,10 @@ class lru_nu(_Ring):
 
     Args:
       r_min, r_max: The radii of the ring, 0 <= r_min <= r_max <= 1. States of radius r
-        last for 1 / (1 - r) steps; for long dependencies take 0.9 and 0.999.
+        last for 1 / (1 - r) steps. The default, a whole disk, is poor for long tasks:
+        for dependencies of T steps take an `r_min` of about 1 - 2 / T. Of symbols from
+        200 steps before, 0.99 and 0.9999 learnt 84 % in the notebook of the catalogue,
+        the disk 30 %.
 
     Raises:
       TypeError: At the call: the dtype is not a real floating-point one.

@@ -82,10 +82,11 @@ def widen(
     for each kernel. So copies get different gradients and part, where equal ones would
     stay equal for ever.
 
-    Normalizations of a width are kept where it becomes a multiple. What is reshaped
-    such that copies do not lie behind all that they are of, as the pixels of a
-    convolution that is flattened or gates in one kernel, cannot be seen here: compare
-    the outputs of both models once.
+    Normalizations of a width are kept where it becomes a multiple, and refused where
+    it does not. Those without scale and bias, or of a number of groups, are not seen,
+    nor is what is reshaped such that copies do not lie behind all that they are of, as
+    the pixels of a convolution that is flattened or gates in one kernel: compare the
+    outputs of both models once.
 
     Args:
       key: A JAX key, for the shares.
@@ -101,8 +102,9 @@ def widen(
       TypeError: `key` is not a key, or roles are not what `jinit.roles` returns.
       ValueError: The two are not one model in two widths; parameters are of other
         shapes; an axis that grows is not known; or what grows cannot be kept: the size
-        of a head, a tied table, queries, keys and values that are packed in an axis, or
-        the inputs of what passes through a function.
+        of a head, a tied table, queries, keys and values that are packed in an axis,
+        the inputs of what passes through a function, or a width that is normalized over
+        and becomes no multiple.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -286,6 +288,7 @@ def _check_widened(role: Role, other: Role) -> None:
     kept = {n for n, m in sizes if n == m}
     named = zip(role.axes, sizes, strict=False)
     grows = {axis for axis, (n, m) in named if n != m} if role.axes else {"unused"}
+    uneven = [(n, m) for n, m in (sizes[a] for a in role.normalized) if m % n]
     reason = ""
     if role.shape == other.shape:
         pass
@@ -299,6 +302,12 @@ def _check_widened(role: Role, other: Role) -> None:
         reason = f"has {', '.join(role.parts)} packed in an axis that grows"
     elif role.functions and "in" in grows:
         reason = f"passes through {', '.join(role.functions)} before it is summed"
+    elif uneven:
+        n, m = uneven[0]
+        reason = (
+            f"is for what is normalized over {n} units, which do not count alike among "
+            f"{m} copies: give it {n * -(-m // n)}"
+        )
     if role.head_size != other.head_size:
         reason = (
             f"is for heads of size {other.head_size} instead of {role.head_size}, "

@@ -27,7 +27,7 @@ def select(w: ArrayLike, shape: Shape) -> jax.Array:
       The array of that shape.
 
     Raises:
-      TypeError: The shape is not integers.
+      TypeError: The shape is not integers, or a tree is given for the array.
       ValueError: It has other axes than the array, or a larger one.
 
     Example:
@@ -41,7 +41,15 @@ def select(w: ArrayLike, shape: Shape) -> jax.Array:
       Xu et al. (2024), arXiv:2311.18823. The code of the authors spaces by
       linspace(0, n, m) where m does not divide n, whose end is beyond the array.
     """
-    w, size = jnp.asarray(w), _checks.check_shape(shape)
+    try:
+        w = jnp.asarray(w)
+    except (TypeError, ValueError):  # NumPy reads a mapping as a dtype
+        raise TypeError(
+            f"w must be an array, got a {type(w).__name__}; map over a tree: "
+            "jax.tree.map(lambda w, s: jinit.transplant.select(w, s.shape), params, "
+            "smaller), with arrays or shapes of the smaller model."
+        ) from None
+    size = _checks.check_shape(shape)
     pairs = [*zip(w.shape, size, strict=False)]
     if len(size) != w.ndim or any(new > old for old, new in pairs):
         raise ValueError(
