@@ -332,6 +332,26 @@ def test_a_recipe_that_does_not_fit_says_what_it_looked_for():
         roles.rules(recipes.t5())
 
 
+def test_an_encoder_and_a_decoder_in_one_are_refused_where_constants_are_of_one():
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, memory, x):
+            attend = nn.MultiHeadDotProductAttention
+            for n in range(2):
+                memory = memory + attend(2, name=f"encoder_{n}")(memory)
+            for n in range(2):
+                x = x + attend(2, name=f"self_{n}")(x)
+                x = x + attend(2, name=f"cross_{n}")(x, memory)
+            return x
+
+    x = np.ones((2, 4, 8), "f4")
+    roles = jinit.roles(Two(), jax.eval_shape(Two().init, KEY, x, x), x, x)
+    for recipe in (recipes.deepnorm(), recipes.subln()):
+        with pytest.raises(ValueError, match=r"of one stream.*cross_0/value/kernel"):
+            roles.rules(recipe)
+    assert roles.rules(recipes.gpt2())
+
+
 def test_layers_of_a_loop_cannot_differ_by_depth():
     model, params = MODELS["scanned"]()
     roles = jinit.roles(model, params, WORDS)

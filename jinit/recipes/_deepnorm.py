@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jinit._basic import normal
-from jinit.recipes._recipe import Recipe, depth, is_small, xavier
+from jinit.recipes._recipe import Recipe, depth, is_small, refuse_two, xavier
 
 if TYPE_CHECKING:
     from jinit.model._role import Role
@@ -38,6 +38,11 @@ class deepnorm(Recipe):
     """
 
     needs = ("stream",)
+
+    def check(self, roles: Roles) -> None:
+        """Refuses a model without a stream, or of an encoder and a decoder."""
+        super().check(roles)
+        refuse_two(self, roles)
 
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind != "contraction" or role.functions:

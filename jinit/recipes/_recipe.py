@@ -143,5 +143,20 @@ def xavier(role: Role) -> float:
 
 
 def is_small(role: Role) -> bool:
-    """Whether it is in a branch, and no query or key: what is scaled by the depth."""
-    return role.place is not None and not {"query", "key"} & set(role.parts)
+    """Whether it is in a branch, and no query or key: what is scaled by the depth.
+
+    A value of another stream, as a decoder has of an encoder's, is in a branch too.
+    """
+    in_branch = role.place is not None or role.parts == ("value",)
+    return in_branch and not {"query", "key"} & set(role.parts)
+
+
+def refuse_two(recipe: Recipe, roles: Roles) -> None:
+    """Refuses an encoder and a decoder in one, for which a recipe has no constants."""
+    for role in roles:
+        if role.parts == ("value",) and role.place is None:
+            raise ValueError(
+                f"{recipe!r} is for a model of one stream, an encoder or a decoder, "
+                f"but {role.path!r} makes values of another one; give rules of your "
+                "own for the two, by the constants of the paper."
+            )

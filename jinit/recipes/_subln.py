@@ -7,7 +7,7 @@ from math import log, sqrt
 from typing import TYPE_CHECKING, Any
 
 from jinit._basic import normal
-from jinit.recipes._recipe import Recipe, depth, is_small, xavier
+from jinit.recipes._recipe import Recipe, depth, is_small, refuse_two, xavier
 
 if TYPE_CHECKING:
     from jinit.model._role import Role
@@ -41,8 +41,9 @@ class subln(Recipe):
     needs = ("stream",)
 
     def check(self, roles: Roles) -> None:
-        """Refuses a model of fewer than two branches, of which the gain is zero."""
+        """Refuses a model of one branch, whose gain is zero, or of two streams."""
         super().check(roles)
+        refuse_two(self, roles)
         if depth(roles) < 2:
             raise ValueError(
                 f"{self!r} is for a stream of several branches, but in this model it "
