@@ -18,7 +18,7 @@ from jinit._checks import (
     positive,
 )
 from jinit._initializer import option
-from jinit.vision._table import Table, on_host
+from jinit.vision._table import Table, untraced
 
 LAYOUTS = ("interleaved", "halves")
 
@@ -70,7 +70,7 @@ class sinusoidal(Table):
       the sines and cosines of rotary embeddings, RoPE.
     """
 
-    base: float = option(on_host(positive), default=10000.0)
+    base: float = option(untraced(positive), default=10000.0)
     layout: str = option(partial(choice, choices=LAYOUTS), default="interleaved")
     endpoint: bool = option(flag, default=False)
     grid: tuple[int, int] | None = option(or_none(_grid), default=None)

@@ -10,10 +10,10 @@ from jinit._basic import check_numbers
 from jinit._checks import Shape
 from jinit._initializer import option
 from jinit._types import ArrayLike
-from jinit.vision._table import Table, on_host
+from jinit.vision._table import Table, untraced
 
 
-@on_host
+@untraced
 def _probabilities(name: str, value: Any) -> Any:
     """A probability, or an array of them, between 0 and 1."""
     p = check_numbers(name, value)
@@ -22,7 +22,7 @@ def _probabilities(name: str, value: Any) -> Any:
     return p
 
 
-@on_host
+@untraced
 def _counts(name: str, value: Any) -> Any:
     """A vector of positive numbers."""
     counts = check_numbers(name, value)

@@ -39,7 +39,7 @@ class Table(Initializer):
         return _draws.cast(self._table(shape), dtype)
 
 
-def on_host(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+def untraced(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
     """The check of an option of a table, which is computed before a program runs."""
 
     def known(name: str, value: Any) -> Any:
