@@ -91,7 +91,7 @@ def _of_kernels(
     first = {use.view.path: use for use in reversed(graph.uses)}
     for role in roles:
         size = sizes.get(role.path, 0.0) * role.factor**2
-        if role.kind != "contraction" or role.functions or role.recurrent or not size:
+        if not role.is_kernel or role.recurrent or not size:
             continue
         share = size * role.fan_in * role.moment
         bare = size * role.fan_in  # without a gain, as many defaults are

@@ -67,6 +67,11 @@ class Role:
     factor: float = 1.0
     normalized: tuple[int, ...] = ()
 
+    @property
+    def is_kernel(self) -> bool:
+        """Whether it is contracted as it is, through no function."""
+        return self.kind == "contraction" and not self.functions
+
 
 @dataclass(frozen=True)
 class Place:

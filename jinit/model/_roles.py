@@ -224,7 +224,7 @@ class Roles:
 
         def numbers(role: Role) -> Any:
             named = axes_by_role(role.axes)
-            if not _is_kernel(role) or role.head or "" in named:
+            if not role.is_kernel or role.head or "" in named:
                 return None
             sums = (*named.get("in", ()), *named.get("space", ()))
             return MuonDimensionNumbers(tuple(sorted(sums)), tuple(named["out"]))
@@ -247,7 +247,7 @@ class Roles:
           >>> jinit.roles(lambda p, x: x @ p[2] + p[1], params, x).decay_mask()
           {1: False, 2: True}
         """
-        return self._tree(_is_kernel)
+        return self._tree(lambda role: role.is_kernel)
 
     def to_json(self) -> str:
         """Returns the roles as JSON, an object for each parameter."""
@@ -292,10 +292,6 @@ def roles(model: Any, params: ArrayTree, *inputs: Any) -> Roles:
     program = traced(model, params, *inputs)
     entries = roles_of(read(program.closed, program.paths))
     return Roles(entries, jax.tree.structure(params))
-
-
-def _is_kernel(role: Role) -> bool:
-    return role.kind == "contraction" and not role.functions
 
 
 def _row(role: Role) -> tuple[str, ...]:

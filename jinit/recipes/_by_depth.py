@@ -49,7 +49,7 @@ class by_depth(Recipe):
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind == "table":
             return normal(std=self.std)
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         if not role.branches:
             return normal(std=self.std)

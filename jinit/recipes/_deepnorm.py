@@ -45,7 +45,7 @@ class deepnorm(Recipe):
         refuse_two(self, roles)
 
     def __call__(self, role: Role, roles: Roles) -> Any:
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         gain = (4 * depth(roles)) ** -0.25 if is_small(role) else 1.0
         return normal(std=gain * xavier(role))

@@ -42,7 +42,7 @@ class fixup(Recipe):
     needs = ("stream",)
 
     def __call__(self, role: Role, roles: Roles) -> Any:
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         if role.head or role.branches:
             return zeros()

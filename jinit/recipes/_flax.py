@@ -38,6 +38,6 @@ class flax(Recipe):
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind == "table":
             return normal(std=1 / sqrt(role.fan_out)) if "index" in role.axes else None
-        if role.kind != "contraction" or role.functions or role.recurrent:
+        if not role.is_kernel or role.recurrent:
             return None
         return truncated_normal(std=1 / sqrt(role.fan_in), corrected=True)

@@ -45,6 +45,6 @@ class gpt2(Recipe):
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind == "table":
             return normal(std=self.std)
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         return normal(std=self.std / sqrt(max(role.branches, 1)))

@@ -39,7 +39,7 @@ class griffin(Recipe):
     needs = ("stream",)
 
     def __call__(self, role: Role, roles: Roles) -> Any:
-        if role.kind != "contraction" or role.functions or role.recurrent:
+        if not role.is_kernel or role.recurrent:
             return None
         share = 2 / (depth(roles) / 2) if role.branches else 1.0
         return normal(std=sqrt(share / role.fan_in))

@@ -50,7 +50,7 @@ class mup(Recipe):
     needs = ("stream", "head")
 
     def __call__(self, role: Role, roles: Roles) -> Any:
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return normal(std=self.std) if role.kind == "table" else None
         m = width(roles) / self.base
         if role.head:

@@ -42,7 +42,7 @@ class nanochat(Recipe):
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind == "table" and "index" in role.axes:
             return normal(std=0.8)
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         if role.branches:
             return zeros()

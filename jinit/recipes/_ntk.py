@@ -52,6 +52,6 @@ class ntk(Recipe):
             return normal(std=self.b_std)
         if role.kind == "table" and "index" in role.axes:
             return normal(std=1.0)
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         return normal(std=self.w_std / sqrt(role.fan_in))

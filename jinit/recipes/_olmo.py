@@ -43,7 +43,7 @@ class olmo(Recipe):
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind == "table":
             return _cut(sqrt(1 / role.fan_out))
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         layer = position(role, roles) // 2 if role.branches else 0
         share = 2 * (layer + 1) if role.branches else 1

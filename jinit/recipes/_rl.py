@@ -46,7 +46,7 @@ class rl(Recipe):
     needs = ("head",)
 
     def __call__(self, role: Role, roles: Roles) -> Any:
-        if role.kind != "contraction" or role.functions or "" in role.axes:
+        if not role.is_kernel or "" in role.axes:
             return None
         named = axes_by_role(role.axes)
         axes = {

@@ -41,7 +41,7 @@ class small_init(Recipe):
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind == "table":
             return normal(std=sqrt(2 / (5 * role.fan_out)))
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         if role.branches:
             return normal(std=2 / (depth(roles) / 2 * sqrt(role.fan_out)))

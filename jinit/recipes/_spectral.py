@@ -36,7 +36,7 @@ class spectral(Recipe):
     """
 
     def __call__(self, role: Role, roles: Roles) -> Any:
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         ratio = min(1.0, sqrt(role.fan_out / role.fan_in))
         return normal(std=ratio / sqrt(role.fan_in))

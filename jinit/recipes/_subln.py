@@ -51,7 +51,7 @@ class subln(Recipe):
             )
 
     def __call__(self, role: Role, roles: Roles) -> Any:
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         gain = sqrt(log(depth(roles))) if is_small(role) else 1.0
         return normal(std=gain * xavier(role))

@@ -40,7 +40,7 @@ class t5(Recipe):
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind == "table" and "index" in role.axes:
             return normal(std=1.0)
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         size = role.head_size if role.parts == ("query",) else 1
         return normal(std=1 / sqrt(role.fan_in * size))

@@ -52,6 +52,6 @@ class t_fixup(Recipe):
         )
         if role.kind == "table":
             return normal(std=scale / sqrt(role.fan_out))
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         return normal(std=xavier(role) * (scale if is_small(role) else 1.0))

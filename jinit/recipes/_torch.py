@@ -40,7 +40,7 @@ class torch(Recipe):
         if role.kind == "shift" and role.layer is not None:
             (kernel,) = (other for other in roles if other.path == role.layer)
             return _bounded(kernel)
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         return _bounded(role)
 

@@ -41,7 +41,7 @@ class vit(Recipe):
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind == "table" and "index" not in role.axes:
             return normal(std=1 / sqrt(role.shape[-1]))
-        if role.kind != "contraction" or role.functions:
+        if not role.is_kernel:
             return None
         if role.head:
             return zeros()
