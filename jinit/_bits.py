@@ -81,7 +81,7 @@ def bits(key: jax.Array, shape: Shape, dtype: Any = np.uint32) -> jax.Array:
         axes = range(len(shape))
         coordinates = [lax.broadcasted_iota(np.uint32, shape, axis) for axis in axes]
         words = jax.random.key_data(key)
-        first, second = _threefry((words[0], words[1]), _index(coordinates, shape))
+        first, second = threefry((words[0], words[1]), _index(coordinates, shape))
         if np.dtype(dtype) == np.uint64:
             return (first.astype(dtype) << np.uint64(32)) | second.astype(dtype)
         return jnp.broadcast_to(first ^ second, shape)
@@ -113,22 +113,23 @@ def _multiply(a: Any, b: Any) -> Words:
     return (a >> half) * (b >> half) + (middle >> half) + (cross >> half), a * b
 
 
-def _threefry(key: Words, block: Words) -> Words:
-    """Threefry-2x32 with 20 rounds (Salmon et al. 2011)."""
+def threefry(key: Words, block: Words, rounds: Any = None) -> Words:
+    """Threefry-2x32 with 20 rounds (Salmon et al. 2011), of arrays of JAX or NumPy."""
+    rounds = rounds or _jitted_rounds
     schedule = (*key, key[0] ^ key[1] ^ np.uint32(_PARITY))
-    x, y = (lax.add(word, add) for word, add in zip(block, schedule[:2], strict=True))
+    x, y = (word + add for word, add in zip(block, schedule[:2], strict=True))
     for group in range(5):
         first, second = schedule[(group + 1) % 3], schedule[(group + 2) % 3]
         rotations = [*map(np.uint32, _ROTATIONS[group % 2])]
-        x, y = _four_rounds(x, y, rotations, (first, second + np.uint32(group + 1)))
+        x, y = rounds(x, y, rotations, (first, second + np.uint32(group + 1)))
     return x, y
 
 
-@jax.jit  # traced and lowered once, and called five times
-def _four_rounds(x: Any, y: Any, rotations: Any, add: Words) -> Words:
+def four_rounds(x: Any, y: Any, rotations: Any, add: Words) -> Words:
     for rotation in rotations:
-        x = lax.add(x, y)
-        left = lax.shift_left(y, rotation)
-        right = lax.shift_right_logical(y, lax.sub(np.uint32(32), rotation))
-        y = lax.bitwise_xor(lax.bitwise_or(left, right), x)
-    return lax.add(x, add[0]), lax.add(y, add[1])
+        x = x + y
+        y = (y << rotation | y >> (np.uint32(32) - rotation)) ^ x
+    return x + add[0], y + add[1]
+
+
+_jitted_rounds = jax.jit(four_rounds)  # traced and lowered once, and called five times

@@ -228,9 +228,9 @@ def test_threefry_gives_the_published_words():
     pi = [np.uint32(w) for w in (0x13198A2E, 0x03707344, 0x243F6A88, 0x85A308D3)]
 
     with np.errstate(over="ignore"):
-        zero = _bits._threefry((np.uint32(0),) * 2, (np.uint32(0),) * 2)
-        full = _bits._threefry((ones, ones), (ones, ones))
-        digits = _bits._threefry((pi[0], pi[1]), (pi[2], pi[3]))
+        zero = _bits.threefry((np.uint32(0),) * 2, (np.uint32(0),) * 2)
+        full = _bits.threefry((ones, ones), (ones, ones))
+        digits = _bits.threefry((pi[0], pi[1]), (pi[2], pi[3]))
 
     assert [hex(w) for w in zero] == ["0x6b200159", "0x99ba4efe"]
     assert [hex(w) for w in full] == ["0x1cb996fc", "0xbb002be7"]

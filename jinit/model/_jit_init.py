@@ -6,9 +6,11 @@ the folding of its key, is compiled anew. Here the trace is taken apart. Of a mo
     k1 = fold_in key 1    a = normal k1    w1 = mul a 0.1      return w1, w2, b
     k2 = fold_in key 2    c = normal k2    w2 = mul c 0.1      b = zeros
 
-the recipe is: run fold_in(key, n) twice, as seeds; then three draws, [a, w1] of k1,
-[c, w2] of k2, and [b]. If w1 and w2 have one shape their programs are alike, so what
-is compiled is fold_in, one draw and the zeros, however many layers there are.
+the recipe is: work out fold_in(key, n) twice, as seeds; then three draws, [a, w1] of
+k1, [c, w2] of k2, and [b]. If w1 and w2 have one shape their programs are alike, so
+what is compiled is one draw and the zeros, however many layers there are.
+
+The largest draw is first: it is compiled, and drawn, while others are still lowered.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ from __future__ import annotations
 import gc
 import inspect
 import os
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -29,7 +32,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from jinit._checks import is_traced
-from jinit.model import _trace
+from jinit.model import _keys, _trace
 from jinit.model._shardings import Shardings, everywhere, spread
 
 
@@ -172,11 +175,9 @@ class _Program:
             build.compiled[key] = build.threads.submit(program.compile)
         return key
 
-    def run(self, values: dict[Any, Any], build: _Build) -> None:
-        """Reads its inputs from the values, and adds its outputs."""
-        inputs = _trace.values_of(self.inputs, values)
-        outputs = build.result(self.start(inputs, build))(*inputs)
-        values.update(zip(self.outputs, outputs, strict=True))
+    def run(self, inputs: Any, key: Hashable, build: _Build) -> dict[Any, Any]:
+        """Waits for its program; returns its outputs by what they are called."""
+        return dict(zip(self.outputs, build.result(key)(*inputs), strict=True))
 
 
 class _Build(NamedTuple):
@@ -199,7 +200,8 @@ class _Recipe:
 
     def __init__(self, trace: Any, out_shardings: Any) -> None:
         closed = _trace.flatten(trace.jaxpr)
-        jaxpr, self.compiled = closed.jaxpr, dict[Hashable, Future[Any]]()
+        self.jaxpr = jaxpr = closed.jaxpr
+        self.compiled: dict[Hashable, Future[Any]] = {}
         # A NumPy array may be written to later; a copy is not.
         self.consts = [
             c if isinstance(c, jax.Array) else jnp.array(np.array(c), var.aval.dtype)
@@ -221,8 +223,12 @@ class _Recipe:
         ]
         sizes = [atom.aval.size for atom in jaxpr.outvars]
         self.draws.sort(key=lambda draw: -sum(sizes[n] for n in draw.outputs))
-        wanted = {v for draw in self.draws for v in _trace.variables(draw.inputs)}
-        self.seeds = [_equation(jaxpr, eqn) for eqn in _trace.needed(seeds, wanted)]
+        self.wanted = {v for draw in self.draws for v in _trace.variables(draw.inputs)}
+        self.steps = _trace.needed(seeds, self.wanted)
+
+    @cached_property
+    def seeds(self) -> list[_Program]:
+        return [_equation(self.jaxpr, eqn) for eqn in self.steps]
 
     def start(self, build: _Build) -> list[Hashable]:
         """Starts to compile all, for inputs of their kinds on JAX's default device."""
@@ -240,17 +246,28 @@ class _Recipe:
         values = dict(zip(self.given, [*self.consts, *arguments], strict=True))
         committed = next(filter(None, map(_placement, values.values())), None)
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            anchor = everywhere(committed) or self.anchor
-            build = _Build(threads, self.compiled, anchor)
-            if committed is None:  # then the kinds of the inputs are enough
-                self.start(build)
-            for seed in self.seeds:
-                seed.run(values, build)
+            build = _Build(threads, self.compiled, everywhere(committed) or self.anchor)
+            self._make_keys(values, build, committed)
+            lowered = deque[Any]()
             for draw in self.draws:
-                draw.start(_trace.values_of(draw.inputs, values), build)
-            for draw in self.draws:
-                draw.run(values, build)
+                inputs = _trace.values_of(draw.inputs, values)
+                lowered.append((draw, inputs, draw.start(inputs, build)))
+                while lowered and self.compiled[lowered[0][-1]].done():
+                    first, *given = lowered.popleft()
+                    values |= first.run(*given, build)
+            for draw, *given in lowered:
+                values |= draw.run(*given, build)
         return self.tree.unflatten([values[n] for n in range(self.tree.num_leaves)])
+
+    def _make_keys(self, values: dict[Any, Any], build: _Build, committed: Any) -> None:
+        """Adds what the draws need: in NumPy if it can be, and else by programs."""
+        if committed is None and _keys.are_known(self.steps, self.wanted):
+            return _keys.work_out(self.steps, self.wanted, values)
+        if committed is None:  # then the kinds of the inputs are enough to start all
+            self.start(build)
+        for seed in self.seeds:
+            inputs = _trace.values_of(seed.inputs, values)
+            values |= seed.run(inputs, seed.start(inputs, build), build)
 
 
 def _draw(
@@ -264,14 +281,14 @@ def _draw(
         return replace(alone, outputs=places, key=(alone.key, *at), shardings=at)
     inputs = _trace.free_variables(eqns, wanted)
     program = _trace.program(jaxpr, eqns, inputs, wanted)
-    key, placed = (_trace.identity(program), *at), any(_trace.meshes(program))
+    key, placed = (_trace.identity(program), *at), bool(_trace.meshes(program))
     return _Program(_trace.function_of(program), inputs, places, key, at, placed)
 
 
 def _equation(jaxpr: Any, eqn: Any) -> _Program:
     """One equation, of which the numbers are read like variables."""
     program, key = _trace.single(jaxpr, eqn)
-    function, placed = _trace.function_of(program), any(_trace.meshes(program))
+    function, placed = _trace.function_of(program), bool(_trace.meshes(program))
     return _Program(function, eqn.invars, eqn.outvars, key, placed=placed)
 
 

@@ -7,6 +7,7 @@ A trace is a list of equations, each from variables (or literals: numbers) to va
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -182,21 +183,22 @@ def free_variables(eqns: Sequence[Any], wanted: Sequence[Any] = ()) -> list[Any]
     return [var for var in dict.fromkeys(read) if var not in made]
 
 
-def meshes(part: Any) -> Iterator[jax.sharding.Mesh]:
+def meshes(part: Any) -> tuple[jax.sharding.Mesh, ...]:
     """The meshes that equations, or the functions within them, lay arrays out over."""
-    if isinstance(part, jax.sharding.NamedSharding):
-        part = part.mesh
-    if isinstance(part, jax.sharding.Mesh) and not part.empty:
-        yield part
     if isinstance(part, core.ClosedJaxpr):
         part = part.jaxpr
     if isinstance(part, core.Jaxpr):
-        part = part.eqns
-    if isinstance(part, core.JaxprEqn):
-        part = tuple(part.params.values())
+        if part not in _MESHES:  # looked through once, however often it is called
+            params = [tuple(eqn.params.values()) for eqn in part.eqns]
+            _MESHES[part] = meshes(params)
+        return _MESHES[part]
     if isinstance(part, tuple | list):
-        for each in part:
-            yield from meshes(each)
+        return tuple(dict.fromkeys(mesh for each in part for mesh in meshes(each)))
+    mesh = part.mesh if isinstance(part, jax.sharding.NamedSharding) else part
+    return (mesh,) if isinstance(mesh, jax.sharding.Mesh) and not mesh.empty else ()
+
+
+_MESHES: Any = weakref.WeakKeyDictionary()
 
 
 # Equations as programs of their own.
