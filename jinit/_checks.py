@@ -293,9 +293,10 @@ def dtype_name(dtype: Any, inexact: bool) -> str:
 def check_keys(key: Any) -> jax.Array:
     """Returns typed keys; raw ones are of JAX's default implementation."""
     try:
-        if not isinstance(key, jax.Array | np.ndarray):
+        if isinstance(key, np.ndarray):
+            key = jnp.asarray(key)
+        if not isinstance(key, jax.Array):
             raise TypeError
-        key = jnp.asarray(key)
         if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.wrap_key_data(key)
     except (TypeError, ValueError):
