@@ -47,25 +47,42 @@ class Ratio:
         return f"{self.median:.1f}x ({self.low:.1f}-{self.high:.1f})"
 
 
-def contenders(case: Case, side: int, dtype: str) -> dict[str, Callable[[], Any]]:
+def contenders(
+    case: Case, side: int, dtype: str, impl: str | None = None
+) -> dict[str, Callable[[], Any]]:
     """Functions that draw a square matrix once and wait for it.
 
     "ours", "jax", "zeros" (`jnp.zeros`, the floor) and "torch", as far as they exist.
-    Those of JAX are compiled and return a new array; torch fills one that exists.
+    Those of JAX are compiled and return a new array; torch fills one that exists. The
+    key is of the implementation, by default JAX's.
     """
     shape = (side, side)
     programs = {"ours": case.ours, "jax": case.jax, "zeros": _zeros}
     draws = {
-        name: _waiting(program, shape, dtype)
+        name: _waiting(program, shape, dtype, jax.random.key(0, impl=impl))
         for name, program in programs.items()
         if program is not None
     }
-    torch = peer_torch()
-    if torch is not None and case.torch is not None:
-        buffer = torch.empty(shape, dtype=getattr(torch, dtype))
-        fill = getattr(torch.nn.init, case.torch)
-        draws["torch"] = lambda: fill(buffer, **case.torch_options)
+    if case.torch is not None and (draw := torch_draw(case, shape, dtype)):
+        draws["torch"] = draw
     return draws
+
+
+def torch_draw(case: Case, shape: Any, dtype: str) -> Callable[[], Any] | None:
+    """Returns torch's draw on the kind of device that JAX is on; None where it has none."""
+    torch, on_gpu = peer_torch(), jax.default_backend() == "gpu"
+    if torch is None or (on_gpu and not torch.cuda.is_available()):
+        return None
+    place = "cuda" if on_gpu else "cpu"
+    buffer = torch.empty(shape, dtype=getattr(torch, dtype), device=place)
+    fill = getattr(torch.nn.init, case.torch)
+
+    def draw() -> None:
+        fill(buffer, **case.torch_options)
+        if on_gpu:
+            torch.cuda.synchronize()
+
+    return draw
 
 
 def interleave(
@@ -109,7 +126,9 @@ def _zeros(key: Any, shape: Any, dtype: Any) -> jax.Array:
     return jnp.zeros(shape, dtype)
 
 
-def _waiting(init: Callable[..., Any], shape: Any, dtype: Any) -> Callable[[], Any]:
+def _waiting(
+    init: Callable[..., Any], shape: Any, dtype: Any, key: jax.Array
+) -> Callable[[], Any]:
     """A compiled draw that returns when the array is there."""
-    program, key = jax.jit(lambda key: init(key, shape, dtype)), jax.random.key(0)
+    program = jax.jit(lambda key: init(key, shape, dtype))
     return lambda: program(key).block_until_ready()

@@ -50,10 +50,10 @@ def rows() -> Iterator[str]:
         report, seconds, rise = measured(
             lambda p=params, plan=plan: diagnostics.audit(p, plan)
         )
-        memory = (size + rise) / size
+        memory = rise / size
         yield (
             f"audit of GPT-2 small, {dtype}: {seconds:.1f} s, {memory:.2f}x the "
-            f"parameters' memory, {len(report.findings)} findings"
+            f"parameters' memory beside them, {len(report.findings)} findings"
         )
         del params
     yield from propagation()

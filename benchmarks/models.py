@@ -11,7 +11,8 @@ prints, for each model and each way to initialize it,
   includes the result, all else that is drawn meanwhile, the trace and the compiler.
 
 The last column is cold `jax.jit` over cold `jit_init`: over 1 we are faster. torch,
-where it is installed, builds layers of the sizes of GPT-2, with draws of its own.
+where it is installed, builds layers of the sizes of GPT-2, with draws of its own; the
+last line is our time over torch's.
 
 `--check` times nothing, and fails unless `jit_init` has the bits of `jax.jit`.
 `--write` puts the table into `benchmarks/results/`, with the date and the device, in a
@@ -230,6 +231,10 @@ def table() -> str:
         colds = [found[way]["cold"] for way in ("jax.jit", "jit_init") if way in found]
         cells.append(f"{colds[0] / colds[1]:.1f}x" if colds else "-")
         rows.append(f"| {' | '.join(cells)} |")
+    if (TORCH, "eager") in medians:
+        pair = medians["GPT-2 small, linen", "jit_init"], medians[TORCH, "eager"]
+        cold, warm = (pair[0][time] / pair[1][time] for time in ("cold", "warm"))
+        rows.append(f"\njit_init over torch: cold {cold:.1f}x, warm {warm:.2f}x")
     return "\n".join(rows)
 
 

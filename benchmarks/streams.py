@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _record import recorded
 from matplotlib.figure import Figure
 
 import jinit
@@ -131,4 +132,5 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "streams.png")
+    with recorded("streams", "Second moments along two residual streams"):
+        main(next(iter(set(sys.argv[1:]) - {"--write"}), "streams.png"))
