@@ -222,6 +222,30 @@ def test_a_gate_that_is_packed_has_the_fans_of_its_own(name):
     assert role.outputs == (() if whole else (32, 32))
 
 
+def test_shifts_and_scales_that_are_packed_are_parts():
+    """As those of adaptive norms: of what they are added to and multiplied with."""
+
+    def model(p, x, c):
+        shift, scale, gate = jnp.split((c @ p["w"])[:, None], 3, axis=-1)
+        return gate * jnp.tanh(x * (1 + scale) + shift)
+
+    role = jinit.roles(model, {"w": struct(8, 48)}, X, struct(2, 8))["w"]
+    assert (role.fan_out, role.outputs) == (16, (16, 16, 16))
+
+
+def test_steps_that_are_written_out_are_cut_alike():
+    def model(p, xs):
+        h = c = jnp.zeros((2, 8))
+        made = []
+        for n in range(6):
+            h, c = lstm(xs[:, n] @ p["in"] + h @ p["back"], c)
+            made.append(h)
+        return jnp.stack(made, axis=1)
+
+    found = jinit.roles(model, {"in": struct(D, 32), "back": struct(8, 32)}, X)
+    assert {role.outputs for role in found} == {(8, 8, 8, 8)}
+
+
 def test_a_convolution_that_is_cut_has_the_fans_of_a_part():
     class Gated(nn.Module):
         @nn.compact
@@ -282,6 +306,10 @@ WHOLE = {
     "used whole, too": lambda y: (
         by_slices({"w": jnp.eye(48)}, y),
         y @ jnp.ones((48, 2)),
+    ),
+    "one by one in a loop": lambda y: jax.lax.map(jnp.tanh, y.T.reshape(3, 16, 6, 2)),
+    "side by side": lambda y: (
+        jnp.concatenate([jnp.sin(y[..., :9]), y[..., 9:]], -1) ** 2
     ),
     "overlapping": lambda y: y[..., 1:] * y[..., :-1],
 }

@@ -14,30 +14,21 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from jinit._checks import Shape
 from jinit.model._constants import BY_ELEMENT
 from jinit.model._graph import Graph, Step, Use
+from jinit.model._views import SAME
 
 _JOINING = {"add", "add_any", "sub", "complex"}
-_LINEAR = _JOINING | {"mul", "div", "neg", "convert_element_type", "real", "imag"}
-_LINEAR |= {"copy", "reduce_precision", "sharding_constraint", "stop_gradient"}
-_BY_ELEMENT = _LINEAR | BY_ELEMENT.keys() | {"integer_pow", "erf"}
+_BY_ELEMENT = _JOINING | BY_ELEMENT.keys() | SAME - {"rev"}
+_BY_ELEMENT |= {"div", "integer_pow", "erf", "real", "imag", "name"}
 _NONE = -1  # in the place of what is no output
 
-
-class _Numbers(NamedTuple):
-    """The outputs along the axes of a value, of which those of places have length 1."""
-
-    array: np.ndarray  # with a last axis for the parts of a sum
-    bent: bool = False  # by a function, after which a sum is no longer of one layer
-
-    def present(self, count: int) -> np.ndarray:
-        """For each output whether it is there."""
-        return np.isin(np.arange(count), self.array)
+# The numbers of a value lie along its axes; where its axis is one of places, of which
+# each has all of them, that has length 1. A last axis is for the terms of a sum.
 
 
 class Outputs:
@@ -57,7 +48,7 @@ class Outputs:
         start, first = _numbered(use), use.step.outputs[0]
         if start is None:
             return []
-        found, known = list[np.ndarray](), {id(first): _Numbers(start)}
+        found, known = list[np.ndarray](), {id(first): start}
         if id(first) in self._ends:
             found = [np.ones(start.size, bool)]
         front = list(self._readers.get(id(first), ()))
@@ -74,7 +65,8 @@ class Outputs:
                 for reader in self._readers.get(id(value), ()):
                     heapq.heappush(front, reader)
             for numbers in met:
-                found = _with(found, numbers.present(start.size))
+                for part in _held(numbers, start.size):
+                    found = _with(found, part)
         return sorted(found, key=lambda part: int(part.argmax()))
 
 
@@ -97,6 +89,19 @@ def _numbered(use: Use) -> np.ndarray | None:
     return np.arange(math.prod(sizes)).reshape(*sizes, 1) if math.prod(shape) else None
 
 
+def _held(numbers: np.ndarray, count: int) -> list[np.ndarray]:
+    """For what a value holds whether that has each output.
+
+    Of a sum those are its terms, as a shift and what a scale makes, unless it is as
+    large as all of them: then they were turned, and put together again.
+    """
+    outputs = np.arange(count)
+    whole = np.isin(outputs, numbers)
+    if whole.sum() <= math.prod(numbers.shape[:-1]):
+        return [whole]
+    return [np.isin(outputs, term) for term in np.moveaxis(numbers, -1, 0)]
+
+
 def _with(parts: list[np.ndarray], more: np.ndarray) -> list[np.ndarray]:
     """The parts with one more; those that it shares outputs with are one with it."""
     apart = [part for part in parts if not (part & more).any()]
@@ -104,43 +109,49 @@ def _with(parts: list[np.ndarray], more: np.ndarray) -> list[np.ndarray]:
     return [*apart, np.any([more, *meet], axis=0)] if more.any() else parts
 
 
-def _made(step: Step, given: list[_Numbers | None]) -> list[_Numbers] | None:
+def _made(step: Step, given: list[np.ndarray | None]) -> list[np.ndarray] | None:
     """The numbers of what a step makes; None where they meet something else."""
     met = [numbers for numbers in given if numbers is not None]
-    bent = any(numbers.bent for numbers in met)
-    arrays = [numbers.array for numbers in met]
-    if step.name in _BY_ELEMENT:
-        same = all(np.array_equal(arrays[0], other) for other in arrays)
-        if same:
-            linear = step.name in _LINEAR and (len(met) == 1 or step.name in _JOINING)
-            return [_Numbers(arrays[0], bent or not linear)]
-        alike = len({array.shape[:-1] for array in arrays}) == 1
-        if bent or not alike or step.name not in _JOINING:
-            return None
-        return [_Numbers(np.concatenate(arrays, -1))]
-    if step.name == "concatenate":
-        padded = [_beside(step, n, each.array) for n, each in enumerate(given) if each]
-        alike = len({array.shape[:-1] for array in padded}) == 1
-        return [_Numbers(np.concatenate(padded, -1), bent)] if alike else None
-    moved = _moved(step, arrays[0]) if given[0] is not None else None
-    return None if moved is None else [_Numbers(array, bent) for array in moved]
+    if not all(numbers.size for numbers in met):
+        return None
+    if step.name in _BY_ELEMENT and len(step.outputs) == 1:
+        if all(np.array_equal(met[0], other) for other in met):
+            return [met[0]]
+        return _terms(met) if step.name in _JOINING else None
+    if step.name in ("concatenate", "stack"):
+        return _terms(_beside(step, given))
+    return None if given[0] is None else _moved(step, given[0])
 
 
-def _beside(step: Step, place: int, array: np.ndarray) -> np.ndarray:
-    """The numbers of one of the values that are put side by side."""
-    axis = step.equation.params["dimension"]
-    sizes = [value.shape[axis] for value in step.inputs]
-    if array.shape[axis] != sizes[place]:
-        return array
-    pads = [(0, 0)] * array.ndim
-    pads[axis] = sum(sizes[:place]), sum(sizes[place + 1 :])
-    return np.pad(array, pads, constant_values=_NONE)
+def _terms(arrays: list[np.ndarray]) -> list[np.ndarray] | None:
+    """Those of a sum of values, if the numbers lie along the same axes."""
+    alike = len({array.shape[:-1] for array in arrays}) == 1
+    return [np.concatenate(arrays, -1)] if alike else None
+
+
+def _beside(step: Step, given: list[np.ndarray | None]) -> list[np.ndarray]:
+    """The numbers of values that are put side by side, each in its place."""
+    params, padded = step.equation.params, list[np.ndarray]()
+    axis = params["axis" if step.name == "stack" else "dimension"]
+    if step.name == "stack":
+        given = [None if each is None else np.expand_dims(each, axis) for each in given]
+        sizes = [1] * len(given)
+    else:
+        sizes = [value.shape[axis] for value in step.inputs]
+    for n, array in enumerate(given):
+        if array is not None and array.shape[axis] == sizes[n]:
+            pads = [(0, 0)] * array.ndim
+            pads[axis] = sum(sizes[:n]), sum(sizes[n + 1 :])
+            padded.append(np.pad(array, pads, constant_values=_NONE))
+        elif array is not None:  # an axis of places stays one
+            padded.append(array)
+    return padded
 
 
 def _moved(step: Step, array: np.ndarray) -> list[np.ndarray] | None:
     """The numbers in other places, by a step that only moves."""
-    if step.name == "along":  # a loop takes what lies along it one by one
-        return [np.concatenate([*array], -1)]
+    if step.name == "along":  # a loop that runs along the outputs meets all of them
+        return [array[0]] if len(array) == 1 else None
     params = step.equation.params if step.equation is not None else {}
     old, new = step.inputs[0].shape, step.outputs[0].shape
     if step.name == "transpose":
@@ -176,7 +187,7 @@ def _moved(step: Step, array: np.ndarray) -> list[np.ndarray] | None:
 def _reshaped(array: np.ndarray, old: Shape, new: Shape) -> list[np.ndarray] | None:
     """Outputs that come to lie along one axis with places are left."""
     ones = array.shape[:-1]
-    if not array.size or not math.prod(old):
+    if not math.prod(old):
         return None
     at = np.unravel_index(np.ravel_multi_index(tuple(np.indices(ones)), old), new)
     sizes = [int(places.max()) + 1 for places in at]
@@ -215,7 +226,7 @@ def _gathered(step: Step, array: np.ndarray) -> list[np.ndarray] | None:
     if tuple(step.equation.params["slice_sizes"]) != sizes or len(index.shape) > 2:
         return None
     places = np.broadcast_to(index.number, index.shape).reshape(-1).astype(int)
-    taken = array.take(places, axis) if array.shape[axis] > 1 else array
+    taken = array.take(places, axis, mode="clip") if array.shape[axis] > 1 else array
     rank = range(len(step.outputs[0].shape))
     new = [n for n in rank if n not in numbers.offset_dims]
     return [np.moveaxis(taken, axis, new[0]) if new else taken.squeeze(axis)]

@@ -186,7 +186,8 @@ def _places(branch: Branch, length: int) -> Iterator[tuple[Use, Place]]:
 
 def _other_axes(use: Use, uses: list[Use], rank: int) -> tuple[str, ...]:
     """What else each axis is; none where each is one thing in all uses."""
-    others = {pair for each in uses for pair in each.all_axes} - set(use.axes.items())
+    pairs = {pair for each in uses for pair in each.all_axes if pair[0] in use.axes}
+    others = pairs - set(use.axes.items())
     named = ("/".join(sorted(r for a, r in others if a == n)) for n in range(rank))
     return tuple(named) if others else ()
 
