@@ -97,7 +97,7 @@ LAYERS = {
     "LSTM": (nn.RNN(nn.LSTMCell(8)), X, "cell/ii/kernel", "in out", 16, 8),
     "LSTM, packed": (
         *(nn.RNN(nn.OptimizedLSTMCell(8)), X, "cell/hf/kernel"),
-        *("in out", 8, 32),
+        *("in out", 8, 8),
     ),
     "GRU": (nn.RNN(nn.GRUCell(8)), X, "cell/hn/kernel", "in out", 8, 8),
 }
@@ -145,7 +145,7 @@ OF_NNX = {
     ),
     "GRU": (
         *(nnx.RNN(nnx.GRUCell(16, 8, rngs=RNGS)), X, "cell/dense_i/kernel"),
-        *("in out", 16, 24),
+        *("in out", 16, 8),
     ),
 }
 

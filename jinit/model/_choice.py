@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinit import _checks
 from jinit._basic import constant, normal, ones, zeros
+from jinit._combine import blocks
 from jinit._fan_scaled import lecun_normal, variance_scaling
 from jinit._fans import fans
 from jinit._orthogonal import orthogonal
@@ -51,7 +52,7 @@ class Choice:
         if role.head and callable(self.head):
             return self.head
         if role.recurrent and self.recurrent is not None:
-            return orthogonal()
+            return _squares(role)
         return None if "" in role.axes else self._kernel(role)
 
     def _scale(self, role: Role) -> Any:
@@ -91,6 +92,9 @@ class Choice:
             root = math.sqrt(forward)
             size = 1.0 if abs(root - 1) < _EXACT else _short(root)
             return lecun_normal(**axes, gain=size)
+        if role.outputs:  # by the fans of a part, of which the shape says nothing
+            axes |= {"fan_out": role.fan_out}
+            counted = counted._replace(fan_out=role.fan_out)
         # The gain is 1 / sqrt(E f'^2); of what has no name, that of the signal.
         moved = gain(role.activation, mode="backward") if role.activation else None
         back = moved**2 if moved is not None else 1 / role.moment
@@ -115,6 +119,15 @@ def _axes(role: Role) -> tuple[dict[str, Any], Any]:
     last = {"in_axis": (len(role.shape) - 2,), "out_axis": (len(role.shape) - 1,)}
     # None where they are as they are by default.
     return {} if axes == last | {"batch_axis": ()} else axes, counted
+
+
+def _squares(role: Role) -> Any:
+    """An orthogonal matrix, or several that are packed, as those of gates."""
+    if len(role.shape) != 2 or role.shape[0] == role.shape[1]:
+        return orthogonal()
+    axis = role.axes.index("out")
+    n = role.shape[axis] // role.shape[1 - axis]
+    return blocks(orthogonal(), n, axis - len(role.shape))
 
 
 def axes_by_role(axes: Sequence[str]) -> dict[str, list[int]]:

@@ -99,6 +99,7 @@ class Use:
       kind: "contraction", "table", "scale", "shift" or "other".
       axes: The role of each axis of the parameter that is there: "in", "out", "batch",
         "space", "index" or "free"; "stack" of those that a loop runs along.
+      all_axes: The same in pairs, for digits of an axis may have roles of their own.
       fan_in: How many products are summed for an output.
       fan_out: How many outputs an input goes to.
       step: The step.
@@ -116,6 +117,14 @@ class Use:
     operand: Value
     signals: tuple[str, ...] = ()
     seen: float = 1.0
+    all_axes: frozenset[tuple[int, str]] = frozenset()
+
+    def sizes(self, role: str) -> list[int]:
+        """Of the digits that the parameter has where it is used, in a role."""
+        digits = (digit for digits in self.view.axes for digit in digits)
+        return [
+            d.size for d in digits if d.axis is not None and self.axes[d.axis] == role
+        ]
 
 
 @dataclass(eq=False)
@@ -204,17 +213,40 @@ class Graph:
 
     def feeds_back(self, use: Use) -> bool:
         """Whether a square matrix multiplies what a loop carries, in every turn."""
+        sizes = [digit.size for digits in use.view.axes for digit in digits]
+        square = len(sizes) == 2 and sizes[0] == sizes[1]
+        return square and self.state(use) == (0, sizes[0])
+
+    def state(self, use: Use) -> tuple[int, int] | None:
+        """Which of its inputs, from and to, meet what a loop carries, in every turn.
+
+        That is all of them, or those of what the state is put beside.
+        """
         if not use.step.loops or use.kind != "contraction":
-            return False
+            return None
         if any(depth >= 0 for depth, _ in use.view.stack):
-            return False
+            return None
+        inputs = math.prod(use.sizes("in"))
+        if self._is_carried(use.operand):
+            return 0, inputs
+        step = origin(use.operand)
+        if step is None or step.name != "concatenate":
+            return None
+        axis = step.equation.params["dimension"]
+        if step.outputs[0].shape[axis] != inputs:
+            return None
+        ends = [0, *np.cumsum([value.shape[axis] for value in step.inputs]).tolist()]
+        found = [n for n, v in enumerate(step.inputs) if self._is_carried(v)]
+        return (ends[found[0]], ends[found[-1] + 1]) if found else None
+
+    def _is_carried(self, value: Value) -> bool:
         carried = {id(inner) for inner, _ in self.carried}
-        value, sizes = use.operand, [digit.size for d in use.view.axes for digit in d]
         while id(value) not in carried and value.step is not None:
-            if len([v for v in value.step.inputs if v.data]) != 1:
+            before = [v for v in value.step.inputs if v.data]
+            if len(before) != 1:
                 return False
-            value = next(v for v in value.step.inputs if v.data)
-        return id(value) in carried and len(sizes) == 2 and sizes[0] == sizes[1]
+            value = before[0]
+        return id(value) in carried
 
 
 def origin(value: Value) -> Step | None:
@@ -369,13 +401,14 @@ class _Reader:
             for view in value.views:
                 kind, roles, fan_in, fan_out = meeting(step, position)
                 stack = (digit.axis for _, digit in view.stack)
-                axes = {axis: "stack" for axis in stack if axis is not None}
+                pairs = [(axis, "stack") for axis in stack if axis is not None]
                 if kind == "contraction" and only_scales(view, roles):
                     kind, roles = "scale", ["free"] * len(roles)
                 for digits, role in zip(view.axes, roles, strict=True):
-                    axes |= {d.axis: role for d in digits if d.axis is not None}
+                    pairs += [(d.axis, role) for d in digits if d.axis is not None]
                 found = signals(step, position) if kind == "contraction" else ()
-                use = Use(view, kind, axes, fan_in, fan_out, step, operand, found)
+                at = dict(pairs), fan_in, fan_out, step, operand, found
+                use = Use(view, kind, *at, all_axes=frozenset(pairs))
                 use.seen = seen(step) if step.name == "conv_general_dilated" else 1.0
                 self.graph.uses.append(use)
 

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from statistics import fmean
+
+import numpy as np
 
 from jinit._checks import Shape
 from jinit.model._attention import Part, attention
 from jinit.model._graph import Graph, Use, origin
 from jinit.model._moments import Moments
+from jinit.model._outputs import Outputs
 from jinit.model._role import Place, Role
 from jinit.model._streams import Branch, Streams, streams
 
@@ -42,6 +46,7 @@ class _Reader:
         self.met = {id(use.step) for use in graph.uses}
         self.heads = {id(use) for use in graph.heads()}
         self.attention = attention(graph)
+        self.outputs = Outputs(graph)
         self.gates = {id(use) for branch in found.branches for use in branch.gates}
         self.places: dict[int, Place] = {}
         self.written: dict[int, int] = {}
@@ -66,9 +71,15 @@ class _Reader:
             kind = "table"
         elif kind == "shift" and graph.is_rate(use.step):
             kind = "rate"
-        part = self.attention.get(id(use.step), Part())
+        made = self.attention.get(id(use.step), Part())
         times = [use.step.times for use in uses]
         meets = use.kind == "contraction"
+        parts = self._parts(use, uses) if meets else []
+        outputs = [int(each.sum()) for each in parts]
+        # One variance for all parts gives what they are computed of a gradient of the
+        # size that kernels of their own give it if the fan_out is the mean of theirs.
+        share = fmean(outputs) / parts[0].size if parts else 1.0
+        recurrent, state = self._recurrent(use, parts)
         after = graph.factor_after(use.step) if use.kind == "table" else 1.0
         # Zeros beyond the borders count where they are much of what is met.
         seen = use.seen if use.seen < _MUCH else 1.0
@@ -78,8 +89,10 @@ class _Reader:
             shape,
             kind,
             axes=tuple(use.axes.get(axis, "") for axis in range(len(shape))),
+            other_axes=_other_axes(use, uses, len(shape)),
             fan_in=use.fan_in,
-            fan_out=use.fan_out,
+            fan_out=use.fan_out * share,
+            outputs=tuple(outputs) if len(outputs) > 1 else (),
             moment=moment if moment > 1e-12 else 1.0,
             activation=self.moments.activation(use.operand)
             if meets and seen == 1
@@ -87,17 +100,45 @@ class _Reader:
             branches=self.written.get(id(use), 0),
             place=self.places.get(id(use)),
             head=id(use) in self.heads and id(use) not in self.places,
-            parts=tuple(sorted(part.names)),
-            head_size=part.size,
+            parts=tuple(sorted(made.names)),
+            head_size=made.size,
             gate=id(use) in self.gates,
             layer=_layer_before(use, graph) if kind == "shift" else None,
             tied=meets and any(other.kind == "table" for other in uses),
             uses=None if None in times else sum(filter(None, times)),
             functions=use.view.functions,
-            recurrent=graph.feeds_back(use),
+            recurrent=recurrent,
+            state=state,
             factor=use.view.factor * after,
             normalized=self._normalized(use) if kind in ("scale", "shift") else (),
         )
+
+    def _parts(self, use: Use, uses: list[Use]) -> list[np.ndarray]:
+        """The parts that the outputs of a parameter are cut into, before or after."""
+        sizes = enumerate(self.graph.shapes[use.view.path])
+        whole = math.prod(n for axis, n in sizes if use.axes.get(axis) == "out")
+        own = math.prod(use.sizes("out"))
+        slices = [u for u in uses if u.kind == "contraction"] if own < whole else [use]
+        parts = [part for each in slices for part in self.outputs.parts(each)]
+        if parts and parts[0].size > own:  # of several parameters side by side
+            parts = [part for part in parts if part.sum() == own][:1] or parts
+        times = max(1, sum(int(part.sum()) for part in parts) // max(whole, 1))
+        return parts[: len(parts) // times]
+
+    def _recurrent(
+        self, use: Use, parts: list[np.ndarray]
+    ) -> tuple[bool, tuple[int, int] | None]:
+        """Whether a part each is a square matrix, and else which inputs come back."""
+        if self.graph.feeds_back(use):
+            return True, None
+        state, size = self.graph.state(use), math.prod(use.sizes("in"))
+        if state != (0, size):
+            return False, state
+        squares = all(part.sum() == size for part in parts) and bool(parts)
+        matrix = len(self.graph.shapes[use.view.path]) == 2
+        if squares and matrix and all(_is_run(part) for part in parts):
+            return True, None
+        return False, state if squares else None
 
     def _normalized(self, use: Use) -> tuple[int, ...]:
         """The axes of a scale that what it meets was normalized over, if it was.
@@ -143,6 +184,20 @@ def _places(branch: Branch, length: int) -> Iterator[tuple[Use, Place]]:
         yield use, Place(branch.stream, length, branch.number, count, count)
 
 
+def _other_axes(use: Use, uses: list[Use], rank: int) -> tuple[str, ...]:
+    """What else each axis is; none where each is one thing in all uses."""
+    pairs = {pair for each in uses for pair in each.all_axes if pair[0] in use.axes}
+    others = pairs - set(use.axes.items())
+    named = ("/".join(sorted(r for a, r in others if a == n)) for n in range(rank))
+    return tuple(named) if others else ()
+
+
+def _is_run(part: np.ndarray) -> bool:
+    """Whether the outputs of a part lie one beside the other."""
+    places = np.flatnonzero(part)
+    return bool(places[-1] - places[0] + 1 == places.size)
+
+
 def _is_table(use: Use, graph: Graph) -> bool:
     """Whether what is added has places as well, which are no outputs of a layer.
 
@@ -150,12 +205,12 @@ def _is_table(use: Use, graph: Graph) -> bool:
     """
     if use.step.name == "concatenate":
         return True
-    sizes = [size for size in _sizes(use, "free") if size > 1]
+    sizes = [size for size in use.sizes("free") if size > 1]
     if len(sizes) < 2:
         return False
     step = origin(use.operand)
     outputs = [
-        math.prod((*_sizes(u, "out"), *_sizes(u, "batch")))
+        math.prod((*u.sizes("out"), *u.sizes("batch")))
         for u in graph.uses
         if u.step is step and u.kind == "contraction"
     ]
@@ -166,9 +221,3 @@ def _layer_before(use: Use, graph: Graph) -> str | None:
     step = origin(use.operand)
     layers = (u for u in graph.uses if u.step is step and u.kind == "contraction")
     return next((layer.view.path for layer in layers), None)
-
-
-def _sizes(use: Use, role: str) -> list[int]:
-    """Of the digits that the parameter has where it is used, in a role."""
-    digits = (digit for digits in use.view.axes for digit in digits)
-    return [d.size for d in digits if d.axis is not None and use.axes[d.axis] == role]

@@ -18,8 +18,12 @@ class Role:
         fast a state decays, "other" or "unused".
       axes: For each axis "in", "out", "batch", "space", "index", "free", "stack" of a
         loop, or "" where it is not known.
+      other_axes: For each axis what else it is in other uses, or ""; none where each
+        is one thing.
       fan_in: How many products are summed for an output.
-      fan_out: How many outputs an input goes to.
+      fan_out: How many outputs an input goes to; of parts those of one, on average.
+      outputs: How many outputs each part has that its result is cut into, as packed
+        queries, keys and values; none where it is not cut.
       moment: The second moment of what it is contracted with.
       activation: The name of what is computed of a normal number before, if it has one.
       branches: How many branches the stream has that it writes to; 0 where to none.
@@ -33,6 +37,8 @@ class Role:
       uses: How often it is used when the program runs; None where a loop does not say.
       functions: The names of those that it passes through before, if it does.
       recurrent: Whether its result comes back to it.
+      state: From which to which of its inputs a loop carries them, where that is said
+        and nothing is chosen by it: where they are packed with others.
       factor: What it is multiplied with before it is used; a table also after.
       normalized: Of a scale or a shift the axes over which what it meets is normalized.
 
@@ -49,8 +55,10 @@ class Role:
     shape: Shape
     kind: str
     axes: tuple[str, ...] = ()
+    other_axes: tuple[str, ...] = ()
     fan_in: float = 1.0
     fan_out: float = 1.0
+    outputs: tuple[int, ...] = ()
     moment: float = 1.0
     activation: str | None = None
     branches: int = 0
@@ -64,6 +72,7 @@ class Role:
     uses: int | None = 1
     functions: tuple[str, ...] = ()
     recurrent: bool = False
+    state: tuple[int, int] | None = None
     factor: float = 1.0
     normalized: tuple[int, ...] = ()
 

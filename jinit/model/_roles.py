@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 import jax
@@ -91,8 +92,8 @@ class Roles:
             for the mean of the two denominators, as Glorot's.
           head: An initializer of the heads, the kernels that are contracted last; or a
             number to multiply their std with. By default they are as all others.
-          recurrent: "orthogonal" for kernels whose own result comes back to them; None
-            for the rule of all others.
+          recurrent: "orthogonal" for kernels whose own result comes back to them, of
+            packed ones each gate by itself; None for the rule of all others.
 
         Returns:
           Pairs of a path and an initializer, or None; those of a user's go before.
@@ -296,15 +297,38 @@ def roles(model: Any, params: ArrayTree, *inputs: Any) -> Roles:
 
 def _row(role: Role) -> tuple[str, ...]:
     times = "" if role.uses in (0, 1) else f", {role.uses or 'n'} times"
-    kind = f"{role.kind}{times}"
+    kind = f"{role.kind}{_recurrence(role)}{times}"
     through = f" through {', '.join(role.functions)}" if role.functions else ""
     contraction = role.kind == "contraction"
     return (
         role.path,
         str(role.shape),
         kind + through,
-        " ".join(axis or "?" for axis in role.axes),
-        f"{role.fan_in:g}, {role.fan_out:g}" if contraction else "",
+        " ".join(_axes(role)),
+        f"{role.fan_in:g}, {_fan_outs(role)}" if contraction else "",
         (role.activation or f"{role.moment:.3g}") if contraction else "",
         f"a stream of {role.branches}" if role.branches else "",
     )
+
+
+def _recurrence(role: Role) -> str:
+    if role.state is not None:
+        return ", inputs {}:{} recurrent".format(*role.state)
+    return ", recurrent" if role.recurrent else ""
+
+
+def _axes(role: Role) -> Iterator[str]:
+    """What each axis is, and what else it is in other uses: "out/index"."""
+    others = role.other_axes or ("",) * len(role.axes)
+    for axis, other in zip(role.axes, others, strict=True):
+        yield "/".join(filter(None, (axis or "?", other)))
+
+
+def _fan_outs(role: Role) -> str:
+    """That of the whole, or those of its parts: "3 x 64", "128 + 64"."""
+    if not role.outputs:
+        return f"{role.fan_out:g}"
+    each = role.fan_out / fmean(role.outputs)
+    if len(set(role.outputs)) == 1:
+        return f"{len(role.outputs)} x {role.fan_out:g}"
+    return " + ".join(f"{each * size:g}" for size in role.outputs)

@@ -114,7 +114,7 @@ def _place(digit: Digit) -> tuple[int, int]:
 
 # Operations.
 
-_SAME = {
+SAME = {
     *("convert_element_type", "copy", "copy_p", "stop_gradient", "reduce_precision"),
     *("sharding_constraint", "optimization_barrier", "pvary", "reshard", "mesh_cast"),
     *("layout_constraint", "rev", "pcast"),
@@ -133,7 +133,7 @@ def moved(
       shapes: Of the results.
     """
     first = inputs[0]
-    if name in _SAME:
+    if name in SAME:
         views = [value.views for value in inputs] if len(inputs) == len(shapes) else ()
         return list(views) or [first.views for _ in shapes]
     if name == "split":

@@ -120,11 +120,11 @@ EQUINOX = {
     ),
     "GRUCell": (
         *(lambda: Cell(eqx.nn.GRUCell(16, 8, key=KEY)), (16,)),
-        *("out in", 16, 24),
+        *("out in", 16, 8),
     ),
     "LSTMCell": (
         *(lambda: Cell(eqx.nn.LSTMCell(16, 8, key=KEY)), (16,)),
-        *("out in", 16, 32),
+        *("out in", 16, 8),
     ),
     "MultiheadAttention": (
         *(lambda: Attention(eqx.nn.MultiheadAttention(4, 16, key=KEY)), (6, 16)),
@@ -170,6 +170,29 @@ def test_the_running_averages_of_haiku_are_no_parameters():
     assert roles[1].moment == pytest.approx(0.5, rel=0.1)
     (offset,) = (role for role in found if role.path == "batch_norm/offset")
     assert offset.kind == "shift"
+
+
+@pytest.mark.parametrize(
+    ("core", "path", "gates", "state"),
+    [(hk.LSTM, "lstm/linear/w", 4, (16, 24)), (hk.GRU, "gru/w_h", 3, None)],
+    ids=["LSTM", "GRU"],
+)
+def test_gates_of_haiku_have_fans_of_their_own(core, path, gates, state):
+    """Its LSTM has one kernel for the inputs and the state, its GRU one for each."""
+
+    def function(x):
+        cell = core(8)
+        return hk.dynamic_unroll(cell, x, cell.initial_state(2))[0]
+
+    model, x = hk.transform(function), jnp.ones((6, 2, 16))
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        params = jax.eval_shape(model.init, KEY, x)
+        found, roles = kernels(model, params, x)
+    assert {role.outputs for role in roles} == {(8,) * gates}
+    assert {role.fan_out for role in roles} == {8}
+    assert (found[path].state, found[path].recurrent) == (state, state is None)
+    name = repr(dict(found.rules())[path]).partition("(")[0]
+    assert name == ("lecun_normal" if state else "blocks")
 
 
 def test_equinox_models_take_as_many_arrays_as_they_have():
