@@ -69,7 +69,7 @@ def contenders(
 
 
 def torch_draw(case: Case, shape: Any, dtype: str) -> Callable[[], Any] | None:
-    """Returns torch's draw on the kind of device that JAX is on; None where it has none."""
+    """A draw of torch's on the kind of device that JAX is on, if torch has that."""
     torch, on_gpu = peer_torch(), jax.default_backend() == "gpu"
     if torch is None or (on_gpu and not torch.cuda.is_available()):
         return None
