@@ -9,6 +9,7 @@ training. By muP no layer grows. Which layers are hidden is read from two traces
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import flax.linen as nn
@@ -54,6 +55,7 @@ def loss(logits: jax.Array) -> jax.Array:
     return each.mean()
 
 
+@cache
 def roles_of(width: int) -> tuple[Any, jinit.Roles]:
     model = Transformer(width)
     params = jax.eval_shape(model.init, jax.random.key(0), WORDS)

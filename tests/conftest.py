@@ -30,6 +30,8 @@ collect_ignore = ["golden", "published.py"]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# A twentieth of the time goes into where in the source each operation comes from.
+jax.config.update("jax_traceback_in_locations_limit", 0)
 
 
 def pytest_collection_finish():

@@ -73,23 +73,25 @@ def test_every_public_initializer_is_here():
     assert names >= every_initializer().keys() - {"small_normal"}
 
 
-@pytest.mark.parametrize(("init", "shape"), CASES, ids=IDS)
-def test_what_is_drawn_as_planned_has_no_finding_over_fifty_seeds(init, shape):
-    if not init._random:
-        shape, count = shape, 1
-    else:
-        count = 50
-    plan = jinit.plan(leaves(shape, count), {"**": init})
-    report = jinit.diagnostics.audit(plan.init(jax.random.key(1)), plan)
-    assert report.findings == ()
+@pytest.fixture(scope="module", params=CASES, ids=IDS)
+def case(request):
+    """An initializer, a shape, a plan of one, and kernels drawn from fifty keys."""
+    init, shape = request.param
+    plan = jinit.plan(leaves(shape, 50 if init._random else 1), {"**": init})
+    return init, shape, plan, plan.init(jax.random.key(1))
+
+
+def test_what_is_drawn_as_planned_has_no_finding_over_fifty_seeds(case):
+    _, _, plan, drawn = case
+    assert jinit.diagnostics.audit(drawn, plan).findings == ()
 
 
 def wider(w, init):
-    return w * 1.1
+    return w * 1.15  # 11 standard errors of a sparse one, of which 3 in 10 are drawn
 
 
 def shifted(w, init):
-    return w + 0.1 * (w.std() or 1.0)
+    return w + 0.1 * init._copies(w.shape) ** 0.5 * (w.std() or 1.0)
 
 
 def zeros(w, init):
@@ -100,34 +102,46 @@ def normals(w, init):
     return np.random.default_rng(0).normal(w.mean(), w.std(), w.shape).astype(w.dtype)
 
 
-@pytest.mark.parametrize(
-    "spoil", [wider, shifted, zeros, normals], ids=lambda f: f.__name__
-)
-@pytest.mark.parametrize(("init", "shape"), CASES, ids=IDS)
-def test_what_is_drawn_otherwise_has_a_finding(init, shape, spoil):
+def is_the_same(init, shape, spoil):
+    if isinstance(init, jinit.looks_linear):
+        return False
     law = init.law(shape)
-    same = (
-        (spoil is normals and (isinstance(law, jinit.laws.Normal) or law.std == 0)),
-        spoil in (zeros, wider) and init == jinit.zeros(),
-    )
-    looks_linear = isinstance(init, jinit.looks_linear)
-    if any(same) and not looks_linear:
-        pytest.skip("it is the same")
+    if spoil is normals:
+        return isinstance(law, jinit.laws.Normal) or law.std == 0
+    return spoil in (zeros, wider) and init == jinit.zeros()
+
+
+def test_what_is_drawn_otherwise_has_a_finding(case):
+    init, shape, _, drawn = case
     plan = jinit.plan(leaves(shape, 1), {"**": init})
-    drawn = np.asarray(plan.init(jax.random.key(2))["layer_0"]["kernel"])
-    spoilt = {"layer_0": {"kernel": spoil(drawn, init)}}
-    assert jinit.diagnostics.audit(spoilt, plan).findings != ()
+    kernel = np.asarray(drawn["layer_0"]["kernel"])
+    unnoticed = [
+        spoil.__name__
+        for spoil in (wider, shifted, zeros, normals)
+        if not is_the_same(init, shape, spoil)
+        and not jinit.diagnostics.audit(
+            {"layer_0": {"kernel": spoil(kernel, init)}}, plan
+        ).findings
+    ]
+    assert unnoticed == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "complex64"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "complex64"])
 def test_so_it_is_in_other_dtypes(dtype):
-    for init, shape in CASES:
-        tree = {"kernel": jax.ShapeDtypeStruct(shape, dtype)}
-        try:
-            plan = jinit.plan(tree, {"**": init})
-            params = plan.init(jax.random.key(3))
-        except (TypeError, ValueError):  # it has no meaning in complex numbers
-            assert dtype == "complex64"
-            continue
+    @jax.jit  # one program, of which much is shared
+    def draw_all(keys):
+        drawn = {}
+        for n, (init, shape) in enumerate(CASES):
+            try:
+                drawn[n] = init(keys[n], shape, dtype)
+            except (TypeError, ValueError):  # it has no meaning in complex numbers
+                assert dtype == "complex64"
+        return drawn
+
+    drawn = draw_all(jax.random.split(jax.random.key(3), len(CASES)))
+    assert len(drawn) > len(CASES) / 2
+    for n, kernel in drawn.items():
+        init, params = CASES[n][0], {"kernel": kernel}
+        plan = jinit.plan(params, {"**": init})
         assert jinit.diagnostics.audit(params, plan).findings == (), init

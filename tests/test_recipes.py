@@ -1,6 +1,7 @@
 """Recipes: of models by different hands the formulas of the papers."""
 
 import dataclasses
+import functools
 import importlib
 import json
 import math
@@ -117,10 +118,15 @@ MODELS = {
 PARTS = "query", "key", "value", "out", "up", "down", "head", "table", "places"
 
 
+@functools.cache
+def roles_in(name):
+    model, params = MODELS[name]()
+    return params, jinit.roles(model, params, WORDS)
+
+
 def drawn(name, recipe, **options):
     """For each part the standard deviations that a recipe gives, in order."""
-    model, params = MODELS[name]()
-    roles = jinit.roles(model, params, WORDS)
+    params, roles = roles_in(name)
     found = {part: [] for part in PARTS}
     for entry in jinit.plan(params, roles.rules(recipe, **options)).entries:
         part = next((p for p in PARTS if p in entry.path), None)
@@ -216,8 +222,7 @@ def test_writers_are_divided_by_their_own_depth(name):
 
 
 def test_the_rules_of_a_user_go_first_and_the_rest_is_left_to_the_roles():
-    model, params = MODELS["layers"]()
-    roles = jinit.roles(model, params, WORDS)
+    params, roles = roles_in("layers")
     rules = [("**/head/kernel", jinit.zeros()), *roles.rules(recipes.gpt2())]
     plan = {e.path: e.init for e in jinit.plan(params, rules).entries}
     assert repr(plan["params/head/kernel"]) == "zeros()"
@@ -353,8 +358,7 @@ def test_an_encoder_and_a_decoder_in_one_are_refused_where_constants_are_of_one(
 
 
 def test_layers_of_a_loop_cannot_differ_by_depth():
-    model, params = MODELS["scanned"]()
-    roles = jinit.roles(model, params, WORDS)
+    _, roles = roles_in("scanned")
     with pytest.raises(ValueError, match=r"by_depth.* in a loop, as .* drawn alike"):
         roles.rules(recipes.by_depth())
 
