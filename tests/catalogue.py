@@ -69,7 +69,7 @@ COORDINATE = [
 # jinit.vision
 VISION = [
     ("vision.icnr(he_normal(), 2)", (3, 3, 16, 64)),
-    ("vision.icnr(xavier_normal(gain=2.0), 2)", (96, 128)),
+    ("vision.icnr(xavier_normal(gain=2.0), 2)", (192, 256)),
     (
         "vision.icnr(uniform(a=1.0, b=2.0), 2, order='depth_to_space', out_axis=0)",
         (64, 16, 3),
