@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _bits
-from jinit.model._trace import is_variable, values_of
+from jinit.model._trace import values_of, variables
 
 Words = np.ndarray
 
@@ -33,15 +33,36 @@ def are_known(eqns: Sequence[Any], wanted: Collection[Any]) -> bool:
 def work_out(eqns: Sequence[Any], wanted: Collection[Any], values: Any) -> None:
     """Adds the keys that are wanted of the steps to the values of variables."""
     with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
-        found: dict[Any, Any] = {}
-        for eqn in eqns:
-            for var in filter(is_variable, eqn.invars):
-                if var not in found:
-                    found[var] = _numbers(values[var])
-            step = _STEPS[eqn.primitive.name]
-            found[eqn.outvars[0]] = step(*values_of(eqn.invars, found), **eqn.params)
+        read = dict.fromkeys(var for eqn in eqns for var in variables(eqn.invars))
+        found = {var: _numbers(values[var]) for var in read if var in values}
+        for level in _levels(eqns):
+            _add_folds([eqn for eqn in level if eqn.primitive.name == _FOLD], found)
+            for eqn in (eqn for eqn in level if eqn.primitive.name != _FOLD):
+                step, given = _STEPS[eqn.primitive.name], values_of(eqn.invars, found)
+                found[eqn.outvars[0]] = step(*given, **eqn.params)
         for var in (var for eqn in eqns for var in eqn.outvars if var in wanted):
             values[var] = jax.random.wrap_key_data(found[var], impl="threefry2x32")
+
+
+def _levels(eqns: Sequence[Any]) -> list[list[Any]]:
+    """The steps in groups, each of which needs earlier ones alone."""
+    levels, depth = list[list[Any]](), dict[Any, int]()
+    for eqn in eqns:
+        own = max((depth.get(var, 0) for var in variables(eqn.invars)), default=0)
+        depth |= dict.fromkeys(eqn.outvars, own + 1)
+        if own == len(levels):
+            levels.append([])
+        levels[own].append(eqn)
+    return levels
+
+
+def _add_folds(eqns: Sequence[Any], found: dict[Any, Any]) -> None:
+    """Adds what single numbers fold into keys: all at once, as that takes no longer."""
+    if eqns:
+        pairs = [values_of(eqn.invars, found) for eqn in eqns]
+        keys, data = (np.stack(each) for each in zip(*pairs, strict=True))
+        made = [eqn.outvars[0] for eqn in eqns]
+        found |= zip(made, _hash(keys, np.uint32(0), data), strict=True)
 
 
 def _numbers(value: Any) -> np.ndarray:
@@ -50,9 +71,10 @@ def _numbers(value: Any) -> np.ndarray:
 
 def _is_known(eqn: Any) -> bool:
     avals = [atom.aval for atom in (*eqn.invars, *eqn.outvars)]
-    if eqn.primitive.name not in _STEPS or not all(map(_is_known_kind, avals)):
+    name = eqn.primitive.name
+    if name not in (_FOLD, *_STEPS) or not all(map(_is_known_kind, avals)):
         return False
-    hashed = eqn.primitive.name in ("random_fold_in", "random_split")
+    hashed = name in (_FOLD, "random_split")
     single = not any(atom.aval.shape for atom in eqn.invars)
     return not hashed or (single and eqn.ctx.threefry_partitionable)
 
@@ -65,17 +87,14 @@ def _is_key(value: Any) -> bool:
     return jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
-def _fold_in(key: Words, data: np.ndarray) -> Words:
-    return _hash(key, np.uint32(0), data)
-
-
 def _split(key: Words, shape: tuple[int, ...]) -> Words:
     index = np.arange(np.prod(shape, dtype=int), dtype=np.uint32).reshape(shape)
     return _hash(key, np.zeros_like(index), index)
 
 
 def _hash(key: Words, high: Any, low: Any) -> Words:
-    words = _bits.threefry((key[0], key[1]), (high, low), _bits.four_rounds)
+    pair = key[..., 0], key[..., 1]
+    words = _bits.threefry(pair, (high, low), _bits.four_rounds)
     return np.stack(words, axis=-1)
 
 
@@ -92,8 +111,8 @@ def _as_it_is(x: Words, **_: Any) -> Words:
     return x
 
 
+_FOLD = "random_fold_in"
 _STEPS = {
-    "random_fold_in": _fold_in,
     "random_split": _split,
     "random_wrap": _as_it_is,
     "random_unwrap": _as_it_is,
