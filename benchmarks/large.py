@@ -191,7 +191,7 @@ COLUMNS = "", "parameters", "arrays", "devices", "read", "plan", "compile", "pro
 def row(name: str, devices: int, found: Measured) -> str:
     seconds = " | ".join(f"{each:.1f} s" for each in found.seconds.values())
     held, needed, share = (
-        f"{size / 2**20:.3g}"
+        f"{size / 2**20:,.1f}"
         for size in (found.held, found.needed, 2 * found.size / devices)
     )
     return (
@@ -217,8 +217,9 @@ def draw(panels: dict[str, dict[int, Measured]], path: str) -> None:
         for step, color in colors.items():
             times = [case.seconds[step] for case in found.values()]
             each.plot(list(found), times, marker="o", color=color, label=step)
-        each.set_xscale("log", base=2)
-        each.set_xticks(list(found), list(map(str, found)))
+        if max(found) > 20 * min(found):
+            each.set_xscale("log", base=2)
+        each.set_xticks(list(found), [f"{number:,}" for number in found])
         each.set_xlabel(name)
         each.grid(alpha=0.3)
         each.spines[["top", "right"]].set_visible(False)

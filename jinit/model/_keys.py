@@ -34,7 +34,9 @@ def work_out(eqns: Sequence[Any], wanted: Collection[Any], values: Any) -> None:
     """Adds the keys that are wanted of the steps to the values of variables."""
     with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
         read = dict.fromkeys(var for eqn in eqns for var in variables(eqn.invars))
-        found = {var: _numbers(values[var]) for var in read if var in values}
+        found: dict[Any, Any] = {
+            var: _numbers(values[var]) for var in read if var in values
+        }
         for level in _levels(eqns):
             _add_folds([eqn for eqn in level if eqn.primitive.name == _FOLD], found)
             for eqn in (eqn for eqn in level if eqn.primitive.name != _FOLD):
