@@ -404,7 +404,7 @@ WIDE = nn.Dense(64, bias_init=jinit.normal(std=3.0))
     [
         (nn.Dense(4, kernel_init=jinit.zeros()), "kernel", "its output does not vary"),
         (WIDE, "kernel", "its biases alone vary too much"),
-        (Overflowing(), "after/kernel", "its output is not finite"),
+        (Overflowing(), "after/kernel", "its output is not finite, or it did not run"),
         (
             nn.WeightNorm(nn.Dense(4), scale_init=jinit.constant(0.1)),
             "layer_instance/kernel",
@@ -808,3 +808,26 @@ def test_normalized_layers_that_are_not_seen_are_refused(key):
 
     with pytest.raises(ValueError, match="must be called, and not within remat"):
         weight_norm_init(Within(), Within().init(key, X), X)
+
+
+def test_loops_of_unknown_length_and_branches_are_run_as_they_are(key):
+    def model(params, x):
+        def turn(state):
+            return state[0] + 1, jnp.tanh(state[1] @ params["loop"])
+
+        _, h = jax.lax.while_loop(lambda state: state[0] < 3, turn, (0, x))
+        taken, left = params["taken"], params["left"]
+        return jax.lax.cond(h.sum() < 1e9, lambda: h @ taken, lambda: h @ left)
+
+    names = "loop", "taken", "left"
+    keys = zip(names, jax.random.split(key, 3), strict=True)
+    params = {name: SMALL(key, (8, 8)) for name, key in keys}
+    scaled, report = lsuv(model, params, X)
+    notes = {layer.path: layer.note for layer in report.layers}
+    assert "comes back" in notes["loop"]
+    assert "did not run" in notes["left"]
+    h = X
+    for _ in range(3):
+        h = np.tanh(h @ params["loop"])
+    np.testing.assert_allclose((h @ scaled["taken"]).var(), 1, rtol=1e-4)
+    np.testing.assert_array_equal(scaled["left"], params["left"])

@@ -9,6 +9,8 @@ from flax import nnx
 from helpers import check_std
 
 import jinit
+from jinit.model._layers import Unknown
+from jinit.rules.torch_state_dict import state_dict_rules
 
 
 class Model(nn.Module):
@@ -234,3 +236,38 @@ def test_a_later_layer_replaces_and_a_stream_goes_on():
 def test_layers_that_do_not_fit_are_refused(layers, error, message):
     with pytest.raises(error, match=message):
         jinit.torch.like(SMALL, layers, 0)
+
+
+# A state_dict in Flax's layout, and the bound of each uniform leaf, or what it is.
+STATE_DICT = {
+    "conv.weight": ((3, 3, 8, 16), 72**-0.5),
+    "bn.weight": ((16,), jinit.ones()),
+    "bn.bias": ((16,), jinit.zeros()),
+    "bn.running_var": ((16,), jinit.ones()),
+    "act.weight": ((1,), jinit.constant(0.25)),
+    "tok_emb.weight": ((10, 4), jinit.normal()),
+    "attn.in_proj_weight": ((8, 24), (6 / 32) ** 0.5),
+    "attn.in_proj_bias": ((24,), jinit.zeros()),
+    "attn.out_proj.weight": ((8, 8), 8**-0.5),
+    "attn.out_proj.bias": ((8,), jinit.zeros()),
+    "cross.q_proj_weight": ((8, 8), (6 / 16) ** 0.5),
+    "fc.weight": ((8, 4), 8**-0.5),
+    "fc.bias": ((4,), 8**-0.5),
+    "rnn.weight_ih_l0": ((3, 20), 5**-0.5),
+    "rnn.weight_hh_l0": ((5, 20), 5**-0.5),
+    "rnn.bias_ih_l0": ((20,), 5**-0.5),
+}
+
+
+def test_a_state_dict_is_known_by_names_and_shapes():
+    shapes = {path: shape for path, (shape, _) in STATE_DICT.items()}
+    rule = state_dict_rules()["**"]
+    for path, (shape, expected) in STATE_DICT.items():
+        found = rule(path, shape, shapes)
+        if isinstance(expected, float):
+            expected = jinit.uniform(a=-expected, b=expected)
+        law = expected.law(shape)
+        assert found.law(shape).std == pytest.approx(law.std, rel=1e-12), path
+        assert found.law(shape).mean == law.mean, path
+    with pytest.raises(Unknown, match="not known"):
+        rule("x.odd", (3,), shapes)

@@ -213,7 +213,7 @@ class State:
         if _error(last, target)[index] < tolerance:
             return ""
         if not math.isfinite(last.variance[index]):
-            return "its output is not finite"
+            return "its output is not finite, or it did not run"
         if self.held[index]:
             return "its output does not follow its kernel"
         root = _root(np, last, target)[index]
