@@ -4,32 +4,33 @@ Over `import jax`, that is, in a fresh process each round; of nine, the median a
 extremes are printed.
 """
 
-import statistics
 import subprocess
 import sys
+from statistics import median
 
 from _record import recorded
 
 CODE = """
 import time
-import jax
 start = time.perf_counter()
+import jax
+middle = time.perf_counter()
 import jinit
-print(time.perf_counter() - start)
+print(middle - start, time.perf_counter() - middle)
 """
 
 
 def main() -> None:
     command = [sys.executable, "-c", CODE]
-    seconds = [
-        float(subprocess.run(command, capture_output=True, check=True).stdout)
+    runs = [
+        subprocess.run(command, capture_output=True, check=True, text=True).stdout
         for _ in range(9)
     ]
-    low, middle, high = min(seconds), statistics.median(seconds), max(seconds)
-    print(
-        f"import jinit: {middle * 1e3:.0f} ms over import jax "
-        f"({low * 1e3:.0f}-{high * 1e3:.0f})"
-    )
+    pairs = [tuple(map(float, run.split())) for run in runs]
+    low, middle, high = (1e3 * f(p[1] for p in pairs) for f in (min, median, max))
+    jax, share = 1e3 * median(p[0] for p in pairs), median(p[1] / p[0] for p in pairs)
+    print(f"import jax: {jax:.0f} ms")
+    print(f"import jinit: {middle:.0f} ms more ({low:.0f}-{high:.0f}), {share:.0%}")
 
 
 if __name__ == "__main__":
