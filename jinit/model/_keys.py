@@ -41,7 +41,9 @@ def work_out(eqns: Sequence[Any], wanted: Collection[Any], values: Any) -> None:
             _add_folds([eqn for eqn in level if eqn.primitive.name == _FOLD], found)
             for eqn in (eqn for eqn in level if eqn.primitive.name != _FOLD):
                 step, given = _STEPS[eqn.primitive.name], values_of(eqn.invars, found)
-                found[eqn.outvars[0]] = step(*given, **eqn.params)
+                made = step(*given, **eqn.params)
+                made = made if isinstance(made, list) else [made]
+                found |= zip(eqn.outvars, made, strict=True)
         for var in (var for eqn in eqns for var in eqn.outvars if var in wanted):
             values[var] = jax.random.wrap_key_data(found[var], impl="threefry2x32")
 
@@ -109,6 +111,10 @@ def _squeeze(x: Words, dimensions: tuple[int, ...]) -> Words:
     return x.squeeze(dimensions)
 
 
+def _unstack(x: Words, axis: int) -> list[Words]:
+    return list(np.moveaxis(x, axis, 0))
+
+
 def _as_it_is(x: Words, **_: Any) -> Words:
     return x
 
@@ -120,5 +126,6 @@ _STEPS = {
     "random_unwrap": _as_it_is,
     "slice": _slice,
     "squeeze": _squeeze,
+    "unstack": _unstack,
     "add": np.add,
 }
