@@ -83,16 +83,19 @@ def plan(who: str) -> list[float]:
 
 def call(who: str) -> list[float]:
     """A warm eager draw."""
-    key, init = jax.random.key(0), {"jinit": jinit.normal(), "jax": theirs}.get(who)
+    key = jax.random.key(0)
     if who == "torch":
         torch = peer_torch()
         array = torch.empty(8, 8)
-        draw = lambda: torch.nn.init.normal_(array)  # noqa: E731
-    elif who == "jitted":
-        jitted = jax.jit(lambda key: jinit.normal()(key, (8, 8), jnp.float32))
-        draw = lambda: jitted(key)  # noqa: E731
-    else:
-        draw = lambda: init(key, (8, 8), jnp.float32)  # noqa: E731
+        return each(lambda: torch.nn.init.normal_(array))
+    init = theirs if who == "jax" else jinit.normal()
+    if who == "jitted":
+        jitted = jax.jit(lambda key: init(key, (8, 8), jnp.float32))
+        return each(lambda: jitted(key))
+    return each(lambda: init(key, (8, 8), jnp.float32))
+
+
+def each(draw: Callable[[], Any]) -> list[float]:
     return [min(timeit.repeat(draw, number=CALLS, repeat=5)) / CALLS]
 
 
