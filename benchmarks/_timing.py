@@ -77,10 +77,11 @@ def torch_draw(case: Case, shape: Any, dtype: str) -> Callable[[], Any] | None:
     buffer = torch.empty(shape, dtype=getattr(torch, dtype), device=place)
     fill = getattr(torch.nn.init, case.torch)
 
-    def draw() -> None:
+    def draw() -> Any:
         fill(buffer, **case.torch_options)
         if on_gpu:
             torch.cuda.synchronize()
+        return buffer
 
     return draw
 
