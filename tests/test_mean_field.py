@@ -370,7 +370,9 @@ def deviations(name, measured):
     step, z = jinit.variance_map(name), Z[::100]
     density = DENSITY[::100] * 100
     scores = []
-    for before, after in itertools.chain(*(itertools.pairwise(q) for q in measured)):
+    for before, after in zip(
+        measured[:, :-1:2].ravel(), measured[:, 1::2].ravel(), strict=True
+    ):
         squares = step.gain**2 * NUMPYS[name](math.sqrt(before) * z) ** 2
         variance = density @ squares**2 - (density @ squares) ** 2
         scores.append((after - step(float(before))) / math.sqrt(variance / WIDTH))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -140,6 +141,7 @@ def widen(
             w = jnp.take(w, np.arange(m) % n, axis)
             summed = role.axes[axis] == "in"
             if summed:
+                weights("params", w)
                 w = _shared(jax.random.fold_in(own, axis), w, n, axis)
             how.append(f"{'shares' if summed else 'copies'} along axis {axis}")
         return w, ", ".join(how)
@@ -320,9 +322,9 @@ def _check_widened(role: Role, other: Role) -> None:
         )
 
 
+@partial(jax.jit, static_argnums=(2, 3))
 def _shared(key: jax.Array, w: jax.Array, n: int, axis: int) -> jax.Array:
     """Copies times shares that sum to one for each of the n that they are of."""
-    weights("params", w)
     wide, size = wide_dtype(w.dtype), w.shape[axis]
     real = jnp.finfo(wide).dtype
     drawn = _draws.uniform(key, (size,), real, 0.5, 1.5)
