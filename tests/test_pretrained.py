@@ -100,8 +100,7 @@ def test_params_have_memory_of_their_own(kind, key):
 
 
 def test_what_is_there_is_in_no_program(key, monkeypatch):
-    monkeypatch.setattr(_plan, "_program", None)
-    monkeypatch.setattr(_plan, "_run", None)
+    monkeypatch.setattr(_plan, "draw", None)
     tree = checkpoint()
     rules = jinit.pretrained(tree, MAPPING)
     params = jinit.plan({"encoder": shapes()["encoder"]}, rules).init(key)

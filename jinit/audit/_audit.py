@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -24,12 +24,10 @@ from jinit.audit._statistics import Statistics, measure
 from jinit.audit._stored import in_layout_of_flax, is_equinox, is_state_dict, weights
 from jinit.model._entries import Entry, check_fit
 from jinit.model._paths import Pattern, axis_names
-from jinit.model._plan import Plan, decide
+from jinit.model._plan import Plan
+from jinit.model._rules import Rules, decide
 from jinit.rules import RULES, rules_of
 from jinit.rules.torch_state_dict import state_dict_rules
-
-Rules = Mapping[Any, object] | Sequence[tuple[Pattern, object]]
-"""Patterns of paths and what they give, as `jinit.plan` takes them."""
 
 
 def audit(

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jinit._basic import uniform, zeros
 from jinit._fan_scaled import xavier_uniform
 from jinit.audit._report import Finding
-from jinit.model._plan import decide
+from jinit.model._rules import decide
 from jinit.rules import rules_of
 
 _LEAST = 3  # findings that a common cause explains

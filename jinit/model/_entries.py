@@ -17,6 +17,9 @@ from jinit._checks import Shape, check_shape
 from jinit._initializer import Initializer
 from jinit._text import aligned, some
 
+ARRAYS = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
+"""What has a shape and a dtype, and so may be drawn."""
+
 
 @dataclass(frozen=True)
 class Entry:

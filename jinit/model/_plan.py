@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import (
-    Callable,
-    Hashable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-    Set,
-)
-from dataclasses import dataclass, field
-from functools import lru_cache
-from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
-from jinit._checks import Shape, check_keys, is_mapping, is_traced
-from jinit._combine import check_init
-from jinit._initializer import Initializer
+from jinit._checks import Shape, check_keys, is_traced
 from jinit._text import some
 from jinit._types import ArrayTree, PRNGKey
-from jinit.model._entries import Entry, check_fit, from_json, table, to_json
-from jinit.model._jit_init import jit_init
-from jinit.model._layers import Unknown
-from jinit.model._paths import (
-    LeafPath,
-    Pattern,
-    axis_names,
-    fold_path,
-    matcher,
-    named_leaves,
-)
+from jinit.model._drawing import by_devices, draw
+from jinit.model._entries import ARRAYS, Entry, check_fit, from_json, table, to_json
+from jinit.model._paths import axis_names
 from jinit.model._pretrained import Pretrained
-from jinit.model._shardings import Shardings, everywhere, spread
-
-Rules = Mapping[Any, object] | Sequence[tuple[Pattern, object]]
-"""Patterns over paths, and what each gives: an initializer, a function of it, None."""
+from jinit.model._rules import Rules, decide
+from jinit.model._shardings import Shardings, spread
+from jinit.model._tree import HELD, Tree, leaves_of, tree_of
 
 
 def plan(
@@ -87,7 +63,7 @@ def plan(
       b     (10,)     float32  *     zeros()              0
       w     (64, 10)  float32  w     he_normal()  64, 10  0.1768
     """
-    leaves, treedef = _leaves(tree)
+    leaves, treedef = leaves_of(tree)
     decided = decide(leaves, rules, default, axis_names(tree, dict(leaves)))
     if decided.unknown:
         reasons = "; ".join(f"{p!r}: {why}" for p, why in decided.unknown.items())
@@ -107,48 +83,7 @@ def plan(
             "the pattern, move it before wider ones, or pass allow_unused=True."
         )
     check_fit(decided.entries)
-    return Plan(decided.entries, _tree(leaves, treedef, decided.entries))
-
-
-class Decided(NamedTuple):
-    """What rules make of leaves, and what is left to be said."""
-
-    entries: tuple[Entry, ...]
-    unmatched: list[str]  # paths that no rule matches
-    unused: list[str]  # rules that match no leaf, or none before others do
-    unknown: dict[str, str]  # why a rule set cannot tell, by path
-
-
-def decide(
-    leaves: Sequence[tuple[str, Any]],
-    rules: Any,
-    default: Any = None,
-    names: Mapping[str, tuple[Any, ...]] = MappingProxyType({}),
-) -> Decided:
-    """Finds the rule of each leaf, and what it gives; `names` are those of axes."""
-    checked, last = _rules(rules), []
-    if default is not None:
-        last = [_Rule(None, lambda path: True, check_init("default", default))]
-    first = {
-        path: next((rule for rule in (*checked, *last) if rule.matches(path)), None)
-        for path, _ in leaves
-    }
-    used = set(first.values())
-    idle = [rule for rule in checked if rule not in used]
-    # What is read of a program has a rule for each leaf, which others may go before.
-    unused = [str(r.text) for r in idle if not (_of_leaf(r) and r.text in first)]
-    unmatched = [path for path, rule in first.items() if rule is None]
-    shapes = MappingProxyType(
-        {path: tuple(leaf.shape) for path, leaf in leaves if isinstance(leaf, _ARRAYS)}
-    )
-    entries, unknown = [], {}
-    for path, leaf in leaves:
-        if first[path] is not None:
-            try:
-                entries.append(_entry(first[path], path, leaf, shapes, names))
-            except Unknown as error:
-                unknown[path] = str(error)
-    return Decided(tuple(entries), unmatched, unused, unknown)
+    return Plan(decided.entries, tree_of(leaves, treedef, decided.entries))
 
 
 def reinit(
@@ -222,7 +157,7 @@ class Plan:
     """
 
     entries: tuple[Entry, ...]
-    _tree: _Tree
+    _tree: Tree
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -263,7 +198,7 @@ class Plan:
         """
         drawn = self._init(key, out_shardings)
         # A copy of what is kept, for results may be written to, or given up.
-        kept = {id(w) for w in self._tree.kept.values() if isinstance(w, _COPIED)}
+        kept = {id(w) for w in self._tree.kept.values() if isinstance(w, HELD)}
         return jax.tree.map(lambda w: w.copy() if id(w) in kept else w, drawn)
 
     def _init(self, key: Any, out_shardings: Any = None, given_up: Any = ()) -> Any:
@@ -295,9 +230,9 @@ class Plan:
         drawn = tuple(e for e in drawn if e.path not in leaves)
         if drawn:
             layout = tuple(own[e.path] for e in drawn)
-            for group in _groups(drawn, layout, self._tree.free):
+            for group in by_devices(drawn, layout, self._tree.free):
                 some_drawn, places = zip(*group, strict=True)
-                arrays = _run(some_drawn, places, key, given_up)
+                arrays = draw(some_drawn, places, key, given_up)
                 leaves |= zip((e.path for e in some_drawn), arrays, strict=True)
         return self._tree.filled(leaves)
 
@@ -377,259 +312,10 @@ class Plan:
         check_fit(entries)
         if tree is None:
             paths, treedef = jax.tree.flatten(_nested(entry.path for entry in entries))
-            return cls(entries, _Tree(treedef, tuple(paths), {}, {}))
-        leaves, treedef = _leaves(tree)
+            return cls(entries, Tree(treedef, tuple(paths), {}, {}))
+        leaves, treedef = leaves_of(tree)
         _check_same(entries, leaves)
-        return cls(entries, _tree(leaves, treedef, entries))
-
-
-@dataclass(frozen=True, eq=False)
-class _Tree:
-    """What the leaves are put into, and what is known of those it had."""
-
-    treedef: Any
-    paths: tuple[str, ...]
-    kept: Mapping[str, Any]  # leaves that are left as they are
-    shardings: Mapping[str, jax.sharding.Sharding]
-    free: frozenset[str] = frozenset()  # arrays on a device that JAX chose
-    tied: Mapping[str, str] = field(default_factory=dict)  # to the first path of each
-
-    def _identity(self) -> Hashable:
-        # Of leaves that are kept: which, for to compare what is in them may take long.
-        kept = tuple((path, id(leaf)) for path, leaf in self.kept.items())
-        placed = tuple(self.shardings.items()), self.free
-        return self.treedef, self.paths, kept, placed, tuple(self.tied.items())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Tree) and self._identity() == other._identity()
-
-    def __hash__(self) -> int:
-        return hash(self._identity())
-
-    def filled(self, leaves: Mapping[str, Any]) -> Any:
-        tied = self.tied
-        return self.treedef.unflatten([leaves[tied.get(p, p)] for p in self.paths])
-
-
-@dataclass(frozen=True, eq=False)
-class _Rule:
-    """A pattern, as text and as a test, and what it gives; the default has no text."""
-
-    text: str | None
-    matches: Callable[[str], bool]
-    gives: Any
-
-
-def _rules(rules: Any) -> list[_Rule]:
-    try:
-        if isinstance(rules, str):
-            raise TypeError
-        pairs = list(rules.items() if is_mapping(rules) else rules)
-        if any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
-            raise TypeError
-    except TypeError:
-        raise TypeError(
-            "rules must be a mapping from patterns to initializers, or a sequence of "
-            f"such pairs, got {rules!r}."
-        ) from None
-    checked = []
-    for pattern, gives in pairs:
-        matches, text = matcher(pattern), pattern
-        if isinstance(pattern, re.Pattern):
-            text = f"re.compile({pattern.pattern!r})"
-        if gives is not None and not _takes_path(gives):
-            gives = check_init(f"rules[{text!r}]", gives)
-        checked.append(_Rule(text, matches, gives))
-    return checked
-
-
-def _of_leaf(rule: _Rule) -> bool:
-    return isinstance(rule.text, LeafPath)
-
-
-def _takes_path(function: Any) -> bool:
-    """Whether a rule gives a function of the path, rather than an initializer."""
-    if isinstance(function, Initializer | type) or not callable(function):
-        return False
-    return next(iter(_parameters(function)), None) == "path"
-
-
-def _parameters(function: Any) -> Sequence[str]:
-    try:
-        return list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):  # it has no signature
-        return ()
-
-
-def _entry(
-    rule: Any, path: str, leaf: Any, shapes: Mapping[str, Shape], names: Any
-) -> Entry:
-    """What a rule makes of a leaf."""
-    init = rule.gives
-    if path not in shapes:
-        if init is not None:
-            raise TypeError(
-                f"leaves of tree must be arrays or jax.ShapeDtypeStructs, got {leaf!r} "
-                f"at {path!r}; make it an array, or leave it as it is: a rule before "
-                "others that gives None."
-            )
-        return Entry(path, (), np.dtype(object), rule.text, None)
-    if rule.text is not None and _takes_path(init):
-        others = {"shapes": shapes, "names": names}
-        others = {name: others[name] for name in others if name in _parameters(init)}
-        try:
-            init = init(path, shapes[path], **others)
-        except Unknown:
-            raise
-        except Exception as error:  # a function of the user's may raise anything
-            raise ValueError(
-                f"rule {rule.text!r} must be a function of path and shape that returns "
-                f"an initializer or None, but raised {type(error).__name__} for "
-                f"{path!r}: {error}."
-            ) from error
-        if init is not None:
-            init = check_init(f"what rule {rule.text!r} gives for {path!r}", init)
-    return Entry(path, tuple(leaf.shape), leaf.dtype, rule.text, init)
-
-
-_COPIED = jax.Array | np.ndarray
-_ARRAYS = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
-
-
-def _leaves(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
-    """The leaves with their paths; what is no array, a rule may leave as it is."""
-    leaves, treedef = named_leaves(tree)
-    for path, leaf in leaves:
-        if isinstance(leaf, jax.Array) and not is_traced(leaf) and leaf.is_deleted():
-            raise ValueError(
-                f"leaves of tree must be arrays that are there, but that at {path!r} "
-                "was given up (donated); keep it, or use what was made of it."
-            )
-    return leaves, treedef
-
-
-def _tree(
-    named: Iterable[tuple[str, Any]], treedef: Any, entries: Iterable[Entry]
-) -> _Tree:
-    leaves = dict(named)
-    kept = {entry.path: leaves[entry.path] for entry in entries if entry.init is None}
-    known = {
-        path: leaf
-        for path, leaf in kept.items()
-        if not isinstance(leaf, jax.ShapeDtypeStruct)
-    }
-    placed = {path: _own_sharding(leaf) for path, leaf in leaves.items()}
-    shardings = {path: at for path, at in placed.items() if at is not None}
-    free = {path for path, leaf in leaves.items() if _is_free(leaf)}
-    tied = _tied(leaves, entries)
-    return _Tree(treedef, tuple(leaves), known, shardings, frozenset(free), tied)
-
-
-def _tied(leaves: Mapping[str, Any], entries: Iterable[Entry]) -> dict[str, str]:
-    """The paths at which an array is once more, and that where it is first."""
-    first, tied = dict[int, Entry](), dict[str, str]()
-    for entry in entries:
-        leaf = leaves[entry.path]
-        drawn = entry.init is not None and getattr(entry.init, "_random", True)
-        if not drawn or not isinstance(leaf, _COPIED):
-            continue
-        other = first.setdefault(id(leaf), entry)
-        if other.init != entry.init:
-            raise ValueError(
-                f"rules must give one initializer to {other.path!r} and "
-                f"{entry.path!r}, which are one array (tied), got {other.init!r} and "
-                f"{entry.init!r}; give both the same, or untie them with "
-                "jax.numpy.copy."
-            )
-        if other is not entry:
-            tied[entry.path] = other.path
-    return tied
-
-
-def _is_free(leaf: Any) -> bool:
-    """Whether it is an array that JAX may put where it likes."""
-    shape = isinstance(leaf, jax.ShapeDtypeStruct) or is_traced(leaf)
-    return not shape and not getattr(leaf, "committed", False)
-
-
-def _own_sharding(leaf: Any) -> jax.sharding.Sharding | None:
-    """Where a leaf was put, or is to be put; None where JAX chooses."""
-    at = getattr(leaf, "sharding", None)
-    if isinstance(at, NamedSharding):
-        # The shapes of what is only traced have a mesh without devices.
-        return at if isinstance(at.mesh, Mesh) else None
-    return None if is_traced(leaf) or _is_free(leaf) else at
-
-
-def _groups(
-    entries: Sequence[Entry], layout: Sequence[Any], free: Set[str]
-) -> Iterable[list[tuple[Entry, Any]]]:
-    """What one program can draw: the leaves that lie on the same devices.
-
-    A leaf that is not told where to lie lies where the first that is does, but for an
-    array that was not told either.
-    """
-    places = [None if at is None else _devices(at) for at in layout]
-    first = next((place for place in places if place is not None), None)
-    groups: dict[Any, list[tuple[Entry, Any]]] = {}
-    for entry, at, place in zip(entries, layout, places, strict=True):
-        if place is None and entry.path not in free:
-            place = first
-        groups.setdefault(place, []).append((entry, at))
-    return groups.values()
-
-
-def _devices(at: Any) -> Any:
-    at = getattr(at, "sharding", at)  # of a layout
-    return frozenset(at.device_set) if isinstance(at, jax.sharding.Sharding) else "mesh"
-
-
-@lru_cache(maxsize=32)
-def _program(
-    entries: tuple[Entry, ...],
-    layout: tuple[Any, ...],
-    batched: bool,
-    donate: bool,
-    jit: Callable[..., Any],
-    mesh: Any,  # on which a PartitionSpec depends
-) -> Callable[..., list[jax.Array]]:
-    """The compiled draws of a plan, which equal plans share."""
-    draw = _draw_each if batched else _draw
-    options: Any = {"out_shardings": list(layout)}
-    if not donate:
-        return jit(lambda key: draw(entries, key), **options)
-    options |= {"donate_argnums": 1, "keep_unused": True}
-    return jax.jit(lambda key, _: draw(entries, key), **options)
-
-
-def _run(
-    entries: tuple[Entry, ...], layout: tuple[Any, ...], key: Any, given_up: Any
-) -> list[jax.Array]:
-    try:
-        hash(entries)
-        make, jit = _program, jit_init
-    except TypeError:  # a traced option has none, nor have some functions of others
-        make, jit = _program.__wrapped__, jax.jit
-    mesh = jax.sharding.get_abstract_mesh()
-    devices = next((_devices(at) for at in layout if at is not None), None)
-    given_up = [
-        w for w in given_up if (_devices(w) if w.committed else None) == devices
-    ]
-    if isinstance(devices, frozenset) and not is_traced(key) and key.committed:
-        key = jax.device_put(key, everywhere(next(filter(None, layout))))
-    program = make(entries, layout, bool(key.ndim), bool(given_up), jit, mesh)
-    return program(key, given_up) if given_up else program(key)
-
-
-def _draw(entries: Iterable[Any], key: jax.Array) -> list[jax.Array]:
-    return [e.init(fold_path(key, e.path), e.shape, e.dtype) for e in entries]
-
-
-def _draw_each(entries: Iterable[Any], keys: jax.Array) -> list[jax.Array]:
-    if jax.random.key_impl(keys) == "threefry2x32":
-        return jax.vmap(lambda key: _draw(entries, key))(keys)
-    # Mapped over keys, other generators draw other numbers than for each key alone.
-    return lax.map(lambda key: _draw(entries, key), keys)
+        return cls(entries, tree_of(leaves, treedef, entries))
 
 
 def _nested(paths: Iterable[str]) -> dict[str, Any]:
@@ -654,7 +340,7 @@ def _check_same(entries: Iterable[Entry], leaves: Iterable[tuple[str, Any]]) -> 
     planned = {entry.path: (entry.shape, entry.dtype.name) for entry in entries}
     found = {
         path: (tuple(leaf.shape), leaf.dtype.name)
-        if isinstance(leaf, _ARRAYS)
+        if isinstance(leaf, ARRAYS)
         else ((), "object")
         for path, leaf in leaves
     }
