@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -87,20 +87,10 @@ def audit(
             f"subtree must be left out where a model is given, got {subtree!r}: the "
             "model takes the whole tree."
         )
-    known = {entry.path for entry in plan} if isinstance(plan, Plan) else ()
-    leaves, left_out = weights(params, subtree, known)
-    if not leaves:
-        raise ValueError(
-            f"params must hold arrays, got {_kind(params)}, in which there are no "
-            "weights; give the variables of a model."
-        )
-    names = axis_names(params, leaves)
-    leaves = {path: _array(path, leaf) for path, leaf in leaves.items()}
+    leaves, left_out, names = _arrays(params, subtree, plan)
     leaves, plan = _as_planned(leaves, plan)
     entries, notes = _entries(plan, leaves, names)
-    with ThreadPoolExecutor() as threads:
-        statistics = threads.map(_measured, leaves.values())
-        measured = dict(zip(leaves, statistics, strict=True))
+    measured = _all_measured(leaves)
     judged = [
         judge(path, array, measured[path], (entries or {}).get(path), leaves)
         for path, array in leaves.items()
@@ -123,6 +113,21 @@ def audit(
     return Report(
         tuple(leaf for leaf, _ in judged), tuple(findings), (*left_out, *notes)
     )
+
+
+def _arrays(
+    params: Any, subtree: Any, plan: Any
+) -> tuple[dict[str, Any], Sequence[str], Mapping[str, tuple[Any, ...]]]:
+    """The leaves by path, what is left out, and the names of axes."""
+    known = {entry.path for entry in plan} if isinstance(plan, Plan) else ()
+    leaves, left_out = weights(params, subtree, known)
+    if not leaves:
+        raise ValueError(
+            f"params must hold arrays, got {_kind(params)}, in which there are no "
+            "weights; give the variables of a model."
+        )
+    names = axis_names(params, leaves)
+    return {path: _array(path, leaf) for path, leaf in leaves.items()}, left_out, names
 
 
 def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], Any]:
@@ -191,8 +196,14 @@ def _kind(params: Any) -> str:
     return text if len(text) < 60 else f"a {type(params).__name__}"
 
 
-def _measured(array: Any) -> Statistics | None:
-    return measure(array) if jnp.issubdtype(array.dtype, jnp.inexact) else None
+def _all_measured(leaves: Mapping[str, Any]) -> dict[str, Statistics | None]:
+    """The statistics of each leaf of fractions."""
+
+    def measured(array: Any) -> Statistics | None:
+        return measure(array) if jnp.issubdtype(array.dtype, jnp.inexact) else None
+
+    with ThreadPoolExecutor() as threads:
+        return dict(zip(leaves, threads.map(measured, leaves.values()), strict=True))
 
 
 def _entries(
