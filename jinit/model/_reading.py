@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -66,52 +68,56 @@ class _Reader:
         if not uses:
             return Role(path, shape, "unused", uses=0)
         use = min(uses, key=lambda use: _KINDS.index(use.kind))
-        kind = use.kind
-        if kind == "shift" and _is_table(use, graph):
-            kind = "table"
-        elif kind == "shift" and graph.is_rate(use.step):
-            kind = "rate"
         made = self.attention.get(id(use.step), Part())
-        times = [use.step.times for use in uses]
-        meets = use.kind == "contraction"
-        parts = self._parts(use, uses) if meets else []
-        outputs = [int(each.sum()) for each in parts]
-        # One variance for all parts gives what they are computed of a gradient of the
-        # size that kernels of their own give it if the fan_out is the mean of theirs.
-        share = fmean(outputs) / parts[0].size if parts else 1.0
+        times = [each.step.times for each in uses]
+        parts = self._parts(use, uses) if use.kind == "contraction" else []
         recurrent, state = self._recurrent(use, parts)
-        after = graph.factor_after(use.step) if use.kind == "table" else 1.0
-        # Zeros beyond the borders count where they are much of what is met.
-        seen = use.seen if use.seen < _MUCH else 1.0
-        moment = self.moments.second(use.operand) * seen if meets else 1.0
-        return Role(
+        role = Role(
             path,
             shape,
-            kind,
+            _kind(use, graph),
             axes=tuple(use.axes.get(axis, "") for axis in range(len(shape))),
             other_axes=_other_axes(use, uses, len(shape)),
             fan_in=use.fan_in,
-            fan_out=use.fan_out * share,
-            outputs=tuple(outputs) if len(outputs) > 1 else (),
-            moment=moment if moment > 1e-12 else 1.0,
-            activation=self.moments.activation(use.operand)
-            if meets and seen == 1
-            else None,
+            fan_out=use.fan_out,
             branches=self.written.get(id(use), 0),
             place=self.places.get(id(use)),
             head=id(use) in self.heads and id(use) not in self.places,
             parts=tuple(sorted(made.names)),
             head_size=made.size,
             gate=id(use) in self.gates,
-            layer=_layer_before(use, graph) if kind == "shift" else None,
-            tied=meets and any(other.kind == "table" for other in uses),
             uses=None if None in times else sum(filter(None, times)),
             functions=use.view.functions,
             recurrent=recurrent,
             state=state,
-            factor=use.view.factor * after,
-            normalized=self._normalized(use) if kind in ("scale", "shift") else (),
+            factor=use.view.factor,
         )
+        if use.kind == "contraction":
+            tied = any(other.kind == "table" for other in uses)
+            return replace(role, tied=tied, **self._contracted(use, parts))
+        if use.kind == "table":
+            return replace(role, factor=role.factor * graph.factor_after(use.step))
+        if role.kind == "shift":
+            role = replace(role, layer=_layer_before(use, graph))
+        if role.kind in ("scale", "shift"):
+            role = replace(role, normalized=self._normalized(use))
+        return role
+
+    def _contracted(self, use: Use, parts: list[np.ndarray]) -> dict[str, Any]:
+        """What a kernel gives, and what it meets."""
+        outputs = [int(each.sum()) for each in parts]
+        # One variance for all parts gives what they are computed of a gradient of the
+        # size that kernels of their own give it if the fan_out is the mean of theirs.
+        share = fmean(outputs) / parts[0].size if parts else 1.0
+        # Zeros beyond the borders count where they are much of what is met.
+        seen = use.seen if use.seen < _MUCH else 1.0
+        moment = self.moments.second(use.operand) * seen
+        return {
+            "fan_out": use.fan_out * share,
+            "outputs": tuple(outputs) if len(outputs) > 1 else (),
+            "moment": moment if moment > 1e-12 else 1.0,
+            "activation": self.moments.activation(use.operand) if seen == 1 else None,
+        }
 
     def _parts(self, use: Use, uses: list[Use]) -> list[np.ndarray]:
         """The parts that the outputs of a parameter are cut into, before or after."""
@@ -196,6 +202,12 @@ def _is_run(part: np.ndarray) -> bool:
     """Whether the outputs of a part lie one beside the other."""
     places = np.flatnonzero(part)
     return bool(places[-1] - places[0] + 1 == places.size)
+
+
+def _kind(use: Use, graph: Graph) -> str:
+    if use.kind == "shift" and _is_table(use, graph):
+        return "table"
+    return "rate" if use.kind == "shift" and graph.is_rate(use.step) else use.kind
 
 
 def _is_table(use: Use, graph: Graph) -> bool:
