@@ -108,9 +108,9 @@ def quadrature(
     """
     low, high = bounds
     center, spread = middle
-    if not low < center < high:
-        center = (low + high) / 2 if low > -math.inf and high < math.inf else 0.0
     spread = spread if 0 < spread < math.inf else 1.0
+    if not low < center < high:
+        center = _inside(low, high, spread)
     edges = [np.array([center])]
     for end, side in ((low, -1), (high, 1)):
         far = spread * 2.0 ** np.arange(-2, 200)
@@ -125,9 +125,17 @@ def quadrature(
     x = ((left + right) / 2 + (right - left) / 2 * nodes).ravel()
     with np.errstate(all="ignore"):
         p = (weights * (right - left) / 2).ravel() * pdf(x)
-    p = np.where(np.isfinite(p), p, 0.0)
     within = (low < x) & (x < high)  # what does not round to a bound
-    return x[within], (p * (mass / p.sum()))[within]
+    p = np.where(np.isfinite(p), p, 0.0)[within]
+    return x[within], p * (mass / p.sum())
+
+
+def _inside(low: Any, high: Any, spread: float) -> Any:
+    """A point between two bounds, near one that is finite."""
+    if math.isfinite(low) and math.isfinite(high):
+        return (low + high) / 2
+    bounded = math.isfinite(low) or math.isfinite(high)
+    return 0.0 if not bounded else low + spread if math.isfinite(low) else high - spread
 
 
 @lru_cache(maxsize=64)

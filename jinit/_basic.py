@@ -26,6 +26,8 @@ def check_numbers(name: str, value: Any) -> Any:
         array = np.asarray(value)
     except ValueError:  # nested sequences of unequal lengths
         array = np.array(None)
+    if isinstance(value, int) and array.dtype == object:  # beyond 64 bits
+        array = np.asarray(_checks.number(name, value))
     if not (jnp.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
         raise TypeError(
             f"{name} must be a number or an array of numbers, got {value!r}."

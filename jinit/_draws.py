@@ -32,8 +32,7 @@ def round_to(x: jax.Array, dtype: np.dtype) -> jax.Array:
     """Rounds to `dtype`; what is too large for it becomes its largest finite number."""
     if jnp.issubdtype(dtype, np.floating):
         info = jnp.finfo(dtype)
-        # Of the narrow dtypes bfloat16 alone has float32's range.
-        if info.maxexp < jnp.finfo(jnp.bfloat16).maxexp:
+        if float(info.max) < float(jnp.finfo(x.dtype).max):
             x = jnp.clip(x, float(info.min), float(info.max))
     return x.astype(dtype)
 
@@ -235,7 +234,8 @@ def student_t(
     first, second = jax.random.split(key)
     (u,) = units(first, shape, dtype)
     log_g = _log_gamma(second, shape, dtype, df / 2)
-    return round_to(_normal(u, scale) * jnp.exp((jnp.log(df / 2) - log_g) / 2), dtype)
+    w = _normal(u, scale) * jnp.exp((jnp.log(df / 2) - log_g) / 2)
+    return round_to(finite(w), dtype)
 
 
 def affine(w: jax.Array, dtype: np.dtype, scale: Number, shift: Number) -> jax.Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import numbers
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import MISSING, Field, field
@@ -240,8 +241,11 @@ class Initializer(Value):
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: Number) -> Initializer:
-        if _is_number(divisor) and not is_traced(divisor) and divisor == 0:
-            raise ValueError(f"{self!r} must be divided by another number than 0.")
+        known = _is_number(divisor) and not is_traced(divisor)
+        if known and abs(_checks.number("divisor", divisor)) < sys.float_info.min:
+            raise ValueError(
+                f"{self!r} must be divided by another number than 0, got {divisor!r}."
+            )
         return self._term(divisor, "/", scale=_is_number(divisor) and 1 / divisor)
 
     def __add__(self, shift: Number) -> Initializer:
@@ -320,6 +324,11 @@ class Initializer(Value):
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         """Returns the array; `shape` has no zero, `key` is typed."""
         law: Any = self._law(shape, dtype)
+        if not hasattr(law, "draw"):
+            raise TypeError(
+                f"{type(self).__name__}._law must return a law, such as "
+                f"jinit.laws.Normal(0.0, std), got {law!r}; or define _draw."
+            )
         return law.draw(key, shape, dtype)
 
     def _fans(self, shape: Shape) -> tuple[Any, Any] | None:

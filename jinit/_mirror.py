@@ -79,7 +79,9 @@ class looks_linear(Combinator):
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law | None:
         law = super()._law(shape, dtype)
-        if law is None or law.mean == 0:
+        if law is None or (
+            law.mean == 0 and law.bounds == law.affine(-1.0, 0.0).bounds
+        ):
             return law
         # Half of the weights are W's, and half are their negatives.
         return Moments(0.0, math.hypot(law.std, abs(law.mean)))

@@ -104,15 +104,19 @@ class SoftplusStep(OfUniform):
 
     @staticmethod
     def _link(xp: Any, u: Any) -> Any:
-        return xp.log(xp.expm1(xp.exp(u)))
+        # Of steps above 88 the exponential overflows, and of tiny ones the step.
+        y = xp.exp(u)
+        with np.errstate(all="ignore"):
+            large = y + xp.log(-xp.expm1(-y))
+            return xp.where(u > 0, large, xp.where(u < -40, u, xp.log(xp.expm1(y))))
 
     @staticmethod
     def _back(w: Any) -> Any:
-        return np.log(np.log1p(np.exp(w)))
+        return np.log(np.logaddexp(0.0, w))
 
     @staticmethod
     def _slope(w: Any) -> Any:
-        return 1 / ((1 + np.exp(-w)) * np.log1p(np.exp(w)))
+        return np.exp(-np.logaddexp(0.0, -w)) / np.logaddexp(0.0, w)
 
 
 class LogDecay(OfUniform):

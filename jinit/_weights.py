@@ -13,7 +13,12 @@ from jinit._bits import real_dtype
 
 def weights(name: str, w: Any) -> jax.Array:
     """An array of weights, refusing what has no fractions."""
-    array = jnp.asarray(w)
+    try:
+        array = jnp.asarray(w)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(
+            f"{name} must be a floating-point or complex array, got {w!r}."
+        ) from error
     if not jnp.issubdtype(array.dtype, np.inexact):
         raise TypeError(
             f"{name} must be a floating-point or complex array, got one of dtype "

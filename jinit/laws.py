@@ -517,10 +517,11 @@ class Mixture(Law):
 class _ByNodes(Law):
     """A law whose moments are sums over the nodes of a quadrature."""
 
-    mean = property(lambda self: _averages.moments_of(self)[0])
-    std = property(lambda self: _averages.moments_of(self)[1])
-    skewness = property(lambda self: _averages.moments_of(self)[2])
-    kurtosis = property(lambda self: _averages.moments_of(self)[3])
+    mean = property(lambda self: self._moments[0])
+    std = property(lambda self: self._moments[1])
+    skewness = property(lambda self: self._moments[2])
+    kurtosis = property(lambda self: self._moments[3])
+    _moments = property(_averages.moments_of)
 
     def simplified(self) -> Law:
         """The law itself, or the one value between bounds that are equal."""
@@ -633,6 +634,7 @@ class Affine(Law):
     skewness = property(lambda self: np.sign(self.scale) * self.law.skewness)
     bounds = property(lambda self: _image_of_ends(self.law.bounds, *self._map))
     dense = property(lambda self: self.law.dense)
+    zeros = property(lambda self: _share_at(self.law, -self.shift / self.scale))
     open = property(lambda self: self.law.open[:: -1 if self.scale < 0 else 1])
     _map = property(lambda self: (self.scale, self.shift))
 
@@ -640,6 +642,10 @@ class Affine(Law):
         """Draws an array of independent weights."""
         w = self.law.draw(key, shape, real_dtype(dtype))
         return _draws.affine(w, dtype, self.scale, self.shift)
+
+    def over_complex(self) -> Law:
+        """The law of complex weights, scaled and shifted."""
+        return self.law.over_complex().affine(self.scale, self.shift)
 
     def affine(self, scale: Any, shift: Any) -> Law:
         """The law of scale · w + shift, of the same law within."""
@@ -653,8 +659,8 @@ class Affine(Law):
         return self.law.pdf((x - self.shift) / self.scale) / abs(self.scale)
 
     def _cdf(self, x: np.ndarray) -> Any:
-        below = self.law.cdf((x - self.shift) / self.scale)
-        return below if self.scale > 0 else 1 - below
+        at = (x - self.shift) / self.scale
+        return self.law.cdf(at) if self.scale > 0 else 1 - _below(self.law, at)
 
     def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
         x, p = self.law._nodes()
@@ -682,6 +688,12 @@ class Transformed(_ByNodes):
 
     dense = property(lambda self: self.law.dense)
     _curve = property(lambda self: _links.curve(self.link))
+
+    @property
+    def zeros(self) -> float:
+        """The share of an atom that the link takes zero to."""
+        with np.errstate(all="ignore"):
+            return _share_at(self.law, self._curve.value(np.zeros(())))
 
     @property
     def open(self) -> tuple[bool, bool]:
@@ -713,8 +725,9 @@ class Transformed(_ByNodes):
     def _cdf(self, x: np.ndarray) -> Any:
         low, high = self.bounds
         with np.errstate(all="ignore"):
-            below = self.law.cdf(self._curve.value(np.asarray(x, float)))
-        below = below if self._curve.rises else 1 - below
+            at = self._curve.value(np.asarray(x, float))
+            rises = self._curve.rises
+            below = self.law.cdf(at) if rises else 1 - _below(self.law, at)
         return np.where(x < low, 0.0, np.where(x >= high, 1.0, below))[()]
 
     def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -740,6 +753,15 @@ class Quantile(_ByNodes):
     ppf: Any
 
     open = (True, True)
+
+    @property
+    def _moments(self) -> tuple[Any, ...]:
+        """Those that SciPy knows of a distribution that it has a name for."""
+        if callable(self.ppf):
+            return _averages.moments_of(self)
+        name, *parameters = [self.ppf] if isinstance(self.ppf, str) else self.ppf
+        known = Family(name, tuple(parameters))
+        return known.mean, known.std, known.skewness, known.kurtosis
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -819,6 +841,17 @@ class Clipped(_ByNodes):
         w = self.law.draw(key, shape, real_dtype(dtype))
         return _draws.clipped(w, dtype, self.low, self.high)
 
+    def affine(self, scale: Any, shift: Any) -> Law:
+        """The law of scale · w + shift: between bounds that are moved alike."""
+        if not scale:
+            return Point(shift)
+        bounds = _image_of_ends((self.low, self.high), scale, shift)
+        return Clipped(self.law.affine(scale, shift), *bounds)
+
+    def clipped(self, low: Any, high: Any) -> Law:
+        """The law of what is clipped again: of both clips in one."""
+        return Clipped(self.law, *np.clip((self.low, self.high), low, high).tolist())
+
     def _pdf(self, x: np.ndarray) -> Any:
         return np.where((self.low < x) & (x < self.high), self.law.pdf(x), 0.0)[()]
 
@@ -832,7 +865,7 @@ class Clipped(_ByNodes):
         if below + above >= 1:
             return np.array([low, high]), np.array([below, above])
         x, p = _averages.quadrature(
-            self.law.pdf, (low, high), self._middle, 1 - below - above
+            self.pdf, (low, high), self._middle, 1 - below - above
         )
         # In the middle, for the ends are looked at as tails.
         half = x.size // 2
@@ -984,6 +1017,17 @@ class Disc(Law):
         if shift:
             return Moments(complex(shift), abs(scale) * self.std, self.kurtosis)
         return Disc(abs(scale) * self.scale, self.edge)
+
+
+def _below(law: Law, x: Any) -> Any:
+    """P(w < x): the distribution function without the atom that may be at x."""
+    return law.cdf(x if law.dense else x - (1e-15 * abs(x) + 1e-300))
+
+
+def _share_at(law: Law, x: Any) -> float:
+    """P(w = x)."""
+    is_atom = not law.dense and math.isfinite(x)
+    return float(law.cdf(x) - _below(law, x)) if is_atom else 0.0
 
 
 def _corner(pick: Any, bounds: Any) -> Any:

@@ -402,6 +402,84 @@ def test_a_clipped_law_has_an_atom_at_each_bound(key):
     assert law.std == pytest.approx(math.sqrt(square - mean**2), rel=1e-9)
 
 
+CLIPS = [
+    clip(jinit.normal(), 1.0, math.inf),
+    clip(jinit.normal(), -math.inf, -2.0),
+    clip(jinit.normal(), 0.1, math.inf),
+    clip(exponential(), 2.0, math.inf),
+    clip(gamma(2.0), 0.5, 3.0),
+    clip(clip(jinit.normal(), -1.0, 1.0), -2.0, 0.5),
+    clip(clip(jinit.normal(), 0.0, 0.5), 0.2, 2.0),
+    clip(2.0 * clip(jinit.normal(), 0.0, math.inf), -math.inf, 0.5),
+    -clip(jinit.normal(), 0.0, math.inf),
+    0.5 - 2.0 * clip(beta(2.0, 2.0), 0.25, 0.5),
+    1.0 - through("log", clip(jinit.normal(), -1.0, 0.0)),
+    -2.0 * through(lambda x: -x, clip(jinit.normal(), 0.0, 1.0)),
+]
+
+
+@pytest.mark.parametrize("init", CLIPS, ids=range(len(CLIPS)))
+def test_a_law_with_atoms_is_that_of_what_is_drawn(init, key):
+    w, law = as_double(init(key, (300, 300))), init.law((300, 300))
+    check_mean(w, law.mean, law.std)
+    check_std(w, law.std, law.kurtosis, law.mean)
+    for x in (*np.quantile(w, [0.0, 0.2, 0.5, 0.8]), w.max(), 0.0):
+        # At an atom, to either side of what it is rounded to.
+        near, share = 1e-6 * max(abs(x), 1.0), (w <= x).mean()
+        low, high = law.cdf(x - near) - 0.01, law.cdf(x + near) + 0.01
+        assert low < share < high
+    assert (w == 0).mean() == pytest.approx(law.zeros, abs=0.01)
+    assert law.bounds[0] - 1e-6 <= w.min() <= w.max() <= law.bounds[1] + 1e-6
+
+
+def test_nearly_all_zeros_are_no_finding_where_they_may_be_chance(key):
+    rare = mixture([(0.99, jinit.zeros()), (0.01, jinit.normal())])
+    zeros = {"w": np.zeros((16, 4), "float32")}
+    plan = jinit.plan(zeros, {"w": rare})
+    assert jinit.diagnostics.audit(zeros, plan).findings == ()
+    large = {"w": np.zeros((160, 40), "float32")}
+    (found,) = jinit.diagnostics.audit(large, jinit.plan(large, {"w": rare})).findings
+    assert found.kind == "dead"
+
+
+@pytest.mark.parametrize(
+    ("init", "dtype"),
+    [
+        (jinit.looks_linear(exponential() - 1.0, mirror="outputs"), "float32"),
+        (3.0 - jinit.torch.triangular(1.0), "complex64"),
+        (-1.0 * (jinit.torch.triangular(0.5) + 2.0), "float32"),
+    ],
+)
+def test_mirrored_and_shifted_weights_have_no_finding(init, dtype, key):
+    w = {"w": init(key, (100, 200), dtype)}
+    assert jinit.diagnostics.audit(w, jinit.plan(w, {"w": init})).findings == ()
+
+
+@pytest.mark.parametrize(
+    "init",
+    [
+        jinit.constant(3.4e38),
+        log_normal(mean=200.0),
+        student_t(0.05),
+        weibull(0.01),
+        through("log", jinit.normal(mean=100.0)),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_what_is_too_large_is_the_largest_number(init, dtype, key):
+    w = as_double(init(key, (1000,), dtype))
+    assert np.isfinite(w).all()
+    assert abs(w).max() == pytest.approx(float(jnp.finfo(dtype).max), rel=2e-3)
+
+
+def test_moments_of_named_distributions_are_those_of_scipy():
+    pareto = inverse_transform(("pareto", 2.0)).law(())
+    assert (pareto.mean, pareto.std) == (2.0, math.inf)
+    assert inverse_transform(("pareto", 3.5)).law(()).kurtosis == math.inf
+    assert math.isnan(inverse_transform("cauchy").law(()).mean)
+
+
 def test_the_zeros_of_a_clipped_law_are_counted():
     assert clip(jinit.normal(), 0.0, math.inf).law(()).zeros == pytest.approx(0.5)
     assert clip(jinit.sparse(0.5), -1.0, 1.0).law((8, 8)).zeros == 0.5
@@ -495,6 +573,9 @@ REFUSED = [
     (lambda: jinit.normal() * True, TypeError, "a number is an init"),
     (lambda: jinit.normal() * math.inf, ValueError, "scale must be finite"),
     (lambda: jinit.normal() / 0.0, ValueError, "another number than 0"),
+    (lambda: jinit.normal() / 1e-310, ValueError, "than 0, got 1e-310"),
+    (lambda: jinit.normal() / math.inf, ValueError, "divisor must be finite"),
+    (lambda: 1e300 * (1e300 * jinit.normal()), ValueError, "scale must be finite"),
     (lambda: mixture([]), TypeError, "pairs of a share and an initializer"),
     (lambda: mixture([jinit.zeros()]), TypeError, "pairs of a share"),
     (lambda: mixture([(0.5, jinit.ones())]), ValueError, "sum to 1"),

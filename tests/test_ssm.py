@@ -610,6 +610,8 @@ REFUSED = [
     (lambda: lru_nu(r_max=1.1), ValueError, "leave radii between 0 and 1"),
     (lambda: lru_nu(r_min=1.0), ValueError, "leave radii between 0 and 1"),
     (lambda: lru_nu(r_max=0.0), ValueError, "leave radii between 0 and 1"),
+    (lambda: lru_nu(r_max=1e-4), ValueError, "r_max must be at least 0.05"),
+    (lambda: rg_lru(r_min=0.0, r_max=0.01), ValueError, "r_max must be at least 0.05"),
     (lambda: rg_lru(r_min=0.9999), ValueError, "r_min must not be greater than r_max"),
     (lambda: lru_nu(r_min=-0.5), ValueError, "r_min must be at least 0"),
     (lambda: lru_nu()(KEY, (3,), "complex64"), TypeError, "makes real numbers"),
@@ -624,3 +626,15 @@ REFUSED = [
 def test_what_does_not_fit_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(1e-30, 1e-20), (1e-3, 0.1), (0.5, 2.0), (1.0, 100.0), (5e2, 1e3)]
+)
+def test_steps_of_any_size_are_what_was_asked_for(low, high):
+    init = dt_bias(low=low, high=high)
+    w, law = as_double(init(jax.random.key(0), (100_000,))), init.law((100_000,))
+    steps = np.log(np.logaddexp(0.0, w))
+    assert math.log(low) - 1e-5 <= steps.min() <= steps.max() <= math.log(high) + 1e-5
+    check_mean(w, law.mean, law.std)
+    check_std(w, law.std, law.kurtosis, law.mean)

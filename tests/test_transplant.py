@@ -530,6 +530,14 @@ TABLE = jnp.ones((17, 4))
     ("call", "error", "message"),
     [
         (lambda: extend_vocabulary(KEY, W, 5), ValueError, "at least the 6 tokens"),
+        (lambda: extend_vocabulary(KEY, W[:0], 3), ValueError, "must have a token"),
+        (lambda: extend_vocabulary(KEY, None, 3), TypeError, "array, got None"),
+        (lambda: inflate(10**400, 3), TypeError, "kernel must be a float"),
+        (
+            lambda: resize_positions(TABLE, (8, 8), prefix=None),
+            TypeError,
+            "prefix must be an integer",
+        ),
         (
             lambda: extend_vocabulary(KEY, W, 8, rows=7),
             ValueError,

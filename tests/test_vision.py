@@ -383,6 +383,7 @@ CALL = [
     (bilinear(groups=4), (4, 4, 1, 6), ValueError, "groups must divide the 6 outputs"),
     (stft("real"), (16, 2, 9), ValueError, "with T at most F"),
     (stft("real"), (17, 1, 9), ValueError, "with T at most F"),
+    (stft("real"), (2, 1, 3), ValueError, "is zero at all T=2 taps"),
     (stft("real"), (4, 4, 1, 9), ValueError, "convolution in time"),
     (dct(), (4, 6), ValueError, "inverse write in_axis=-1, out_axis=-2"),
     (dct(), (4, 6, 2), ValueError, "shape of a matrix"),

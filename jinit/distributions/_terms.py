@@ -53,8 +53,9 @@ class affine(Pointwise):
     def _check_options(self) -> None:
         if isinstance(self.init, affine):  # of one in another, one
             within = self.init
-            self._set(init=within.init, shift=self.scale * within.shift + self.shift)
-            self._set(scale=self.scale * within.scale)
+            shift = number("shift", self.scale * within.shift + self.shift)
+            scale = number("scale", self.scale * within.scale)
+            self._set(init=within.init, scale=scale, shift=shift)
         super()._check_options()
 
     def _breaks(self, array: np.ndarray) -> Breaks:
@@ -131,4 +132,6 @@ class clip(Pointwise):
             return law
         if isinstance(law, Point) or high <= self.a or low >= self.b:
             return Point(float(np.clip(low, self.a, self.b)))
+        if isinstance(law, Clipped):
+            return law.clipped(self.a, self.b)
         return Clipped(law, self.a, self.b)

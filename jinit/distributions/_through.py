@@ -112,7 +112,8 @@ class through(Pointwise):
         return _links.curve(self.link).inverse(values.astype(np.float64), np)
 
     def _of_draw(self, w: jax.Array, dtype: np.dtype) -> jax.Array:
-        return _draws.round_to(_links.curve(self.link).inverse(w, jnp), dtype)
+        w = _links.curve(self.link).inverse(w, jnp)
+        return _draws.round_to(_draws.finite(w), dtype)
 
     def _of_law(self, law: Law) -> Law | None:
         return part_by_part(law, self._of_part)
@@ -132,7 +133,7 @@ class through(Pointwise):
         above = high > curve.high or (high == curve.high < math.inf and not high_open)
         if below or above:
             named = self.link if isinstance(self.link, str) else repr(self.link)
-            near = _WITHIN.get(named, "jinit.clip or another that stays between")
+            near = _WITHIN.get(named, "jinit.distributions.clip(init, a, b)")
             raise ValueError(
                 f"init must draw what {named} gives, numbers strictly between "
                 f"{curve.low:.6g} and {curve.high:.6g}, but {self.init!r} draws from "

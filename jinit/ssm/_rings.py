@@ -21,6 +21,8 @@ from jinit._time_laws import Log, LogDecay, SoftplusDecay
 from jinit._types import Array
 from jinit.laws import Law
 
+_LEAST = 0.05  # of the greatest radius
+
 
 class _Ring(Initializer):
     """Radii whose squares are uniform."""
@@ -37,6 +39,12 @@ class _Ring(Initializer):
                 "r_min and r_max must leave radii between 0 and 1, where a state lasts "
                 f"and decays, got r_min={self.r_min!r} and r_max={self.r_max!r}; for "
                 "the slowest states try r_max=0.999."
+            )
+        if self.r_max < _LEAST:
+            raise ValueError(
+                f"r_max must be at least {_LEAST}, got {self.r_max!r}: a smaller state "
+                "is forgotten in a step, and 1 - r², which is drawn, does not tell it "
+                f"from 0; give r_max={_LEAST}."
             )
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:

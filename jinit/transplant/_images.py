@@ -149,4 +149,5 @@ def _grid(name: str, grid: Sequence[int]) -> Shape:
 
 
 def _whole(name: str, value: int) -> int:
-    return _checks.count(name, value) if value else 0
+    none = isinstance(value, int | np.integer) and value == 0
+    return 0 if none and value is not False else _checks.count(name, value)

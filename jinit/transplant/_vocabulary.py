@@ -77,6 +77,11 @@ def extend_vocabulary(
             f"rows must be at most the {old} that the table has along axis {axis}, got "
             f"{rows}; leave it out where all are tokens."
         )
+    if not rows:
+        raise ValueError(
+            f"table must have a token to start from, got shape {w.shape}; draw a first "
+            "table by jinit.normal()."
+        )
     if size < rows:
         raise ValueError(
             f"size must be at least the {rows} tokens that there are, got {size}; to "

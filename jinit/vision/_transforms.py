@@ -88,6 +88,12 @@ class stft(ConvolutionKernel, Table):
                 f"with T at most F, got shape {shape}; transform several inputs one by "
                 "one, with jax.vmap."
             )
+        scaled = self.scaling is not None and times[0] > 0
+        if scaled and not _taps(self.window, times[0], self.periodic).any():
+            raise ValueError(
+                f"window {self.window!r} is zero at all T={times[0]} taps, and cannot "
+                "be scaled; give a longer kernel, or periodic=True."
+            )
 
     def _table(self, shape: Shape) -> np.ndarray:
         axes = self._layout(shape)
