@@ -521,7 +521,10 @@ class _ByNodes(Law):
     std = property(lambda self: self._moments[1])
     skewness = property(lambda self: self._moments[2])
     kurtosis = property(lambda self: self._moments[3])
-    _moments = property(_averages.moments_of)
+
+    @property
+    def _moments(self) -> tuple[Any, ...]:
+        return _averages.moments_of(self)
 
     def simplified(self) -> Law:
         """The law itself, or the one value between bounds that are equal."""

@@ -86,8 +86,9 @@ def widen(
     Normalizations of a width are kept where it becomes a multiple, and refused where
     it does not. Those without scale and bias, or of a number of groups, are not seen,
     nor is what is reshaped such that copies do not lie behind all that they are of, as
-    the pixels of a convolution that is flattened or gates in one kernel: compare the
-    outputs of both models once.
+    the pixels of a convolution that is flattened or gates in one kernel. Nor are units
+    that are summed, or contracted with one another, without a kernel: the logits of
+    two towers, a softmax over units. Compare the outputs of both models once.
 
     Args:
       key: A JAX key, for the shares.
