@@ -586,6 +586,8 @@ REFUSED = [
     (lambda: inverse_transform(math.log), TypeError, "which raised TypeError"),
     (lambda: inverse_transform("gumble_r"), ValueError, "did you mean gumbel_r"),
     (lambda: inverse_transform(("gamma", "a")), TypeError, "a parameter of gamma"),
+    (lambda: inverse_transform("gamma"), TypeError, r"as in \('gamma', 2.0\)"),
+    (lambda: inverse_transform(("beta", 1.0)), TypeError, "parameters of beta, a, b"),
 ]
 
 

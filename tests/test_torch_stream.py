@@ -428,3 +428,23 @@ def test_the_stream_is_the_same_under_any_setting(setting):
     with setting():
         drawn = draw()
     jax.tree.map(lambda a, b: check_units(a, b, UNITS), drawn, expected)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda s: s.uniform_((3,)),
+        lambda s: s.normal_((20,)),
+        lambda s: s.trunc_normal_((5,)),
+        lambda s: s.orthogonal_((4, 3)),
+        lambda s: s.sparse_((10, 6), 0.3),
+        lambda s: s.randperm(20),
+        lambda s: s.linear(3, 2)["kernel"],
+    ],
+    ids=range(7),
+)
+def test_it_draws_the_same_where_nothing_is_compiled(draw):
+    expected = draw(jinit.torch.manual_seed(1))
+    with jax.disable_jit():
+        drawn = draw(jinit.torch.manual_seed(1))
+    np.testing.assert_allclose(drawn, expected, 1e-5, 1e-6)

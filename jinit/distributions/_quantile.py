@@ -56,6 +56,12 @@ def _named(name: str, value: Any) -> Ppf:
             f"{_checks.nearest(named, known)}"
         )
     numbers = [_checks.number(f"a parameter of {named}", each) for each in parameters]
+    wanted = getattr(stats, named).shapes
+    if wanted is not None and len(numbers) < len(wanted.split(",")):
+        raise TypeError(
+            f"{name} must give the parameters of {named}, {wanted}, as in "
+            f"{(named, *(2.0 for _ in wanted.split(',')))!r}, got {value!r}."
+        )
     return (named, *numbers) if numbers else named
 
 

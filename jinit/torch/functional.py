@@ -425,7 +425,7 @@ def _permutations(words: jax.Array, *, count: int, size: int) -> jax.Array:
     rows = jnp.arange(count, dtype=np.int32)
 
     def swap(n: Any, order: jax.Array) -> jax.Array:
-        n = n.astype(np.int32)
+        n = jnp.asarray(n, np.int32)  # a number where nothing is compiled
         left = (np.int32(size) - n).astype(np.uint32)
         other = n + (words[:, n] % left).astype(np.int32)
         here, there = order[:, n], order[rows, other]
