@@ -32,8 +32,10 @@ def round_to(x: jax.Array, dtype: np.dtype) -> jax.Array:
     """Rounds to `dtype`; what is too large for it becomes its largest finite number."""
     if jnp.issubdtype(dtype, np.floating):
         info = jnp.finfo(dtype)
-        if float(info.max) < float(jnp.finfo(x.dtype).max):
-            x = jnp.clip(x, float(info.min), float(info.max))
+        if info.bits < jnp.finfo(x.dtype).bits:
+            # Selected, for a minimum of what is below the normal numbers would be zero.
+            largest = np.array(info.max, x.dtype)
+            x = jnp.where(x > largest, largest, jnp.where(x < -largest, -largest, x))
     return x.astype(dtype)
 
 

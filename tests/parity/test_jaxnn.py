@@ -226,6 +226,7 @@ def test_bits_are_those_of_the_peer(layout, dtype, keys, calls):
 
 
 @pytest.mark.bits
+@pytest.mark.slow
 def test_the_bits_of_the_peer_depend_on_jit_for_some_calls_alone():
     eager, compiled = (
         drawn(peer, "matrix", "float32", "typed", CALLS, compiled)
