@@ -885,3 +885,59 @@ def test_what_a_function_makes_of_a_parameter_is_not_decayed():
 
     found = jinit.roles(model, {"log": struct(16), "w": struct(16, 4)}, X)
     assert found.decay_mask() == {"log": False, "w": True}
+
+
+def associative(params, x):
+    """A recurrence h = h / 2 + x v over places, of even and odd ones in turn."""
+    pairs = jnp.full((*x.shape[:2], 64), 0.5), x @ params["v"]
+    combined = jax.lax.associative_scan(
+        lambda left, right: (left[0] * right[0], right[0] * left[1] + right[1]),
+        pairs,
+        axis=1,
+    )
+    return combined[1] @ params["o"]
+
+
+def of_neighbours(params, x):
+    """Messages from the nodes before, weighted and summed where they meet."""
+    ends = np.random.default_rng(0).integers(0, x.shape[0], (2, 6 * x.shape[0]))
+    h = x @ params["v"]
+    weights = jnp.exp(jnp.tanh(h[ends[0], :1] + h[ends[1], :1]))
+    total = jax.ops.segment_sum(weights, jnp.asarray(ends[1]), x.shape[0])
+    summed = jax.ops.segment_sum(h[ends[0]] * weights, jnp.asarray(ends[1]), x.shape[0])
+    return summed / (total + 1e-9) @ params["o"]
+
+
+def counted(params, x):
+    """Sums over neighbours, not weighted."""
+    ends = np.random.default_rng(0).integers(0, x.shape[0], (2, 6 * x.shape[0]))
+    h = jax.nn.relu(x @ params["v"])
+    summed = jax.ops.segment_sum(h[ends[0]], jnp.asarray(ends[1]), x.shape[0])
+    return summed @ params["o"]
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [(associative, (2, 32, 64)), (of_neighbours, (100, 64)), (counted, (100, 64))],
+)
+def test_what_is_summed_where_it_meets_is_as_large_as_it_is(model, shape):
+    x = jax.random.normal(jax.random.key(0), shape)
+    params = {
+        "v": jinit.lecun_normal()(jax.random.key(1), (64, 64)),
+        "o": jnp.eye(64),  # so that the result is what the last kernel meets
+    }
+    true = float((model(params, x) ** 2).mean())
+    assert 0.5 < jinit.roles(model, params, x)["o"].moment / true < 2
+
+
+def test_muon_leaves_what_is_no_matrix(key):
+    pytest.importorskip("optax")
+
+    def pooled(params, x):
+        return jnp.tanh(jnp.tanh(x @ params["k"]) @ params["q"])[:, None] @ params["o"]
+
+    shapes = {"k": (64, 32), "q": (32,), "o": (1, 3)}
+    params = {name: jnp.ones(shape) for name, shape in shapes.items()}
+    found = jinit.roles(pooled, params, jnp.ones((4, 64))).muon()
+    assert found["q"] is None
+    assert found["k"] is not None

@@ -322,6 +322,22 @@ class Moments:
         n = value.shape[step.equation.params["axis"]]
         return [self._over_places(self._wide(value).astype(np.float32), (n + 1) // 2)]
 
+    def _scatter_add(self, step: Step) -> list[np.ndarray]:
+        """Sums over the places that go to one, as many as there are for each."""
+        before, _, updates = step.inputs
+        n = round(math.prod(updates.shape) / max(math.prod(before.shape), 1))
+        x = self._wide(updates).astype(np.float32)
+        added = self._over_places(x, n) if n > 1 else x
+        return [added + self.of(before) if before.data else added]
+
+    def _pad(self, step: Step) -> list[np.ndarray]:
+        """Zeros between places: so even and odd ones are laid out, and then added."""
+        x = self._wide(next(v for v in step.inputs if v.data))
+        for low, _, between in step.equation.params["padding_config"]:
+            kept = np.arange(PLACES) % (between + 1) == low % (between + 1)
+            x = np.where(kept[:, None], x, 0).astype(x.dtype) if between else x
+        return [x]
+
     def _extreme(self, step: Step, high: bool) -> list[np.ndarray]:
         value, axes = step.inputs[0], step.equation.params["axes"]
         n = math.prod(value.shape[axis] for axis in axes)
@@ -496,5 +512,7 @@ _RULES: dict[str, Callable[[Moments, Step], list[np.ndarray]]] = {
     "dot_general": Moments._dot_general,
     "conv_general_dilated": Moments._conv_general_dilated,
     "gather": Moments._gather,
+    "scatter-add": Moments._scatter_add,
+    "pad": Moments._pad,
     "random_bits": Moments._random_bits,
 }

@@ -225,9 +225,10 @@ class Roles:
 
         def numbers(role: Role) -> Any:
             named = axes_by_role(role.axes)
-            if not role.is_kernel or role.head or "" in named:
-                return None
             sums = (*named.get("in", ()), *named.get("space", ()))
+            is_matrix = sums and "out" in named and "" not in named
+            if not role.is_kernel or role.head or not is_matrix:
+                return None
             return MuonDimensionNumbers(tuple(sorted(sums)), tuple(named["out"]))
 
         return self._tree(numbers)
