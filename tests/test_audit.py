@@ -325,6 +325,18 @@ def test_leaves_of_another_shape_dtype_or_place_are_found():
     assert found["a"].cause == "axes in another order"
 
 
+@pytest.mark.parametrize("init", [jinit.normal(), jinit.ones(), jinit.orthogonal()])
+@pytest.mark.parametrize("dtype", ["int8", "int32", "uint8", "bool"])
+@pytest.mark.parametrize("array", [np.ones, jnp.ones], ids=["numpy", "jax"])
+def test_whole_numbers_where_fractions_were_planned_are_found(array, dtype, init):
+    kinds = {name: jax.ShapeDtypeStruct((64, 64), "float32") for name in "ab"}
+    plan = jinit.plan(kinds, {"a": init, "b": None})
+    tree = {name: array((64, 64), dtype) for name in "ab"}
+    (found,) = audit(tree, plan).findings
+    message = f"dtype {dtype}, planned float32"
+    assert (found.path, found.kind, found.message) == ("a", "dtype", message)
+
+
 def test_leaves_that_the_plan_does_not_have_are_found():
     plan = jinit.plan({"a": np.zeros(3, np.float32)}, {"a": None})
     report = audit({"a": np.zeros(3, np.float32), "b": np.zeros(3, np.float32)}, plan)

@@ -262,7 +262,7 @@ def _transposed(leaves: Mapping[str, Any]) -> Iterator[Finding]:
 def _structure(
     leaves: Mapping[str, Any], entries: Mapping[str, Entry]
 ) -> Iterator[Finding]:
-    """Leaves that are missing, of another shape or not in the plan."""
+    """Leaves that are missing, of another shape, no fractions, or not in the plan."""
     for path, entry in entries.items():
         if path not in leaves:
             yield Finding(path, "missing", "planned, but not there")
@@ -270,6 +270,15 @@ def _structure(
             shape, planned = tuple(leaves[path].shape), entry.shape
             cause = "axes in another order" if sorted(shape) == sorted(planned) else ""
             yield Finding(path, "shape", f"shape {shape}, planned {planned}", cause)
+        elif entry.init is not None and not _may_be(leaves[path].dtype, entry.dtype):
+            message = f"dtype {leaves[path].dtype.name}, planned {entry.dtype.name}"
+            yield Finding(path, "dtype", message)
     for path, array in leaves.items():
         if path not in entries and jnp.issubdtype(array.dtype, jnp.inexact):
             yield Finding(path, "unexpected", "there, but not in the plan")
+
+
+def _may_be(dtype: Any, planned: Any) -> bool:
+    """Whether a leaf is measured as planned: whole numbers are not, and have no law."""
+    inexact = [jnp.issubdtype(kind, jnp.inexact) for kind in (dtype, planned)]
+    return inexact[0] or not inexact[1]
