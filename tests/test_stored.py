@@ -315,6 +315,57 @@ def test_what_is_no_weight_is_left_out_and_said():
     }
 
 
+OPTIMIZERS = {
+    "adam": optax.adam(1e-3),
+    "momentum": optax.chain(optax.clip(1.0), optax.sgd(1e-2, momentum=0.9)),
+    "lion": optax.lion(1e-3),
+    "rmsprop": optax.rmsprop(1e-3),
+    "adagrad": optax.adagrad(1e-3),
+    "adafactor": optax.adafactor(1e-3),
+    "several steps": optax.MultiSteps(optax.adamw(1e-3), 2),
+}
+PLACES = {
+    "a train state": (lambda s: s, {}),
+    "a train state within": (lambda s: {"state": s, "epoch": 3}, {}),
+    "a part": (lambda s: {"state": s}, {"subtree": "state"}),
+    "a pair": (lambda s: (s.params, s.opt_state), {}),
+    "a dict": (lambda s: {"params": s.params, "opt": s.opt_state}, {}),
+    "an agent": (lambda s: {"actor": s, "critic": s}, {}),
+}
+
+
+@pytest.mark.parametrize("store", ["in memory", "in_npz", "in_msgpack"])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_of_an_optimizer_is_left_out_wherever_it_is(
+    name, place, store, tmp_path
+):
+    params, (made, options) = of_linen(), PLACES[place]
+    optimizer = OPTIMIZERS[name]
+    state = TrainState.create(apply_fn=None, params=params, tx=optimizer)
+    tree = STORES[store](made(state), tmp_path)
+    report = audit(tree, "flax", **options)
+    twice = 2 if place == "an agent" else 1
+    assert len(report.leaves) - 4 * twice in range(2)  # "epoch" is an array when stored
+    halved = [f for f in report.findings if f.kind != "equal"]
+    assert {(f.path[-15:], f.kind) for f in halved} == {("layers_0/kernel", "std")}
+    assert any("are no weights" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    "names", [("mu", "logvar"), ("mu",), ("trace",), ("count", "kernel"), ("v", "q")]
+)
+def test_weights_that_are_called_as_moments_are_audited(names):
+    tree = {"encoder": {name: jnp.zeros((64, 64)) for name in names}}
+    assert len(audit(tree).findings) == len(names)
+
+
+def test_a_plan_of_a_state_and_its_optimizer_knows_both():
+    state = {"params": of_linen(), "opt": optax.adam(1e-3).init(of_linen())}
+    plan = jinit.plan(state, {"**": None})
+    assert audit(state, plan).findings == ()
+
+
 KEY_DRAWN = jinit.normal()(KEY, (64, 64))
 
 
