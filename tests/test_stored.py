@@ -202,6 +202,39 @@ def test_names_that_do_not_tell_or_contradict_are_refused(layer):
         jinit.plan({"a": many, "norm": norm}, jinit.torch.default_rules())
 
 
+NORMED = {
+    "Linear": lambda r: nnx.Linear(16, 32, rngs=r),
+    "Conv": lambda r: nnx.Conv(16, 24, (3, 3), rngs=r),
+    "ConvTranspose": lambda r: nnx.ConvTranspose(16, 24, (3, 3), rngs=r),
+    "attention": lambda r: nnx.MultiHeadAttention(4, 16, decode=False, rngs=r),
+    "LSTM": lambda r: nnx.LSTMCell(16, 24, rngs=r),
+}
+
+
+@pytest.mark.parametrize("axes", [-1, (-2, -1)])
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("name", NORMED)
+def test_the_scales_of_a_weight_norm_are_no_kernels(name, deep, axes):
+    keys = nnx.Rngs(0)
+    norm = nnx.WeightNorm(NORMED[name](keys), feature_axes=axes, rngs=keys)
+    state = nnx.state(nnx.Sequential(norm) if deep else norm)
+    report = audit(state, "flax")
+    assert report.findings == report.notes == ()
+    scales = [leaf for leaf in report.leaves if "scales" in leaf.path]
+    assert {leaf.init for leaf in scales} == {"ones()"}
+    with pytest.raises(ValueError, match="weight_norm_init"):
+        jinit.plan(state, jinit.torch.default_rules())
+
+
+@pytest.mark.parametrize("shape", [(), (32,)])
+@pytest.mark.parametrize("name", ["scales", "Dense_0", "Conv_0", "ConvTranspose_0"])
+def test_a_kernel_of_less_than_two_axes_is_no_kernel(name, shape):
+    tree = {name: {"kernel": jax.ShapeDtypeStruct(shape, "float32")}}
+    for rules in (jinit.torch.default_rules(), rules_of("flax")):
+        with pytest.raises(ValueError, match="which axes of a kernel"):
+            jinit.plan(tree, rules)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_alone_is_known_too(name):
     params = jinit.jit_init(plain((name,)))(KEY)
@@ -375,6 +408,34 @@ def test_a_leaf_that_no_rule_knows_is_noted_and_the_others_audited():
         report = audit(tree, rules)
         assert any("'cls'" in note for note in report.notes)
         assert report.findings
+
+
+EMPTY = [  # trees with leaves of no elements, as torch and Flax name them
+    {"a": {"kernel": (0, 4), "bias": (4,)}},
+    {"a": {"kernel": (4, 0), "bias": (0,)}},
+    {"a": {"kernel": (3, 3, 0, 4), "bias": (4,)}},
+    {"ConvTranspose_0": {"kernel": (3, 3, 4, 0), "bias": (0,)}},
+    {"a": {"embedding": (0, 4)}},
+    {"a": {"embedding": (4, 0)}},
+    {"a": {"scale": (0,), "bias": (0,)}},
+    {"dense_i": {"kernel": (4, 0)}, "dense_h": {"kernel": (0, 0), "bias": (0,)}},
+    {"a.weight": (4, 0), "a.bias": (4,)},
+    {"a.weight": (0, 4), "a.bias": (0,)},
+    {"a.in_proj_weight": (0, 0), "a.in_proj_bias": (0,)},
+    {"a.weight_ih_l0": (0, 3), "a.weight_hh_l0": (0, 0), "a.bias_ih_l0": (0,)},
+]
+
+
+@pytest.mark.parametrize("rules", ["flax", "torch", None])
+@pytest.mark.parametrize("number", range(len(EMPTY)))
+def test_what_has_no_elements_is_noted_and_the_rest_audited(number, rules):
+    shapes = EMPTY[number]
+    tree = jax.tree.map(jnp.zeros, shapes, is_leaf=lambda s: isinstance(s, tuple))
+    dotted = any("." in name for name in tree)
+    path = "filled.weight" if dotted else "filled/kernel"
+    filled = {path: jnp.ones((64, 64))} if dotted else {"kernel": jnp.ones((64, 64))}
+    report = audit(tree | (filled if dotted else {"filled": filled}), rules)
+    assert [finding.path for finding in report.findings] == [path]
 
 
 def test_a_subtree_is_audited_under_its_own_paths():

@@ -11,7 +11,7 @@ from typing import Any
 
 from jinit._basic import constant, normal, ones, uniform, zeros
 from jinit._checks import Shape
-from jinit.model._layers import Shapes, Unknown
+from jinit.model._layers import Shapes, Unknown, check_size
 
 _FIXED = {
     "running_mean": zeros(),
@@ -34,6 +34,7 @@ def _default(path: str, shape: Shape, shapes: Shapes) -> Any:
 
     if name in _FIXED:
         return _FIXED[name]
+    check_size(shape)
     if name == "in_proj_weight":  # (in, 3 out)
         return _within(math.sqrt(6 / sum(shape)))
     if name in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
@@ -44,6 +45,7 @@ def _default(path: str, shape: Shape, shapes: Shapes) -> Any:
     weight = beside("weight")
     if name not in ("weight", "bias") or weight is None:
         raise Unknown("torch's default for it is not known")
+    check_size(weight)
     if len(weight) < 2:  # of a normalization, or the slope of PReLU
         slope = name == "weight" and weight == (1,) and beside("bias") is None
         return constant(0.25) if slope else ones() if name == "weight" else zeros()
