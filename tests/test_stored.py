@@ -458,6 +458,32 @@ def test_a_kernel_that_was_not_transposed_is_a_finding_of_its_own(shape, rules):
     assert "not transposed" in found[0].cause
 
 
+@pytest.mark.parametrize("shape", [(64, 48), (3, 64, 48), (3, 5, 64, 48)])
+@pytest.mark.parametrize("rules", ["torch", None])
+def test_a_state_dict_in_the_layout_of_flax_has_a_finding_of_its_own(shape, rules):
+    options = jinit.torch.linear(int(np.prod(shape[:-1])))
+    keys = jax.random.split(KEY, 4)
+    w, b = options["kernel_init"](keys[0], shape), options["bias_init"](keys[1], (48,))
+    right = jnp.moveaxis(options["kernel_init"](keys[2], shape), (-1, -2), (0, 1))
+    beside = {"b.weight": right, "b.bias": options["bias_init"](keys[3], (48,))}
+    (found,) = audit({"a.weight": w, "a.bias": b, **beside}, rules).findings
+    assert (found.path, found.kind) == ("a.weight", "layout")
+    assert found.message == f"shape {shape}, of which the 48 outputs come last"
+    assert "Flax's layout, not transposed" in found.cause
+
+
+def test_what_torch_itself_stores_with_the_outputs_last_is_no_fault():
+    init, keys = jinit.normal(std=0.02), jax.random.split(KEY)
+    tree = {"h.0.attn.c_attn.weight": init(keys[0], (64, 192))}
+    tree |= {"h.0.attn.c_attn.bias": jnp.zeros(192)}
+    assert audit(tree).findings == ()
+    tree = {"up.weight": init(keys[1], (64, 32, 4, 4)), "up.bias": jnp.zeros(32)}
+    assert audit(tree).findings == ()  # of ConvTranspose2d
+    init = jinit.he_normal(in_axis=1, out_axis=0)
+    tree = {"fc.weight": init(KEY, (96, 64)), "fc.bias": jnp.zeros(96)}
+    assert audit(tree, {"*weight": init, "*bias": jinit.zeros()}).findings == ()
+
+
 def test_the_tables_are_as_long_as_they_look():
     assert len(LAYERS) * len(WRAPPERS) == 105
     assert len(TREES) * len(STORES) == 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _checks
+from jinit._checks import Shape
 from jinit._initializer import Initializer
 from jinit._text import some
 from jinit._types import ArrayTree
@@ -88,7 +90,7 @@ def audit(
             "model takes the whole tree."
         )
     leaves, left_out, names = _arrays(params, subtree, plan)
-    leaves, plan = _as_planned(leaves, plan)
+    leaves, plan, kernels = _as_planned(leaves, plan)
     entries, notes = _entries(plan, leaves, names)
     measured = _all_measured(leaves)
     judged = [
@@ -101,7 +103,7 @@ def audit(
         planned, guessed = ([], findings) if entries is None else (findings, [])
         seen = in_program(model, params, _tuple(inputs), measured, guessed)
         findings = [*planned, *seen]
-    findings += _among(leaves, measured, entries)
+    findings += [*_among(leaves, measured, entries), *_transposed(leaves, kernels)]
     findings = with_common_cause(
         without_consequences(findings),
         leaves,
@@ -130,13 +132,18 @@ def _arrays(
     return {path: _array(path, leaf) for path, leaf in leaves.items()}, left_out, names
 
 
-def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], Any]:
-    """The plan, and leaves in Flax's layout, which those of a user do not need."""
+def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], Any, str]:
+    """Leaves in Flax's layout, which those of a user do not need; the plan; kernels.
+
+    The kernels are those whose layout is checked, by the end of their names.
+    """
     named = plan is None or isinstance(plan, str)
     of_torch = named and is_state_dict(leaves)
-    if of_torch or (plan is None and is_equinox(leaves)):
+    turned = of_torch or (plan is None and is_equinox(leaves))
+    if turned:
         leaves = {path: in_layout_of_flax(leaf) for path, leaf in leaves.items()}
-    return leaves, state_dict_rules() if of_torch and plan == "torch" else plan
+    plan = state_dict_rules() if of_torch and plan == "torch" else plan
+    return leaves, plan, "weight" if turned else "kernel"
 
 
 def _among(
@@ -152,7 +159,7 @@ def _among(
     drawn = {path: array for path, array in leaves.items() if path not in fixed}
     structure = () if entries is None else _structure(leaves, entries)
     equal = copies(drawn, dict(measured), repeated)
-    return [*equal, *structure, *_transposed(leaves)]
+    return [*equal, *structure]
 
 
 def _repeats(entry: Entry) -> bool:
@@ -244,19 +251,35 @@ def _entries(
     ]
 
 
-def _transposed(leaves: Mapping[str, Any]) -> Iterator[Finding]:
-    """Kernels whose outputs, as many as the biases beside them, come first."""
+# Of Hugging Face's Conv1D, whose weights are (in, out) in torch's state_dict as well.
+_CONV_1D = re.compile(r"(.*\.)?(c_attn|c_fc|c_proj|q_attn)\.weight")
+
+
+def _transposed(leaves: Mapping[str, Any], kernels: str) -> Iterator[Finding]:
+    """Kernels whose outputs, as many as the biases beside them, are not the last."""
     for path, kernel in leaves.items():
-        bias = leaves.get(f"{path.removesuffix('kernel')}bias")
-        if not path.endswith("kernel") or bias is None or bias.ndim != 1:
+        bias = leaves.get(f"{path.removesuffix(kernels)}bias")
+        if not path.endswith(kernels) or bias is None or bias.ndim != 1:
+            continue
+        if kernel.ndim < 2 or _CONV_1D.fullmatch(path):
             continue
         # Before the last come those of a transposed kernel of Flax's ConvTranspose.
         last = kernel.shape[-1:] if kernel.ndim < 3 else kernel.shape[-2:]
-        if kernel.ndim > 1 and bias.size == kernel.shape[0] and bias.size not in last:
-            shape = tuple(kernel.shape)
-            message = f"shape {shape}, of which the {bias.size} outputs come first"
-            cause = "inputs and outputs are exchanged: torch's layout, not transposed"
-            yield Finding(path, "layout", message, cause)
+        # The last axis of Flax's layout, where it was turned as if it were torch's.
+        place = 0 if kernels == "kernel" else max(-3, -kernel.ndim)
+        if bias.size == kernel.shape[place] and bias.size not in last:
+            yield _exchanged(path, kernel.shape, bias.size, kernels)
+
+
+def _exchanged(path: str, shape: Shape, outputs: int, kernels: str) -> Finding:
+    """The finding of a kernel, with its shape as it is stored."""
+    place, whose = "first", "torch"
+    if kernels == "weight":
+        *spatial, ins, outs = shape
+        shape, place, whose = (outs, ins, *spatial), "last", "Flax"
+    message = f"shape {tuple(shape)}, of which the {outputs} outputs come {place}"
+    cause = f"inputs and outputs are exchanged: {whose}'s layout, not transposed"
+    return Finding(path, "layout", message, cause)
 
 
 def _structure(
