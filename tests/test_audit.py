@@ -380,6 +380,16 @@ def test_what_is_wrong_within_one_leaf_is_found(w, init, kind, message, cause):
     assert cause in found[0].cause
 
 
+@pytest.mark.parametrize("zero", [(0,), (5,), (0, 1, 2), range(31), ()])
+@pytest.mark.parametrize("copied", [False, True])
+def test_columns_of_zeros_are_not_counted_as_low_rank(zero, copied):
+    w = np.random.default_rng(0).normal(0, 0.1, (64, 32)).astype(np.float32)
+    w[:, 30] = w[:, 29] if copied else w[:, 30]
+    w[:, list(zero)] = 0
+    kinds = [finding.kind for finding in audit({"wte.weight": w.T}).findings]
+    assert kinds == (["rank"] if copied and len(zero) < 31 else [])
+
+
 def test_leaves_whose_signs_alone_are_alike_are_no_copies():
     shuffled = np.random.default_rng(1).permuted(abs(W), axis=None)
     report = audit({"a": W, "b": np.copysign(shuffled, W)})
