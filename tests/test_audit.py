@@ -302,6 +302,34 @@ def test_a_tied_parameter_is_no_copy():
     assert audit({"embedding": w, "head": {"kernel": w}}).findings == ()
 
 
+class Tied(nnx.Module):
+    """A table that is a head, and a layer that comes twice, under the names given."""
+
+    def __init__(self, first, last, init, rngs):
+        embed = nnx.Embed(200, 64, embedding_init=init, rngs=rngs)
+        head = nnx.Linear(64, 200, use_bias=False, rngs=rngs)
+        head.kernel = embed.embedding
+        setattr(self, first, embed), setattr(self, last, head)
+        self.one = self.again = nnx.Linear(64, 64, rngs=rngs)
+
+
+@pytest.mark.parametrize("names", [("embed", "head"), ("table", "a_head")])
+@pytest.mark.parametrize("std", [1.0, 0.5, 2.0])
+def test_a_tied_parameter_is_wrong_where_it_is_at_all_of_its_paths(std, names):
+    init = jinit.normal(std=std / 8)
+    model = Tied(*names, init, nnx.Rngs(0))
+    found = {(f.path.partition("/")[0], f.kind) for f in audit(model, "flax").findings}
+    wrong = set() if std == 1 else {(name, "std") for name in names}
+    assert found == wrong
+
+
+def test_equal_arrays_that_are_not_one_are_no_tied_parameter():
+    w = jinit.normal(std=1 / 8)(jax.random.key(0), (200, 64))
+    tree = {"embed": {"embedding": w}, "head": {"kernel": w.copy()}}
+    (found,) = audit(tree, "flax").findings
+    assert (found.path, found.kind) == ("head/kernel", "equal")
+
+
 def test_leaves_of_another_shape_dtype_or_place_are_found():
     plan = jinit.plan(
         {

@@ -89,7 +89,7 @@ def audit(
             f"subtree must be left out where a model is given, got {subtree!r}: the "
             "model takes the whole tree."
         )
-    leaves, left_out, names = _arrays(params, subtree, plan)
+    leaves, left_out, names, owners = _arrays(params, subtree, plan)
     leaves, plan, kernels = _as_planned(leaves, plan)
     entries, notes = _entries(plan, leaves, names)
     measured = _all_measured(leaves)
@@ -97,7 +97,7 @@ def audit(
         judge(path, array, measured[path], (entries or {}).get(path), leaves)
         for path, array in leaves.items()
     ]
-    findings = [finding for _, found in judged for finding in found]
+    findings = _of_all_places([f for _, found in judged for f in found], owners)
     if model is not None:
         # Without a plan what was found was guessed, and the program knows better.
         planned, guessed = ([], findings) if entries is None else (findings, [])
@@ -119,8 +119,10 @@ def audit(
 
 def _arrays(
     params: Any, subtree: Any, plan: Any
-) -> tuple[dict[str, Any], Sequence[str], Mapping[str, tuple[Any, ...]]]:
-    """The leaves by path, what is left out, and the names of axes."""
+) -> tuple[
+    dict[str, Any], Sequence[str], Mapping[str, tuple[Any, ...]], Mapping[str, int]
+]:
+    """The leaves by path, what is left out, the names of axes, and whose leaf it is."""
     known = {entry.path for entry in plan} if isinstance(plan, Plan) else ()
     leaves, left_out = weights(params, subtree, known)
     if not leaves:
@@ -129,7 +131,21 @@ def _arrays(
             "weights; give the variables of a model."
         )
     names = axis_names(params, leaves)
-    return {path: _array(path, leaf) for path, leaf in leaves.items()}, left_out, names
+    owners = {path: id(leaf) for path, leaf in leaves.items()}
+    arrays = {path: _array(path, leaf) for path, leaf in leaves.items()}
+    return arrays, left_out, names, owners
+
+
+def _of_all_places(
+    findings: Sequence[Finding], owners: Mapping[str, int]
+) -> list[Finding]:
+    """The findings but for those of a tied parameter that is right at another path.
+
+    It is drawn once, as an embedding, say, and not as the head that it is as well.
+    """
+    wrong = {finding.path for finding in findings}
+    right = {owner for path, owner in owners.items() if path not in wrong}
+    return [f for f in findings if owners[f.path] not in right]
 
 
 def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], Any, str]:
