@@ -302,6 +302,34 @@ def test_a_tied_parameter_is_no_copy():
     assert audit({"embedding": w, "head": {"kernel": w}}).findings == ()
 
 
+class Tied(nnx.Module):
+    """A table that is a head, and a layer that comes twice, under the names given."""
+
+    def __init__(self, first, last, init, rngs):
+        embed = nnx.Embed(200, 64, embedding_init=init, rngs=rngs)
+        head = nnx.Linear(64, 200, use_bias=False, rngs=rngs)
+        head.kernel = embed.embedding
+        setattr(self, first, embed), setattr(self, last, head)
+        self.one = self.again = nnx.Linear(64, 64, rngs=rngs)
+
+
+@pytest.mark.parametrize("names", [("embed", "head"), ("table", "a_head")])
+@pytest.mark.parametrize("std", [1.0, 0.5, 2.0])
+def test_a_tied_parameter_is_wrong_where_it_is_at_all_of_its_paths(std, names):
+    init = jinit.normal(std=std / 8)
+    model = Tied(*names, init, nnx.Rngs(0))
+    found = {(f.path.partition("/")[0], f.kind) for f in audit(model, "flax").findings}
+    wrong = set() if std == 1 else {(name, "std") for name in names}
+    assert found == wrong
+
+
+def test_equal_arrays_that_are_not_one_are_no_tied_parameter():
+    w = jinit.normal(std=1 / 8)(jax.random.key(0), (200, 64))
+    tree = {"embed": {"embedding": w}, "head": {"kernel": w.copy()}}
+    (found,) = audit(tree, "flax").findings
+    assert (found.path, found.kind) == ("head/kernel", "equal")
+
+
 def test_leaves_of_another_shape_dtype_or_place_are_found():
     plan = jinit.plan(
         {
@@ -323,6 +351,18 @@ def test_leaves_of_another_shape_dtype_or_place_are_found():
         "c": "missing",
     }
     assert found["a"].cause == "axes in another order"
+
+
+@pytest.mark.parametrize("init", [jinit.normal(), jinit.ones(), jinit.orthogonal()])
+@pytest.mark.parametrize("dtype", ["int8", "int32", "uint8", "bool"])
+@pytest.mark.parametrize("array", [np.ones, jnp.ones], ids=["numpy", "jax"])
+def test_whole_numbers_where_fractions_were_planned_are_found(array, dtype, init):
+    kinds = {name: jax.ShapeDtypeStruct((64, 64), "float32") for name in "ab"}
+    plan = jinit.plan(kinds, {"a": init, "b": None})
+    tree = {name: array((64, 64), dtype) for name in "ab"}
+    (found,) = audit(tree, plan).findings
+    message = f"dtype {dtype}, planned float32"
+    assert (found.path, found.kind, found.message) == ("a", "dtype", message)
 
 
 def test_leaves_that_the_plan_does_not_have_are_found():
@@ -366,6 +406,16 @@ def test_what_is_wrong_within_one_leaf_is_found(w, init, kind, message, cause):
     assert len(found) == 1
     assert message in found[0].message
     assert cause in found[0].cause
+
+
+@pytest.mark.parametrize("zero", [(0,), (5,), (0, 1, 2), range(31), ()])
+@pytest.mark.parametrize("copied", [False, True])
+def test_columns_of_zeros_are_not_counted_as_low_rank(zero, copied):
+    w = np.random.default_rng(0).normal(0, 0.1, (64, 32)).astype(np.float32)
+    w[:, 30] = w[:, 29] if copied else w[:, 30]
+    w[:, list(zero)] = 0
+    kinds = [finding.kind for finding in audit({"wte.weight": w.T}).findings]
+    assert kinds == (["rank"] if copied and len(zero) < 31 else [])
 
 
 def test_leaves_whose_signs_alone_are_alike_are_no_copies():

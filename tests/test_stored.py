@@ -202,6 +202,39 @@ def test_names_that_do_not_tell_or_contradict_are_refused(layer):
         jinit.plan({"a": many, "norm": norm}, jinit.torch.default_rules())
 
 
+NORMED = {
+    "Linear": lambda r: nnx.Linear(16, 32, rngs=r),
+    "Conv": lambda r: nnx.Conv(16, 24, (3, 3), rngs=r),
+    "ConvTranspose": lambda r: nnx.ConvTranspose(16, 24, (3, 3), rngs=r),
+    "attention": lambda r: nnx.MultiHeadAttention(4, 16, decode=False, rngs=r),
+    "LSTM": lambda r: nnx.LSTMCell(16, 24, rngs=r),
+}
+
+
+@pytest.mark.parametrize("axes", [-1, (-2, -1)])
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("name", NORMED)
+def test_the_scales_of_a_weight_norm_are_no_kernels(name, deep, axes):
+    keys = nnx.Rngs(0)
+    norm = nnx.WeightNorm(NORMED[name](keys), feature_axes=axes, rngs=keys)
+    state = nnx.state(nnx.Sequential(norm) if deep else norm)
+    report = audit(state, "flax")
+    assert report.findings == report.notes == ()
+    scales = [leaf for leaf in report.leaves if "scales" in leaf.path]
+    assert {leaf.init for leaf in scales} == {"ones()"}
+    with pytest.raises(ValueError, match="weight_norm_init"):
+        jinit.plan(state, jinit.torch.default_rules())
+
+
+@pytest.mark.parametrize("shape", [(), (32,)])
+@pytest.mark.parametrize("name", ["scales", "Dense_0", "Conv_0", "ConvTranspose_0"])
+def test_a_kernel_of_less_than_two_axes_is_no_kernel(name, shape):
+    tree = {name: {"kernel": jax.ShapeDtypeStruct(shape, "float32")}}
+    for rules in (jinit.torch.default_rules(), rules_of("flax")):
+        with pytest.raises(ValueError, match="which axes of a kernel"):
+            jinit.plan(tree, rules)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_alone_is_known_too(name):
     params = jinit.jit_init(plain((name,)))(KEY)
@@ -315,6 +348,57 @@ def test_what_is_no_weight_is_left_out_and_said():
     }
 
 
+OPTIMIZERS = {
+    "adam": optax.adam(1e-3),
+    "momentum": optax.chain(optax.clip(1.0), optax.sgd(1e-2, momentum=0.9)),
+    "lion": optax.lion(1e-3),
+    "rmsprop": optax.rmsprop(1e-3),
+    "adagrad": optax.adagrad(1e-3),
+    "adafactor": optax.adafactor(1e-3),
+    "several steps": optax.MultiSteps(optax.adamw(1e-3), 2),
+}
+PLACES = {
+    "a train state": (lambda s: s, {}),
+    "a train state within": (lambda s: {"state": s, "epoch": 3}, {}),
+    "a part": (lambda s: {"state": s}, {"subtree": "state"}),
+    "a pair": (lambda s: (s.params, s.opt_state), {}),
+    "a dict": (lambda s: {"params": s.params, "opt": s.opt_state}, {}),
+    "an agent": (lambda s: {"actor": s, "critic": s}, {}),
+}
+
+
+@pytest.mark.parametrize("store", ["in memory", "in_npz", "in_msgpack"])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_of_an_optimizer_is_left_out_wherever_it_is(
+    name, place, store, tmp_path
+):
+    params, (made, options) = of_linen(), PLACES[place]
+    optimizer = OPTIMIZERS[name]
+    state = TrainState.create(apply_fn=None, params=params, tx=optimizer)
+    tree = STORES[store](made(state), tmp_path)
+    report = audit(tree, "flax", **options)
+    twice = 2 if place == "an agent" else 1
+    assert len(report.leaves) - 4 * twice in range(2)  # "epoch" is an array when stored
+    halved = [f for f in report.findings if f.kind != "equal"]
+    assert {(f.path[-15:], f.kind) for f in halved} == {("layers_0/kernel", "std")}
+    assert any("are no weights" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    "names", [("mu", "logvar"), ("mu",), ("trace",), ("count", "kernel"), ("v", "q")]
+)
+def test_weights_that_are_called_as_moments_are_audited(names):
+    tree = {"encoder": {name: jnp.zeros((64, 64)) for name in names}}
+    assert len(audit(tree).findings) == len(names)
+
+
+def test_a_plan_of_a_state_and_its_optimizer_knows_both():
+    state = {"params": of_linen(), "opt": optax.adam(1e-3).init(of_linen())}
+    plan = jinit.plan(state, {"**": None})
+    assert audit(state, plan).findings == ()
+
+
 KEY_DRAWN = jinit.normal()(KEY, (64, 64))
 
 
@@ -324,6 +408,34 @@ def test_a_leaf_that_no_rule_knows_is_noted_and_the_others_audited():
         report = audit(tree, rules)
         assert any("'cls'" in note for note in report.notes)
         assert report.findings
+
+
+EMPTY = [  # trees with leaves of no elements, as torch and Flax name them
+    {"a": {"kernel": (0, 4), "bias": (4,)}},
+    {"a": {"kernel": (4, 0), "bias": (0,)}},
+    {"a": {"kernel": (3, 3, 0, 4), "bias": (4,)}},
+    {"ConvTranspose_0": {"kernel": (3, 3, 4, 0), "bias": (0,)}},
+    {"a": {"embedding": (0, 4)}},
+    {"a": {"embedding": (4, 0)}},
+    {"a": {"scale": (0,), "bias": (0,)}},
+    {"dense_i": {"kernel": (4, 0)}, "dense_h": {"kernel": (0, 0), "bias": (0,)}},
+    {"a.weight": (4, 0), "a.bias": (4,)},
+    {"a.weight": (0, 4), "a.bias": (0,)},
+    {"a.in_proj_weight": (0, 0), "a.in_proj_bias": (0,)},
+    {"a.weight_ih_l0": (0, 3), "a.weight_hh_l0": (0, 0), "a.bias_ih_l0": (0,)},
+]
+
+
+@pytest.mark.parametrize("rules", ["flax", "torch", None])
+@pytest.mark.parametrize("number", range(len(EMPTY)))
+def test_what_has_no_elements_is_noted_and_the_rest_audited(number, rules):
+    shapes = EMPTY[number]
+    tree = jax.tree.map(jnp.zeros, shapes, is_leaf=lambda s: isinstance(s, tuple))
+    dotted = any("." in name for name in tree)
+    path = "filled.weight" if dotted else "filled/kernel"
+    filled = {path: jnp.ones((64, 64))} if dotted else {"kernel": jnp.ones((64, 64))}
+    report = audit(tree | (filled if dotted else {"filled": filled}), rules)
+    assert [finding.path for finding in report.findings] == [path]
 
 
 def test_a_subtree_is_audited_under_its_own_paths():
@@ -344,6 +456,32 @@ def test_a_kernel_that_was_not_transposed_is_a_finding_of_its_own(shape, rules):
     found = [f for f in audit(tree, rules).findings if f.path.endswith("kernel")]
     assert [finding.kind for finding in found] == ["layout"]
     assert "not transposed" in found[0].cause
+
+
+@pytest.mark.parametrize("shape", [(64, 48), (3, 64, 48), (3, 5, 64, 48)])
+@pytest.mark.parametrize("rules", ["torch", None])
+def test_a_state_dict_in_the_layout_of_flax_has_a_finding_of_its_own(shape, rules):
+    options = jinit.torch.linear(int(np.prod(shape[:-1])))
+    keys = jax.random.split(KEY, 4)
+    w, b = options["kernel_init"](keys[0], shape), options["bias_init"](keys[1], (48,))
+    right = jnp.moveaxis(options["kernel_init"](keys[2], shape), (-1, -2), (0, 1))
+    beside = {"b.weight": right, "b.bias": options["bias_init"](keys[3], (48,))}
+    (found,) = audit({"a.weight": w, "a.bias": b, **beside}, rules).findings
+    assert (found.path, found.kind) == ("a.weight", "layout")
+    assert found.message == f"shape {shape}, of which the 48 outputs come last"
+    assert "Flax's layout, not transposed" in found.cause
+
+
+def test_what_torch_itself_stores_with_the_outputs_last_is_no_fault():
+    init, keys = jinit.normal(std=0.02), jax.random.split(KEY)
+    tree = {"h.0.attn.c_attn.weight": init(keys[0], (64, 192))}
+    tree |= {"h.0.attn.c_attn.bias": jnp.zeros(192)}
+    assert audit(tree).findings == ()
+    tree = {"up.weight": init(keys[1], (64, 32, 4, 4)), "up.bias": jnp.zeros(32)}
+    assert audit(tree).findings == ()  # of ConvTranspose2d
+    init = jinit.he_normal(in_axis=1, out_axis=0)
+    tree = {"fc.weight": init(KEY, (96, 64)), "fc.bias": jnp.zeros(96)}
+    assert audit(tree, {"*weight": init, "*bias": jinit.zeros()}).findings == ()
 
 
 def test_the_tables_are_as_long_as_they_look():

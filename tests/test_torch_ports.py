@@ -264,6 +264,8 @@ def test_a_method_that_is_not_called_takes_the_sizes_of_the_tree(name):
     expected = getattr(stream, method)(*sizes, **options)
     layers = [("layer", getattr(Stream, method))]
     check_same(jinit.torch.like({"layer": shapes}, layers, 5), {"layer": expected})
+    layers = [("", getattr(Stream, method))]  # the tree is that one layer
+    check_same(jinit.torch.like(shapes, layers, 5), expected)
 
 
 def test_a_tensor_of_the_tree_is_drawn_in_its_shape():

@@ -9,6 +9,7 @@ from flax import nnx
 from helpers import check_std
 
 import jinit
+from jinit.diagnostics import audit
 from jinit.model._layers import Unknown
 from jinit.rules.torch_state_dict import state_dict_rules
 
@@ -256,6 +257,20 @@ STATE_DICT = {
     "rnn.weight_ih_l0": ((3, 20), 5**-0.5),
     "rnn.weight_hh_l0": ((5, 20), 5**-0.5),
     "rnn.bias_ih_l0": ((20,), 5**-0.5),
+    "cell.weight_ih": ((3, 20), 5**-0.5),
+    "cell.weight_hh": ((5, 20), 5**-0.5),
+    "lstm.weight_ih_l0_reverse": ((3, 128), 32**-0.5),  # proj_size=16 of hidden 32
+    "lstm.weight_hh_l0_reverse": ((16, 128), 32**-0.5),
+    "lstm.bias_ih_l0_reverse": ((128,), 32**-0.5),
+    "lstm.bias_hh_l0_reverse": ((128,), 32**-0.5),
+    "lstm.weight_hr_l0_reverse": ((32, 16), 32**-0.5),
+    "ln2d.weight": ((32, 8), jinit.ones()),
+    "ln2d.bias": ((32, 8), jinit.zeros()),
+    "ln3d.weight": ((4, 32, 8), jinit.ones()),
+    "ln3d.bias": ((4, 32, 8), jinit.zeros()),
+    "rms_norm.weight": ((16,), jinit.ones()),
+    "ln_f.weight": ((16,), jinit.ones()),
+    "prelu1.weight": ((16,), jinit.constant(0.25)),
 }
 
 
@@ -271,3 +286,33 @@ def test_a_state_dict_is_known_by_names_and_shapes():
         assert found.law(shape).mean == law.mean, path
     with pytest.raises(Unknown, match="not known"):
         rule("x.odd", (3,), shapes)
+    with pytest.raises(Unknown, match="may be of an RMSNorm"):
+        rule("net.1.weight", (16,), {"net.1.weight": (16,)})
+
+
+OF_TORCH = {
+    "LSTM": lambda nn: nn.LSTM(24, 32, num_layers=2, bidirectional=True),
+    "LSTM, projected": lambda nn: nn.LSTM(24, 32, proj_size=16),
+    "GRU": lambda nn: nn.GRU(24, 32),
+    "RNN": lambda nn: nn.RNN(24, 32),
+    "LSTMCell": lambda nn: nn.LSTMCell(24, 32),
+    "LayerNorm": lambda nn: nn.LayerNorm(32),
+    "LayerNorm of two axes": lambda nn: nn.LayerNorm((8, 32)),
+    "LayerNorm of three axes": lambda nn: nn.LayerNorm((4, 8, 32)),
+    "RMSNorm": lambda nn: nn.RMSNorm(32),
+    "PReLU": lambda nn: nn.PReLU(),
+    "PReLU of channels": lambda nn: nn.PReLU(32),
+    "BatchNorm": lambda nn: nn.BatchNorm2d(32),
+}
+
+
+@pytest.mark.parametrize("name", OF_TORCH)
+def test_what_torch_builds_has_no_finding(name):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    state = torch.nn.Sequential(OF_TORCH[name](torch.nn)).state_dict()
+    report = audit({path: w.numpy() for path, w in state.items()}, "torch")
+    assert report.findings == ()
+    known = [leaf for leaf in report.leaves if leaf.init]
+    unsure = name in ("RMSNorm", "PReLU of channels") or "BatchNorm" in name
+    assert len(report.leaves) - len(known) == unsure  # num_batches_tracked is a count

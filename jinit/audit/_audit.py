@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _checks
+from jinit._checks import Shape
 from jinit._initializer import Initializer
 from jinit._text import some
 from jinit._types import ArrayTree
@@ -87,21 +89,21 @@ def audit(
             f"subtree must be left out where a model is given, got {subtree!r}: the "
             "model takes the whole tree."
         )
-    leaves, left_out, names = _arrays(params, subtree, plan)
-    leaves, plan = _as_planned(leaves, plan)
+    leaves, left_out, names, owners = _arrays(params, subtree, plan)
+    leaves, plan, kernels = _as_planned(leaves, plan)
     entries, notes = _entries(plan, leaves, names)
     measured = _all_measured(leaves)
     judged = [
         judge(path, array, measured[path], (entries or {}).get(path), leaves)
         for path, array in leaves.items()
     ]
-    findings = [finding for _, found in judged for finding in found]
+    findings = _of_all_places([f for _, found in judged for f in found], owners)
     if model is not None:
         # Without a plan what was found was guessed, and the program knows better.
         planned, guessed = ([], findings) if entries is None else (findings, [])
         seen = in_program(model, params, _tuple(inputs), measured, guessed)
         findings = [*planned, *seen]
-    findings += _among(leaves, measured, entries)
+    findings += [*_among(leaves, measured, entries), *_transposed(leaves, kernels)]
     findings = with_common_cause(
         without_consequences(findings),
         leaves,
@@ -117,8 +119,10 @@ def audit(
 
 def _arrays(
     params: Any, subtree: Any, plan: Any
-) -> tuple[dict[str, Any], Sequence[str], Mapping[str, tuple[Any, ...]]]:
-    """The leaves by path, what is left out, and the names of axes."""
+) -> tuple[
+    dict[str, Any], Sequence[str], Mapping[str, tuple[Any, ...]], Mapping[str, int]
+]:
+    """The leaves by path, what is left out, the names of axes, and whose leaf it is."""
     known = {entry.path for entry in plan} if isinstance(plan, Plan) else ()
     leaves, left_out = weights(params, subtree, known)
     if not leaves:
@@ -127,16 +131,35 @@ def _arrays(
             "weights; give the variables of a model."
         )
     names = axis_names(params, leaves)
-    return {path: _array(path, leaf) for path, leaf in leaves.items()}, left_out, names
+    owners = {path: id(leaf) for path, leaf in leaves.items()}
+    arrays = {path: _array(path, leaf) for path, leaf in leaves.items()}
+    return arrays, left_out, names, owners
 
 
-def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], Any]:
-    """The plan, and leaves in Flax's layout, which those of a user do not need."""
+def _of_all_places(
+    findings: Sequence[Finding], owners: Mapping[str, int]
+) -> list[Finding]:
+    """The findings but for those of a tied parameter that is right at another path.
+
+    It is drawn once, as an embedding, say, and not as the head that it is as well.
+    """
+    wrong = {finding.path for finding in findings}
+    right = {owner for path, owner in owners.items() if path not in wrong}
+    return [f for f in findings if owners[f.path] not in right]
+
+
+def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], Any, str]:
+    """Leaves in Flax's layout, which those of a user do not need; the plan; kernels.
+
+    The kernels are those whose layout is checked, by the end of their names.
+    """
     named = plan is None or isinstance(plan, str)
     of_torch = named and is_state_dict(leaves)
-    if of_torch or (plan is None and is_equinox(leaves)):
+    turned = of_torch or (plan is None and is_equinox(leaves))
+    if turned:
         leaves = {path: in_layout_of_flax(leaf) for path, leaf in leaves.items()}
-    return leaves, state_dict_rules() if of_torch and plan == "torch" else plan
+    plan = state_dict_rules() if of_torch and plan == "torch" else plan
+    return leaves, plan, "weight" if turned else "kernel"
 
 
 def _among(
@@ -152,7 +175,7 @@ def _among(
     drawn = {path: array for path, array in leaves.items() if path not in fixed}
     structure = () if entries is None else _structure(leaves, entries)
     equal = copies(drawn, dict(measured), repeated)
-    return [*equal, *structure, *_transposed(leaves)]
+    return [*equal, *structure]
 
 
 def _repeats(entry: Entry) -> bool:
@@ -244,25 +267,41 @@ def _entries(
     ]
 
 
-def _transposed(leaves: Mapping[str, Any]) -> Iterator[Finding]:
-    """Kernels whose outputs, as many as the biases beside them, come first."""
+# Of Hugging Face's Conv1D, whose weights are (in, out) in torch's state_dict as well.
+_CONV_1D = re.compile(r"(.*\.)?(c_attn|c_fc|c_proj|q_attn)\.weight")
+
+
+def _transposed(leaves: Mapping[str, Any], kernels: str) -> Iterator[Finding]:
+    """Kernels whose outputs, as many as the biases beside them, are not the last."""
     for path, kernel in leaves.items():
-        bias = leaves.get(f"{path.removesuffix('kernel')}bias")
-        if not path.endswith("kernel") or bias is None or bias.ndim != 1:
+        bias = leaves.get(f"{path.removesuffix(kernels)}bias")
+        if not path.endswith(kernels) or bias is None or bias.ndim != 1:
+            continue
+        if kernel.ndim < 2 or _CONV_1D.fullmatch(path):
             continue
         # Before the last come those of a transposed kernel of Flax's ConvTranspose.
         last = kernel.shape[-1:] if kernel.ndim < 3 else kernel.shape[-2:]
-        if kernel.ndim > 1 and bias.size == kernel.shape[0] and bias.size not in last:
-            shape = tuple(kernel.shape)
-            message = f"shape {shape}, of which the {bias.size} outputs come first"
-            cause = "inputs and outputs are exchanged: torch's layout, not transposed"
-            yield Finding(path, "layout", message, cause)
+        # The last axis of Flax's layout, where it was turned as if it were torch's.
+        place = 0 if kernels == "kernel" else max(-3, -kernel.ndim)
+        if bias.size == kernel.shape[place] and bias.size not in last:
+            yield _exchanged(path, kernel.shape, bias.size, kernels)
+
+
+def _exchanged(path: str, shape: Shape, outputs: int, kernels: str) -> Finding:
+    """The finding of a kernel, with its shape as it is stored."""
+    place, whose = "first", "torch"
+    if kernels == "weight":
+        *spatial, ins, outs = shape
+        shape, place, whose = (outs, ins, *spatial), "last", "Flax"
+    message = f"shape {tuple(shape)}, of which the {outputs} outputs come {place}"
+    cause = f"inputs and outputs are exchanged: {whose}'s layout, not transposed"
+    return Finding(path, "layout", message, cause)
 
 
 def _structure(
     leaves: Mapping[str, Any], entries: Mapping[str, Entry]
 ) -> Iterator[Finding]:
-    """Leaves that are missing, of another shape or not in the plan."""
+    """Leaves that are missing, of another shape, no fractions, or not in the plan."""
     for path, entry in entries.items():
         if path not in leaves:
             yield Finding(path, "missing", "planned, but not there")
@@ -270,6 +309,15 @@ def _structure(
             shape, planned = tuple(leaves[path].shape), entry.shape
             cause = "axes in another order" if sorted(shape) == sorted(planned) else ""
             yield Finding(path, "shape", f"shape {shape}, planned {planned}", cause)
+        elif entry.init is not None and not _may_be(leaves[path].dtype, entry.dtype):
+            message = f"dtype {leaves[path].dtype.name}, planned {entry.dtype.name}"
+            yield Finding(path, "dtype", message)
     for path, array in leaves.items():
         if path not in entries and jnp.issubdtype(array.dtype, jnp.inexact):
             yield Finding(path, "unexpected", "there, but not in the plan")
+
+
+def _may_be(dtype: Any, planned: Any) -> bool:
+    """Whether a leaf is measured as planned: whole numbers are not, and have no law."""
+    inexact = [jnp.issubdtype(kind, jnp.inexact) for kind in (dtype, planned)]
+    return inexact[0] or not inexact[1]

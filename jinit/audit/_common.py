@@ -56,7 +56,15 @@ def without_consequences(findings: Sequence[Finding]) -> list[Finding]:
     for finding in findings:
         follows = _CONSEQUENCES.get(finding.kind, ())
         kinds.setdefault(finding.path, set()).update(follows)
-    return [finding for finding in findings if finding.kind not in kinds[finding.path]]
+        if finding.kind == "layout" and finding.path.endswith("weight"):
+            # The bound of torch's bias is that of the kernel beside it.
+            bias = f"{finding.path.removesuffix('weight')}bias"
+            kinds.setdefault(bias, set()).update(("std", "distribution"))
+    return [
+        finding
+        for finding in findings
+        if finding.kind not in kinds.get(finding.path, ())
+    ]
 
 
 def with_common_cause(

@@ -355,6 +355,7 @@ def _low_rank(array: np.ndarray, found: Statistics) -> Found:
     if found.rank is None or found.columns is None or found.rank >= found.columns:
         return
     columns = sampled_columns(array, found.columns)
+    columns = columns[:, columns.any(axis=0)]
     cause = "a product of narrower ones"
     if len(np.unique(columns, axis=1).T) < columns.shape[1]:
         cause = "outputs are copies of one another"

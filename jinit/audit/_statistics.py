@@ -161,6 +161,10 @@ def _rank(array: np.ndarray) -> tuple[int | None, int | None]:
     if rows < 16 or most < 2:
         return None, None
     columns = sampled_columns(array, min(most, rows // 2), _ROWS)
+    # The row of the padding in a table of torch is zero, which is another matter.
+    columns = columns[:, columns.any(axis=0)]
+    if columns.shape[1] < 2:
+        return None, None
     # A mean that all weights share says nothing of their rank.
     columns = columns - columns.mean()
     gram = columns.conj().T @ columns

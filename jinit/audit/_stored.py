@@ -3,6 +3,7 @@
     in memory                       on disk, or restored       audited as
     nnx.State, linen's boxes        dense/kernel/value         dense/kernel
     a train state                   params/..., opt_state/...  what `params` has
+    weights, the state of optax     params/..., opt/0/mu/...   params/...
     torch's state_dict              layer.weight, (out, in)    layer.weight, (in, out)
 
 What is no array (an activation, a step counter) is left out.
@@ -10,7 +11,7 @@ What is no array (an activation, a step counter) is left out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -20,7 +21,12 @@ import numpy as np
 from jinit import _text
 from jinit.model._paths import Pattern, matcher, named_leaves
 
-_OF_TRAINING = ("opt_state", "step")  # in a train state, beside its weights
+# In a train state, beside its weights; the steps are others' where no optimizer is.
+_OPTIMIZER = {"opt_state", "inner_opt_state", "acc_grads"}
+_STEPS = {"step", "mini_step", "gradient_step"}
+# What optax's states have of each weight, wherever in a tree they are.
+_MOMENTS = {"mu", "nu", "nu_max", "trace", "v", "v_row", "v_col", "sum_of_squares"}
+_OF_OPTAX_ALONE = {"nu", "trace", "sum_of_squares"}
 
 
 def weights(
@@ -33,9 +39,12 @@ def weights(
     leaves, notes = dict(named_leaves(params)[0]), []
     if subtree is not None:
         leaves = _below(subtree, leaves)
-    elif "opt_state" in {path.split("/")[0] for path in leaves}:
-        leaves = _of_model(leaves)
-        notes.append("'opt_state' and 'step' are no weights, and are left out")
+    parts = _of_training(leaves, known)
+    if parts:
+        left_out = _text.some(dict.fromkeys(parts.values()))
+        notes.append(f"{left_out} are no weights, and are left out")
+    found = {path: leaf for path, leaf in leaves.items() if path not in parts}
+    leaves = _of_model(found) if "opt_state" in parts.values() else found
     arrays = {p: w for p, w in leaves.items() if isinstance(w, _ARRAYS)}
     if others := [path for path in leaves if path not in arrays]:
         notes.append(f"{_text.some(others)} are no arrays, and are left out")
@@ -70,12 +79,45 @@ def _below(subtree: Pattern, leaves: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _of_model(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of a train state but for the optimizer's."""
-    found = {p: w for p, w in leaves.items() if p.split("/")[0] not in _OF_TRAINING}
+def _of_training(paths: Iterable[str], known: Collection[str]) -> dict[str, str]:
+    """The leaves that are no weights but those of training, and the part each is of."""
+    children = dict[str, set[str]]()
+    steps = {path: list(_steps(path)) for path in paths}
+    for names in steps.values():
+        for parent, name in names:
+            children.setdefault(parent, set()).add(name)
+    found = {}
+    for path, names in steps.items():
+        parts = (_part(parent, name, children[parent]) for parent, name in names)
+        part = next(filter(None, parts), None)
+        if part is not None and path not in known:
+            found[path] = part
+    return found
+
+
+def _steps(path: str) -> Iterator[tuple[str, str]]:
+    """Each module on the way to a leaf, and what comes next."""
+    names = path.split("/")
+    return (("/".join(names[:n]), name) for n, name in enumerate(names))
+
+
+def _part(parent: str, name: str, beside: set[str]) -> str | None:
+    """The path of the optimizer's state that such a name is of, or of a step."""
+    if name in _OPTIMIZER or (name in _STEPS and beside & _OPTIMIZER):
+        return f"{parent}/{name}".removeprefix("/")
+    moments = beside - {"count"}
+    if not moments or not moments <= _MOMENTS:
+        return None
+    # Without a count the names are those of weights, too, but not in a chain of optax.
+    numbered = parent.rpartition("/")[2].isdecimal() and moments & _OF_OPTAX_ALONE
+    return (parent or name) if "count" in beside or numbered else None
+
+
+def _of_model(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights of a train state, without the one name that all are below."""
     tops = {path.split("/")[0] for path in found}
     if len(tops) > 1:
-        return found
+        return dict(found)
     return {path.partition("/")[2] or path: leaf for path, leaf in found.items()}
 
 

@@ -130,6 +130,13 @@ class Layer:
         return within in self.tree.normalized
 
     @property
+    def is_scale(self) -> bool:
+        """Whether it is of the norms that `nnx.WeightNorm` keeps by a kernel's path."""
+        steps = _steps(self.path)
+        of_norm = (parent for parent, name in steps if name == "scales")
+        return any("layer_instance" in self.tree.children(p) for p in of_norm)
+
+    @property
     def is_conv(self) -> bool:
         return "conv" in self.name.lower()
 
@@ -229,6 +236,8 @@ class Layer:
     def outputs(self) -> int:
         """How many axes at the end of the kernel are outputs."""
         kernel, bias, stack = self.shape("kernel") or (), self.shape("bias"), self.stack
+        if len(kernel) - stack < 2:  # a scale, say, that has the name of a kernel
+            raise self._unknown_axes()
         if self.is_conv_transpose:  # of a transposed kernel the bias fits another axis
             return 1
         named = self.is_conv or self.is_attention
@@ -281,6 +290,12 @@ def by_layer(decide: Callable[[str, Layer], Any]) -> Callable[..., Any]:
         return decide(path.rpartition("/")[2], known[0].layer(path))
 
     return rule
+
+
+def check_size(shape: Shape | None) -> None:
+    """Refuses a kernel without elements, whose fans may be zero."""
+    if 0 in (shape or ()):
+        raise Unknown(f"a kernel of shape {shape} has no elements to scale")
 
 
 def _steps(path: str) -> Iterator[tuple[str, str]]:

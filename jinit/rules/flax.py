@@ -9,7 +9,7 @@ from typing import Any
 from jinit._basic import constant, ones, zeros
 from jinit._fan_scaled import lecun_normal, variance_scaling
 from jinit._orthogonal import orthogonal
-from jinit.model._layers import Layer, Unknown, by_layer
+from jinit.model._layers import Layer, Unknown, by_layer, check_size
 
 _FIXED = {
     "scale": ones(),
@@ -30,8 +30,11 @@ def default_rules() -> dict[str, Callable[..., Any]]:
 def _default(name: str, layer: Layer) -> Any:
     if name == "bias" and layer.cell == "mgu" and layer.name == "if":
         return ones()  # the bias of its forget gate
+    if layer.is_scale:
+        return ones()
     if name in _FIXED and not (name == "bias" and layer.shape("weight")):
         return _FIXED[name]
+    check_size(layer.shape(name))
     if name == "embedding":
         (*_, features) = layer.shape("embedding") or ()
         return variance_scaling(1.0, "fan_in", "normal", fan_in=features)

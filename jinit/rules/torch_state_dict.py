@@ -6,18 +6,20 @@ The kernels are in Flax's layout, as `audit` reads them: (*spatial, in, out).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 from jinit._basic import constant, normal, ones, uniform, zeros
 from jinit._checks import Shape
-from jinit.model._layers import Shapes, Unknown
+from jinit.model._layers import Shapes, Unknown, check_size
 
 _FIXED = {
     "running_mean": zeros(),
     "running_var": ones(),
     "in_proj_bias": zeros(),
 }
+_RECURRENT = re.compile("(weight|bias)_(ih|hh|hr)")
 _TABLES = ("emb", "wte", "wpe", "token", "lookup")  # in the names of embeddings
 
 
@@ -34,24 +36,40 @@ def _default(path: str, shape: Shape, shapes: Shapes) -> Any:
 
     if name in _FIXED:
         return _FIXED[name]
+    check_size(shape)
     if name == "in_proj_weight":  # (in, 3 out)
         return _within(math.sqrt(6 / sum(shape)))
     if name in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
         return _within(math.sqrt(6 / sum(shape)))
-    if name.startswith(("weight_ih", "weight_hh", "bias_ih", "bias_hh")):
-        state = beside(name.replace("bias", "weight").replace("_ih", "_hh"))
-        return _within(1 / math.sqrt((state or shape)[0]))
+    if match := _RECURRENT.match(name):
+        # The projection of an LSTM shrinks the state that the gates see, not hidden.
+        which = name.removeprefix(match[0])
+        of_hidden = beside(f"weight_hr{which}") or beside(f"weight_hh{which}") or shape
+        return _within(1 / math.sqrt(of_hidden[0]))
     weight = beside("weight")
     if name not in ("weight", "bias") or weight is None:
         raise Unknown("torch's default for it is not known")
-    if len(weight) < 2:  # of a normalization, or the slope of PReLU
-        slope = name == "weight" and weight == (1,) and beside("bias") is None
-        return constant(0.25) if slope else ones() if name == "weight" else zeros()
+    check_size(weight)
+    bias = beside("bias")
+    if len(weight) < 2 and bias is None:
+        return _alone(layer, weight)
+    if len(weight) < 2 or weight == bias:  # of a normalization
+        return ones() if name == "weight" else zeros()
     if name == "bias" and layer.endswith("out_proj") and _in_attention(layer, shapes):
         return zeros()
-    if len(weight) == 2 and beside("bias") is None and _is_table(layer):
+    if len(weight) == 2 and bias is None and _is_table(layer):
         return normal()
     return _within(1 / math.sqrt(math.prod(weight[:-1])))
+
+
+def _alone(layer: str, weight: Shape) -> Any:
+    """A vector without a bias, the slopes of PReLU or the scales of RMSNorm."""
+    last = layer.rpartition(".")[2].lower()
+    if weight == (1,) or "prelu" in last:
+        return constant(0.25)
+    if "norm" in last or last.startswith("ln"):
+        return ones()
+    raise Unknown("it may be of an RMSNorm, which is 1, or of a PReLU, which is 0.25")
 
 
 def _within(bound: float) -> uniform:

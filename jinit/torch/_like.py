@@ -116,10 +116,11 @@ def _sized(paths: tuple[str, ...], draw: Any, wanted: _Wanted) -> Callable[..., 
     if method is None or _is_complete(signature):
         return draw
     path = paths[0] if paths else None
+    within = f"{path}/" if path else ""  # the tree itself may be one layer
     leaves = {
         leaf.removeprefix(f"{path}").lstrip("/"): wanted[leaf]
         for leaf in wanted
-        if f"{leaf}/".startswith(f"{path}/") and paths
+        if f"{leaf}/".startswith(within) and paths
     }
     shapes = {name: shape for name, (shape, _) in leaves.items()}
     options = sizes_of(method, path, shapes)

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinit._basic import constant, normal, ones, zeros
 from jinit._fan_scaled import xavier_uniform
-from jinit.model._layers import Layer, Unknown, by_layer
+from jinit.model._layers import Layer, Unknown, by_layer, check_size
 from jinit.torch import _defaults
 
 
@@ -56,19 +56,20 @@ _FIXED = {
 
 
 def _default(name: str, layer: Layer) -> Any:
-    if name in _FIXED:
-        return _FIXED[name]
-    if name == "scale" and layer.name == "kernel":
+    if layer.is_scale or (name == "scale" and layer.name == "kernel"):
         raise Unknown(
             "the scale of a weight norm starts as the norm of its kernel, which "
             "jinit.weight_norm_init computes"
         )
+    if name in _FIXED:
+        return _FIXED[name]
     normalizes = layer.shape("scale") or layer.shape("mean")
     if name == "scale" or (name == "bias" and normalizes):
         return ones() if name == "scale" else zeros()
     known = name in ("kernel", "bias") and layer.shape("kernel") is not None
     if not known or layer.cell == "mgu":
         raise Unknown("torch's default for it is not known")
+    check_size(layer.shape("kernel"))
     if layer.is_attention:
         return zeros() if name == "bias" else _attention(layer)
     if layer.is_packed or layer.cell:
@@ -96,8 +97,9 @@ def _recurrent(layer: Layer, name: str) -> Any:
 
 def _fan(layer: Layer) -> int:
     """The fan that torch counts for a kernel and its bias."""
+    inputs = math.prod(layer.inputs)  # refused first where they are not known
     if not layer.is_conv_transpose:
-        return math.prod(layer.inputs)
+        return inputs
     # Of a transposed kernel the outputs come before the inputs.
     *taps, one, other = (layer.shape("kernel") or ())[layer.stack :]
     bias = layer.shape("bias")
