@@ -941,3 +941,51 @@ def test_muon_leaves_what_is_no_matrix(key):
     found = jinit.roles(pooled, params, jnp.ones((4, 64))).muon()
     assert found["q"] is None
     assert found["k"] is not None
+
+
+def by_fori(params, x, start=0):
+    def turn(n, x):
+        return x + jax.nn.relu(x @ params["up"][n]) @ params["down"][n]
+
+    return jax.lax.fori_loop(start, 6, turn, x) @ params["head"]
+
+
+def by_while(params, x):
+    return by_fori(params, x, jnp.asarray(0))
+
+
+def by_counter(params, x):
+    def turn(carry, _):
+        n, x = carry
+        h = jax.nn.relu(x @ params["up"][n]) @ params["down"][n]
+        return (n + 1, x + h), None
+
+    return jax.lax.scan(turn, (0, x), None, 6)[0][1] @ params["head"]
+
+
+def backward(params, x):
+    def turn(carry, _):
+        n, x = carry
+        up, down = (params[name][n] for name in ("up", "down"))
+        return (n - 1, x + jax.nn.relu(x @ up) @ down), None
+
+    return jax.lax.scan(turn, (jnp.int32(5), x), None, 6)[0][1] @ params["head"]
+
+
+@pytest.mark.parametrize("model", [by_fori, by_while, by_counter, backward])
+def test_layers_that_a_counter_picks_are_a_stack(model):
+    shapes = {"up": (6, 16, 64), "down": (6, 64, 16), "head": (16, 10)}
+    params = {name: jnp.ones(shape) for name, shape in shapes.items()}
+    roles = jinit.roles(model, params, jnp.ones((4, 16)))
+    assert roles["up"].axes == roles["down"].axes == ("stack", "in", "out")
+    assert (roles["up"].fan_in, roles["down"].fan_in) == (16, 64)
+    assert roles["head"].axes == ("in", "out")
+
+
+def test_what_data_picks_is_a_table():
+    def embedded(params, words):
+        return params["table"][words] @ params["head"]
+
+    params = {"table": jnp.ones((50, 16)), "head": jnp.ones((16, 10))}
+    roles = jinit.roles(embedded, params, jnp.zeros((2, 3), int))
+    assert roles["table"].kind == "table"

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
@@ -439,14 +440,18 @@ class _Reader:
         equation: Any,
     ) -> list[Value]:
         around, self.loops = self.loops, (*self.loops, loop)
-        avals = [var.aval for var in body.jaxpr.invars[len(consts) :]]
+        inside = body.jaxpr.invars[len(consts) : len(consts) + len(start)]
         carry = [
-            self.result("carry", aval, [outer])
-            for aval, outer in zip(avals, start, strict=False)
+            # What counts the turns is no data: what is picked by it is a stack.
+            Value((), var.aval.dtype)
+            if not outer.data and _counts(body.jaxpr, var, end)
+            else self.result("carry", var.aval, [outer])
+            for var, outer, end in zip(inside, start, body.jaxpr.outvars, strict=False)
         ]
         results = self.run(body, [*consts, *carry, *along])
         self.loops = around
-        self.graph.carried += zip(carry, results, strict=False)
+        pairs = zip(carry, results, strict=False)
+        self.graph.carried += [pair for pair in pairs if pair[0].data]
         return [
             self.result("loop", var.aval, [result])
             for var, result in zip(equation.outvars, results, strict=True)
@@ -477,6 +482,16 @@ class _Reader:
         value.step = Step(name, None, inputs, [value], self.at, self.loops)
         self.graph.steps.append(value.step)
         return value
+
+
+def _counts(jaxpr: Any, var: Any, end: Any) -> bool:
+    """Whether what a loop carries counts its turns: i, which ends one as i + 1."""
+    made = next((eqn for eqn in jaxpr.eqns if end in eqn.outvars), None)
+    if made is None or not jnp.issubdtype(var.aval.dtype, np.integer):
+        return False
+    read = [atom for atom in made.invars if not isinstance(atom, core.Literal)]
+    counts = made.primitive.name in ("add", "sub") and read == [var]
+    return counts and not var.aval.shape
 
 
 # Equations that hold others.
