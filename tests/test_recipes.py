@@ -543,3 +543,30 @@ def test_a_base_of_another_model_is_refused():
         roles_of(64).mup(roles_of(64, 2))
     with pytest.raises(ValueError, match="of must be 'adam' or 'sgd'"):
         roles_of(64).mup(roles_of(32)).scale("lion")
+
+
+class OfHeads(nn.Module):
+    """Attention whose heads grow: biases of two axes, and of a transposed table."""
+
+    heads: int
+
+    @nn.compact
+    def __call__(self, words):
+        table = self.param("table", nn.initializers.normal(), (8 * self.heads, VOCAB))
+        x = nn.LayerNorm()(table.T[words])
+        x = x + nn.MultiHeadDotProductAttention(self.heads)(nn.LayerNorm()(x))
+        return nn.Dense(VOCAB)(nn.LayerNorm()(x))
+
+
+def test_what_is_no_kernel_has_the_multiplier_of_its_units_in_any_layout():
+    def roles_of(heads):
+        model = OfHeads(heads)
+        return jinit.roles(model, jax.eval_shape(model.init, KEY, WORDS), WORDS)
+
+    table = roles_of(8).mup(roles_of(2))
+    wide = {entry.path: entry.sgd for entry in table.entries}
+    attention = "params/MultiHeadDotProductAttention_0"
+    grown = [f"{attention}/{name}/bias" for name in ("query", "key", "value", "out")]
+    grown += ["params/table", "params/LayerNorm_0/scale", "params/LayerNorm_0/bias"]
+    assert {path: wide[path] for path in grown} == dict.fromkeys(grown, 4.0)
+    assert wide["params/Dense_0/bias"] == 1.0

@@ -190,7 +190,7 @@ def _check_same(roles: Sequence[Role], base: Sequence[Role]) -> None:
 
 def _scaling(role: Role, base: Role, deep: bool) -> Scaling:
     if role.kind != "contraction" or role.tied:
-        out = role.shape[-1] / base.shape[-1] if role.shape else 1.0
+        out = _growth(role, base, fixed=("index", "stack"))
         eps = 1 / (out * _deeper(role, base)) if deep else 1.0
         layer = "vector" if len(role.shape) < 2 else "input"
         return Scaling(role.path, layer, 1.0, 1.0, 1.0, out, eps)
@@ -207,11 +207,15 @@ def _deeper(role: Role, base: Role) -> float:
     """By how many times it has more branches beside it, or layers in its loop."""
     if role.place is not None and base.place is not None:
         return role.place.branches / base.place.branches
-    return math.prod(
-        size / small
-        for size, small, axis in zip(role.shape, base.shape, role.axes, strict=False)
-        if axis == "stack"
-    )
+    others = {axis for axis in role.axes if axis != "stack"}
+    return _growth(role, base, fixed=tuple(others)) if role.axes else 1.0
+
+
+def _growth(role: Role, base: Role, fixed: Sequence[str]) -> float:
+    """By how many times it is larger along its axes, but for some."""
+    axes = role.axes or ("",) * len(role.shape)
+    sizes = zip(role.shape, base.shape, axes, strict=True)
+    return math.prod(size / small for size, small, axis in sizes if axis not in fixed)
 
 
 def _scaled(init: Any, own: Any, base: Role, factor: float) -> Any:
