@@ -79,6 +79,7 @@ class looks_linear(Combinator):
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law | None:
         law = super()._law(shape, dtype)
+        # A law that is alike on both sides of zero is also that of the negatives.
         if law is None or (
             law.mean == 0 and law.bounds == law.affine(-1.0, 0.0).bounds
         ):

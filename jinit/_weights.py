@@ -17,7 +17,8 @@ def weights(name: str, w: Any) -> jax.Array:
         array = jnp.asarray(w)
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(
-            f"{name} must be a floating-point or complex array, got {w!r}."
+            f"{name} must be a floating-point or complex array, got {w!r}; give the "
+            "weights as one array."
         ) from error
     if not jnp.issubdtype(array.dtype, np.inexact):
         raise TypeError(

@@ -190,7 +190,7 @@ def _check_same(roles: Sequence[Role], base: Sequence[Role]) -> None:
 
 def _scaling(role: Role, base: Role, deep: bool) -> Scaling:
     if role.kind != "contraction" or role.tied:
-        out = _growth(role, base, fixed=("index", "stack"))
+        out = _growth(role, base, lambda axis: axis not in ("index", "stack"))
         eps = 1 / (out * _deeper(role, base)) if deep else 1.0
         layer = "vector" if len(role.shape) < 2 else "input"
         return Scaling(role.path, layer, 1.0, 1.0, 1.0, out, eps)
@@ -207,15 +207,14 @@ def _deeper(role: Role, base: Role) -> float:
     """By how many times it has more branches beside it, or layers in its loop."""
     if role.place is not None and base.place is not None:
         return role.place.branches / base.place.branches
-    others = {axis for axis in role.axes if axis != "stack"}
-    return _growth(role, base, fixed=tuple(others)) if role.axes else 1.0
+    return _growth(role, base, lambda axis: axis == "stack")
 
 
-def _growth(role: Role, base: Role, fixed: Sequence[str]) -> float:
-    """By how many times it is larger along its axes, but for some."""
+def _growth(role: Role, base: Role, counts: Callable[[str], bool]) -> float:
+    """By how many times it is larger along the axes that count."""
     axes = role.axes or ("",) * len(role.shape)
-    sizes = zip(role.shape, base.shape, axes, strict=True)
-    return math.prod(size / small for size, small, axis in sizes if axis not in fixed)
+    sizes = zip(role.shape, base.shape, axes, strict=False)
+    return math.prod(size / small for size, small, axis in sizes if counts(axis))
 
 
 def _scaled(init: Any, own: Any, base: Role, factor: float) -> Any:

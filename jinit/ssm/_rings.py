@@ -71,8 +71,8 @@ class lru_nu(_Ring):
 
     Raises:
       TypeError: At the call: the dtype is not a real floating-point one.
-      ValueError: `r_min` is greater than `r_max`, `r_max` than 1, or all radii are 0
-        or all are 1.
+      ValueError: `r_min` is greater than `r_max`, `r_max` than 1 or less than 0.05, or
+        all radii are 1.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
