@@ -76,17 +76,30 @@ def bits(key: jax.Array, shape: Shape, dtype: Any = np.uint32) -> jax.Array:
     )
     if not ours:
         return library(key)
-
-    def written_out(key: jax.Array) -> jax.Array:
-        axes = range(len(shape))
-        coordinates = [lax.broadcasted_iota(np.uint32, shape, axis) for axis in axes]
-        words = jax.random.key_data(key)
-        first, second = threefry((words[0], words[1]), _index(coordinates, shape))
-        if np.dtype(dtype) == np.uint64:
-            return (first.astype(dtype) << np.uint64(32)) | second.astype(dtype)
-        return jnp.broadcast_to(first ^ second, shape)
-
+    written_out = partial(threefry_bits, shape=shape, dtype=np.dtype(dtype))
     return lax.platform_dependent(key, cpu=written_out, default=library)
+
+
+@partial(jax.jit, static_argnames=("shape", "dtype"))
+def threefry_bits(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
+    """The words, of the place of each element in row-major order."""
+    axes = range(len(shape))
+    coordinates = [lax.broadcasted_iota(np.uint32, shape, axis) for axis in axes]
+    return jnp.broadcast_to(_words(key, _index(coordinates, shape), dtype), shape)
+
+
+def bits_from(start: Any, key: jax.Array, size: int, dtype: np.dtype) -> jax.Array:
+    """As many words of the same, from a place below 2^32 on."""
+    places = start + lax.iota(np.uint32, size)
+    return _words(key, (np.uint32(0), places), dtype)
+
+
+def _words(key: jax.Array, places: Words, dtype: np.dtype) -> jax.Array:
+    words = jax.random.key_data(key)
+    first, second = threefry((words[0], words[1]), places)
+    if dtype == np.uint64:
+        return (first.astype(dtype) << np.uint64(32)) | second.astype(dtype)
+    return first ^ second
 
 
 def _index(coordinates: list[Any], shape: Shape) -> Words:

@@ -1,5 +1,6 @@
 """`jit_init` returns what `jax.jit` returns, and compiles each distinct draw once."""
 
+import math
 import os
 import pathlib
 import re
@@ -23,6 +24,7 @@ from jax.sharding import (
 )
 
 import jinit
+from jinit import distributions
 from jinit.model import _jit_init
 
 KEY = jax.random.key(0)
@@ -461,6 +463,83 @@ def test_a_second_call_neither_traces_nor_compiles(compilations):
     assert len(compilations) - compiled <= 1  # the doubling
     assert not np.array_equal(*(jax.tree.leaves(p)[1] for p in (first, second)))
     check_equal(second, jax.jit(Deep().init)(jax.random.key(1), SEQUENCES))
+
+
+# Two of one small piece, one of a large piece, and one of two and a bit.
+SHAPES = (3, 7), (3, 5, 2), (70, 100), (2, 140_000)
+
+
+def by_shape(init, dtype=np.float32):
+    """Draws each shape, by a key of its own."""
+    return lambda key: [
+        init(jax.random.fold_in(key, n), shape, dtype) for n, shape in enumerate(SHAPES)
+    ]
+
+
+def heads(key, shape, dtype):
+    flat = jinit.normal(std=0.1)(key, (math.prod(shape),), dtype)
+    return flat.reshape(1, *shape) * jnp.float32(0.5)
+
+
+ELEMENTWISE = {
+    "normal": by_shape(jinit.normal(mean=1.0, std=0.02)),
+    "of any fans": by_shape(jinit.lecun_uniform()),
+    "truncated": by_shape(jinit.trunc_normal(std=0.5)),
+    "complex": by_shape(jinit.he_normal(), np.complex64),
+    "bfloat16": by_shape(jinit.uniform(a=-1.0, b=2.0), jnp.bfloat16),
+    "JAX's": by_shape(jax.nn.initializers.truncated_normal(0.1)),
+    "reshaped and scaled": by_shape(heads),
+    "through a function": by_shape(
+        distributions.through("tanh", jinit.uniform(a=-0.9, b=0.9))
+    ),
+}
+
+
+@pytest.mark.bits
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ELEMENTWISE)
+def test_elementwise_draws_of_any_shape_have_one_program(kind):
+    init = jinit.jit_init(ELEMENTWISE[kind])
+    assert len(init.compile(KEY)) == 3  # of keys, of small and of large pieces
+    check_equal(init(KEY), jax.jit(ELEMENTWISE[kind])(KEY))
+
+
+@pytest.mark.bits
+@pytest.mark.slow
+def test_pieces_have_the_settings_of_the_call(x64):
+    check_same(by_shape(jinit.normal(std=0.1), np.float64), KEY)
+    with jax.default_device(jax.devices("cpu")[-1]):
+        check_same(by_shape(jinit.normal(std=0.1)), KEY)
+
+
+OTHERS = {
+    "across elements": by_shape(lambda *of: jinit.normal()(*of).cumsum(0)),
+    "transposed": by_shape(lambda *of: jinit.normal()(*of).T),
+    "of a table": by_shape(lambda *of: jinit.normal()(*of) * np.ones(of[1], of[2])),
+    "in a loop": by_shape(distributions.gamma(concentration=2.0)),
+    "by another generator": by_shape(
+        lambda key, *of: jinit.normal()(
+            jax.random.wrap_key_data(jnp.tile(jax.random.key_data(key), 2), impl="rbg"),
+            *of,
+        )
+    ),
+    "of a weak type": by_shape(lambda *of: 0.0 * jinit.normal()(*of) + 1.0),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_draws_of_another_kind_are_compiled_for_each_shape(kind):
+    init = jinit.jit_init(OTHERS[kind])
+    made, wanted = init(KEY), jax.eval_shape(OTHERS[kind], KEY)
+    assert [w.shape for w in made] == [w.shape for w in wanted]
+
+
+def test_what_is_drawn_in_pieces_may_be_given_up():
+    made = jinit.jit_init(by_shape(jinit.normal()))(KEY)
+    wanted = jax.tree.map(lambda w: np.asarray(w) + 1, made)
+    added = jax.jit(lambda w: jax.tree.map(lambda x: x + 1, w), donate_argnums=0)(made)
+    assert all(w.is_deleted() for w in made)
+    jax.tree.map(np.testing.assert_array_equal, added, wanted)
 
 
 def test_arguments_of_another_kind_are_traced_anew():

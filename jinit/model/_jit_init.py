@@ -8,7 +8,8 @@ the folding of its key, is compiled anew. Here the trace is taken apart. Of a mo
 
 the recipe is: work out fold_in(key, n) twice, as seeds; then three draws, [a, w1] of
 k1, [c, w2] of k2, and [b]. If w1 and w2 have one shape their programs are alike, so
-what is compiled is one draw and the zeros, however many layers there are.
+what is compiled is one draw and the zeros, however many layers there are. On a CPU
+elementwise draws of many shapes share one program too, which draws a piece (`_pieces`).
 
 The largest draw is first: it is compiled, and drawn, while others are still lowered.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 import gc
 import inspect
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -32,7 +33,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from jinit._checks import is_traced
-from jinit.model import _keys, _trace
+from jinit.model import _keys, _pieces, _trace
 from jinit.model._shardings import Shardings, everywhere, spread
 
 
@@ -47,6 +48,7 @@ class ModelInit(Protocol):
         ...
 
 
+_MUCH = 2**24  # weights, for which a program of their own pays off
 _RECIPES = 64  # that one function keeps, for arguments of different kinds
 
 
@@ -162,22 +164,36 @@ class _Program:
     key: Hashable  # equal for programs that compute alike
     shardings: Any = None  # of the outputs
     placed: bool = False  # over a mesh of its own
+    kind: Any = None  # of the only output,
+    elementwise: _pieces.Draw | None = None  # if this may be drawn in pieces
 
     def start(self, inputs: Sequence[Any], build: _Build) -> Hashable:
         """Starts to compile it for arrays, or kinds of arrays; returns its key."""
         device = getattr(jax.config, "jax_default_device")  # noqa: B009
-        key = self.key, build.anchor, device, *map(_placement, inputs)
+        in_pieces = build.in_pieces and self.elementwise
+        placements = map(_placement, inputs)
+        key = in_pieces or self.key, build.anchor, device, *placements
         if key not in build.compiled:
-            shardings = self.shardings
-            if shardings and not self.placed and not any(map(_placement, inputs)):
-                shardings = [at or build.anchor for at in shardings]
-            program = jax.jit(self.function, out_shardings=shardings).lower(*inputs)
+            if in_pieces:
+                program = jax.jit(in_pieces.piece).lower(np.uint32(0), *inputs)
+            else:
+                program = self._jitted(inputs, build).lower(*inputs)
             build.compiled[key] = build.threads.submit(program.compile)
         return key
 
+    def _jitted(self, inputs: Sequence[Any], build: _Build) -> Any:
+        shardings = self.shardings
+        if shardings and not self.placed and not any(map(_placement, inputs)):
+            shardings = [at or build.anchor for at in shardings]
+        return jax.jit(self.function, out_shardings=shardings)
+
     def run(self, inputs: Any, key: Hashable, build: _Build) -> dict[Any, Any]:
         """Waits for its program; returns its outputs by what they are called."""
-        return dict(zip(self.outputs, build.result(key)(*inputs), strict=True))
+        program = build.result(key)
+        if build.in_pieces and self.elementwise:
+            filling = _pieces.Filling(self.elementwise, self.kind, program, inputs)
+            return {self.outputs[0]: filling.start(build.threads)}
+        return dict(zip(self.outputs, program(*inputs), strict=True))
 
 
 class _Build(NamedTuple):
@@ -186,6 +202,13 @@ class _Build(NamedTuple):
     threads: ThreadPoolExecutor
     compiled: dict[Hashable, Future[Any]]
     anchor: Any  # the devices of the arguments or results, if these say so
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether arrays that may be are drawn in pieces, in memory of NumPy's."""
+        device = getattr(jax.config, "jax_default_device")  # noqa: B009
+        platform = getattr(device, "platform", device) or jax.default_backend()
+        return platform == "cpu" and self.anchor is None
 
     def result(self, key: Hashable) -> Any:
         try:
@@ -221,6 +244,7 @@ class _Recipe:
             _draw(jaxpr, eqns, places, shardings)
             for eqns, places in _trace.draws(jaxpr, others)
         ]
+        self.draws = _light_in_pieces(self.draws)
         sizes = [atom.aval.size for atom in jaxpr.outvars]
         self.draws.sort(key=lambda draw: -sum(sizes[n] for n in draw.outputs))
         self.wanted = {v for draw in self.draws for v in _trace.variables(draw.inputs)}
@@ -257,7 +281,9 @@ class _Recipe:
                     values |= first.run(*given, build)
             for draw, *given in lowered:
                 values |= draw.run(*given, build)
-        return self.tree.unflatten([values[n] for n in range(self.tree.num_leaves)])
+            results = [values[n] for n in range(self.tree.num_leaves)]
+            results = [r.result() if hasattr(r, "result") else r for r in results]
+        return self.tree.unflatten(results)
 
     def _make_keys(self, values: dict[Any, Any], build: _Build, committed: Any) -> None:
         """Adds what the draws need: in NumPy if it can be, and else by programs."""
@@ -277,12 +303,32 @@ def _draw(
     wanted = [jaxpr.outvars[n] for n in places]
     at = [shardings[n] for n in places]
     if len(eqns) == 1 and _trace.is_call(eqns[0]) and len(wanted) == 1:
-        alone = _equation(jaxpr, eqns[0])
-        return replace(alone, outputs=places, key=(alone.key, *at), shardings=at)
-    inputs = _trace.free_variables(eqns, wanted)
-    program = _trace.program(jaxpr, eqns, inputs, wanted)
-    key, placed = (_trace.identity(program), *at), bool(_trace.meshes(program))
-    return _Program(_trace.function_of(program), inputs, places, key, at, placed)
+        made = _equation(jaxpr, eqns[0])
+        made = replace(made, outputs=places, key=(made.key, *at), shardings=at)
+        program = eqns[0].params["jaxpr"]
+    else:
+        inputs = _trace.free_variables(eqns, wanted)
+        program = _trace.program(jaxpr, eqns, inputs, wanted)
+        key, placed = (_trace.identity(program), *at), bool(_trace.meshes(program))
+        made = _Program(_trace.function_of(program), inputs, places, key, at, placed)
+    if made.placed or at != [None]:
+        return made
+    kind, elementwise = _trace.kind(wanted[0].aval), _pieces.elementwise(program)
+    return replace(made, kind=kind, elementwise=elementwise)
+
+
+def _light_in_pieces(draws: Sequence[_Program]) -> list[_Program]:
+    """Leaves in pieces what is not much, and shares its program with other shapes."""
+    weights = Counter[Hashable]()
+    for draw in draws:
+        weights[draw.key] += draw.kind.size if draw.elementwise else _MUCH
+    light = {d.key: d.elementwise for d in draws if weights[d.key] < _MUCH}
+    shapes = Counter(light.values())
+
+    def in_pieces(draw: _Program) -> bool:
+        return draw.key in light and shapes[draw.elementwise] > 1
+
+    return [d if in_pieces(d) else replace(d, elementwise=None) for d in draws]
 
 
 def _equation(jaxpr: Any, eqn: Any) -> _Program:

@@ -170,9 +170,7 @@ def _closed(numbers: set[int], reads: Sequence[set[int]]) -> set[int]:
 def _is_scalar(eqn: Any) -> bool:
     """Whether it is next to nothing to work it out again: a number of numbers."""
     atoms = (*eqn.invars, *eqn.outvars)
-    functions = (core.Jaxpr, core.ClosedJaxpr, tuple)
-    calls = any(isinstance(value, functions) and value for value in eqn.params.values())
-    calls = calls or "callback" in eqn.primitive.name
+    calls = holds_functions(eqn) or "callback" in eqn.primitive.name
     return all(atom.aval.size <= 1 for atom in atoms) and not calls and not eqn.effects
 
 
@@ -280,6 +278,25 @@ def _draws_bits(eqn: Any) -> bool:
         return any(map(_draws_bits, eqn.params["jaxpr"].jaxpr.eqns))
     is_ours = eqn.primitive.name == "random_bits" and eqn.params["bit_width"] >= 32
     return is_ours and not eqn.invars[0].aval.shape
+
+
+def draws_words(eqn: Any) -> bool:
+    """Whether it draws threefry's words of each place, by JAX or by jinit."""
+    key = eqn.invars[-1].aval if eqn.invars else None
+    if str(key) != "key<fry>[]" or not eqn.ctx.threefry_partitionable:
+        return False
+    ours = [
+        [each.params.get("name") for each in branch.jaxpr.eqns]
+        for branch in eqn.params.get("branches", ())
+    ]
+    return _draws_bits(eqn) or ["threefry_bits"] in ours
+
+
+def holds_functions(eqn: Any) -> bool:
+    """Whether functions are among its parameters, alone or in a tuple."""
+    values = eqn.params.values()
+    each = [v for value in values for v in (value if type(value) is tuple else [value])]
+    return any(isinstance(v, core.Jaxpr | core.ClosedJaxpr) for v in each)
 
 
 def is_call(eqn: Any) -> bool:
