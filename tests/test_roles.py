@@ -930,6 +930,50 @@ def test_what_is_summed_where_it_meets_is_as_large_as_it_is(model, shape):
     assert 0.5 < jinit.roles(model, params, x)["o"].moment / true < 2
 
 
+def mixed(p, x):
+    """Two values by m and 1 - m, as RWKV mixes a place and the one before."""
+    return x * p["m"] + (x @ p["v"]) * (1 - p["m"])
+
+
+def decayed(p, x):
+    return (x @ p["v"]) * jnp.exp(-jnp.exp(p["zero"]))
+
+
+def halved(p, x):
+    """The mean of two layers, by a softmax of parameters, through a sigmoid."""
+    weights = jax.nn.softmax(p["two"])
+    h = weights[0] * x + weights[1] * (x @ p["v"])
+    return h * jax.nn.sigmoid(p["zero"])
+
+
+def beside(p, x):
+    """Tokens that are drawn small, beside as many inputs."""
+    return jnp.concatenate([jnp.broadcast_to(p["token"], x.shape), x @ p["v"]], 0)
+
+
+def by_turns(p, x):
+    def turn(count, place):
+        return count + 1, (x @ p["v"]) * count / (place + 1.0)
+
+    return jax.lax.scan(turn, 0, jnp.arange(6.0))[1]
+
+
+@pytest.mark.parametrize("model", [mixed, decayed, halved, beside, by_turns])
+def test_what_is_computed_of_parameters_alone_or_of_a_counter_counts(model):
+    x = jax.random.normal(jax.random.key(0), (32, 64))
+    params = {
+        "v": jinit.lecun_normal()(jax.random.key(1), (64, 64)),
+        "m": jnp.linspace(0, 1, 64)[None],
+        "zero": jnp.zeros((1, 64)),
+        "two": jnp.zeros(2),
+        "token": 0.02 * jnp.ones((1, 64)),
+    }
+    true = float((model(params, x) ** 2).mean())
+    params["o"] = jnp.eye(64)
+    roles = jinit.roles(lambda p, x: model(p, x) @ p["o"], params, x)
+    assert 0.6 < roles["o"].moment / true < 1.6
+
+
 def test_muon_leaves_what_is_no_matrix(key):
     pytest.importorskip("optax")
 

@@ -7,6 +7,7 @@ compile each operation for each shape.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ def computed(name: str, params: Any, inputs: Sequence[Any], aval: Any) -> Any:
         return None
     if name == "broadcast_in_dim" and np.ndim(inputs[0]):  # which takes no memory
         return _made(name, params, list(inputs), tuple(aval.shape))
-    if aval.size > _LARGEST:
+    if math.prod(aval.shape) > _LARGEST:
         return None
     if jnp.issubdtype(aval.dtype, jax.dtypes.extended):
         return None
@@ -127,4 +128,8 @@ _MOVING = {
     "transpose",
     "broadcast_in_dim",
     "slice",
+    "dynamic_slice",
+    "split",
+    "reduce_max",
+    "reduce_min",
 }

@@ -25,7 +25,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import groupby
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import Any
 
 import jax
@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit.gains._curve import FUNCTIONS
-from jinit.model._constants import BY_ELEMENT, by_element
+from jinit.model._constants import BY_ELEMENT, by_element, computed
 from jinit.model._features import Features
 from jinit.model._graph import Graph, Step, Use, Value
 from jinit.model._views import KEPT
@@ -42,6 +42,9 @@ PLACES, FEATURES = 16, 1 << 9
 SAMPLES = PLACES * FEATURES
 _MOST = 127  # of whole numbers that are inputs: words, classes, pixels
 _TURNS = 8  # of a loop, after which what it carries is taken to be as it stays
+
+_SUMS = {"add", "sub", "add_any", "concatenate"}  # to which a parameter adds little
+_ONE = {"scale", "other", "mul", "div", "max", "sqrt", "rsqrt"}  # what it starts from
 
 _BY_ELEMENT = {
     *BY_ELEMENT,
@@ -79,6 +82,8 @@ class Moments:
         self._turn = 0  # of the loop that is run
         self._before: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._ends = {id(first): last for first, last in graph.carried}
+        self._starts = _starts_of(graph)
+        self._numbers: dict[int, Any] = {}  # of parameters alone, and of counters
         self._uses = {
             id(u.step): u for u in graph.uses if u.kind in ("contraction", "table")
         }
@@ -91,35 +96,56 @@ class Moments:
 
     def _run_steps(self, steps: Sequence[Step], times: int) -> None:
         """Runs them, those of a loop often enough that what it carries stays so."""
-        inputs = (value for step in steps for value in step.inputs)
-        along = {id(v) for v in inputs if v.step and v.step.name == "along"}
         for self._turn in range(times):
-            if self._turn:  # another place of what the loop runs along
-                for value in along & self._samples.keys():
-                    self._samples[value] = np.roll(self._samples[value], 1, axis=0)
             for step in steps:
                 if any(value.data for value in step.outputs):
                     self._run_step(step)
+                else:
+                    self._work_out(step)
 
     def _run_step(self, step: Step) -> None:
         for value, made in zip(step.outputs, self._made(step), strict=True):
             whole = np.broadcast_to(made, (PLACES, FEATURES))
             self._samples[id(value)] = whole
 
+    def _work_out(self, step: Step) -> None:
+        """What is computed of parameters alone, or of a counter, as these start."""
+        given = [self._number(value) for value in step.inputs]
+        for value in step.outputs:
+            self._numbers[id(value)] = self._worked_out(step, given, value)
+
+    def _worked_out(self, step: Step, given: list[Any], value: Value) -> Any:
+        first: Any = given[0] if given else None
+        if step.name == "carry":  # a counter
+            return self._number(self._ends[id(value)]) if self._turn else first
+        if step.name == "along" and np.ndim(first):
+            return first[self._turn % len(first)]
+        if step.name == "reduce_sum" and first is not None and np.ndim(first) == 0:
+            return first * math.prod(step.inputs[0].shape) / math.prod(value.shape)
+        params = step.equation.params if step.equation else {}
+        return computed(step.name, params, given, value)
+
+    def _number(self, value: Value) -> Any:
+        """What a value is that is computed of neither samples nor random numbers."""
+        if value.views and value.step is None:
+            return self._starts.get(value.views[0].path)
+        return self._numbers.get(id(value), value.number)
+
     def of(self, value: Value) -> np.ndarray:
         """The samples of a value; of a parameter those that it starts from."""
         if value.data:
             return self._samples[id(value)]
-        if value.number is None:
+        number = self._number(value)
+        if number is None:
             return self._unknown(value)
-        if np.ndim(value.number) == 0:
-            return np.asarray(value.number)
+        if np.ndim(number) == 0:
+            return np.asarray(number)
         # A row for each feature, along which the places lie, as keys do along a mask;
         # the same of arrays of one size, such as a sine and its cosine.
-        rng, shape = np.random.default_rng(0), value.number.shape
+        rng, shape = np.random.default_rng(0), number.shape
         rows = [(rng.random(FEATURES) * n).astype(int) for n in shape[:-1]]
         places = np.arange(PLACES)[:, None] * shape[-1] // PLACES
-        return value.number[(*rows, places)]
+        return number[(*rows, places)]
 
     def second(self, value: Value) -> float:
         """The mean of the squares."""
@@ -190,6 +216,8 @@ class Moments:
             return _RULES[step.name](self, step)
         # A loop may start from a constant, such as a state of zeros.
         first = next((v for v in step.inputs if v.data), step.inputs[0])
+        if step.name == "along":  # another place in each turn
+            return [np.roll(self._wide(first), self._turn, axis=0)]
         if step.name in ("slice", "split", "unstack") and first.data:
             return [self._part(first, start) for start in _starts(step)]
         if step.name in KEPT:
@@ -252,8 +280,9 @@ class Moments:
 
     def _given(self, step: Step, value: Value) -> np.ndarray:
         """The samples of an input: a parameter leaves the others as they are."""
-        if value.views and not value.data:
-            return np.asarray(0.0 if step.name in ("add", "sub", "add_any") else 1.0)
+        number = self._number(value) if value.views and not value.data else 1.0
+        if number is None or not np.isfinite(number).all() or not np.any(number):
+            return np.asarray(0.0 if step.name in _SUMS else 1.0)
         return self.of(value)
 
     def _run(self, step: Step) -> np.ndarray:
@@ -436,6 +465,20 @@ class Moments:
     def _gather(self, step: Step) -> list[np.ndarray]:
         value = step.inputs[0]
         return [self.of(value) if value.data else self._input(step.outputs[0])]
+
+
+def _starts_of(graph: Graph) -> dict[str, float]:
+    """What parameters start from: one of what multiplies or divides, else zero.
+
+    Of m and 1 - m, which mix two values, that is one half.
+    """
+    starts: dict[str, set[float]] = {}
+    for use in graph.uses:
+        first, *others = use.view.functions or (use.kind,)
+        if first not in ("contraction", "table"):
+            one = first in _ONE or "rsqrt" in others or "sqrt" in others
+            starts.setdefault(use.view.path, set()).add(float(one))
+    return {path: fmean(found) for path, found in starts.items()}
 
 
 def _second(x: np.ndarray) -> float:
