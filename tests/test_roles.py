@@ -916,9 +916,32 @@ def counted(params, x):
     return summed @ params["o"]
 
 
+def positive(params, x):
+    """Queries and keys that are positive, and values."""
+    keys = jnp.flip(params["v"], 0), jnp.flip(params["v"], 1)
+    return (*(jax.nn.elu(x @ key) + 1 for key in keys), x @ params["v"])
+
+
+def matched(params, x):
+    """The products of positive queries and keys, which add up."""
+    q, k, _ = positive(params, x)
+    return jnp.einsum("btd,bsd->bts", q, k) @ params["o"]
+
+
+def linear(params, x):
+    """Linear attention: what queries see of the sums of keys times values."""
+    q, k, v = positive(params, x)
+    weights = jnp.einsum("btd,bd->bt", q, k.sum(1))
+    seen = jnp.einsum("btd,bdm->btm", q, jnp.einsum("btd,btm->bdm", k, v) / 64)
+    return 64 * seen / weights[..., None] @ params["o"]
+
+
 @pytest.mark.parametrize(
     ("model", "shape"),
-    [(associative, (2, 32, 64)), (of_neighbours, (100, 64)), (counted, (100, 64))],
+    [
+        *((associative, (2, 32, 64)), (of_neighbours, (100, 64)), (counted, (100, 64))),
+        *((matched, (2, 64, 64)), (linear, (2, 64, 64))),
+    ],
 )
 def test_what_is_summed_where_it_meets_is_as_large_as_it_is(model, shape):
     x = jax.random.normal(jax.random.key(0), shape)

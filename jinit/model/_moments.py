@@ -425,9 +425,29 @@ class Moments:
         places = math.prod(left.shape[axis] for axis in contracted) // features
         x, y = (self._wide(value).astype(np.float32) for value in (left, right))
         if places <= 1:  # of queries and keys
-            product = float(np.mean(x * x)) * float(np.mean(y * y))
-            return [self.fresh(features * product, min(self._share(x), self._share(y)))]
+            common = self._alike(left, x) * self._alike(right, y)
+            return [self._matched(x, y, features, common)]
         return [self._average(x, y, features * places)]
+
+    def _alike(self, value: Value, x: np.ndarray) -> float:
+        """The mean of the products of two features: of Σ a v that of two of its a."""
+        source = _source(value) or value
+        step = source.step
+        sums = step and step.name == "dot_general" and id(step) not in self._uses
+        return self.shared(x) if sums else float(x.mean()) ** 2
+
+    def _matched(
+        self, x: np.ndarray, y: np.ndarray, n: int, common: float
+    ) -> np.ndarray:
+        """Sums of n products over features, of which a part may be alike in all.
+
+        So are positive ones, as of linear attention, which add up to n times the mean.
+        """
+        mean = n * float(x.mean()) * float(y.mean())
+        second = n * float(np.mean(x * x)) * float(np.mean(y * y))
+        second += n * (n - 1) * common
+        share = min(self._share(each - each.mean()) for each in (x, y))
+        return np.float32(mean) + self.fresh(second - mean**2, share)
 
     def _average(self, x: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:
         """Sums of n products over places: the weights of attention, and its values.
