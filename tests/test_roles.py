@@ -997,6 +997,32 @@ def test_what_is_computed_of_parameters_alone_or_of_a_counter_counts(model):
     assert 0.6 < roles["o"].moment / true < 1.6
 
 
+def transformed(x):
+    return jnp.fft.fft2(x).real
+
+
+def filtered(x):
+    waves = jnp.fft.rfft(x, axis=0, norm="ortho") * (jnp.ones((17, 1), "complex64") / 2)
+    return jnp.fft.irfft(waves, 32, axis=0, norm="ortho")
+
+
+def rotated(x):
+    z = jax.lax.complex(x[:, :16], x[:, 16:])
+    return jnp.square((z * np.exp(0.5j).astype("complex64")).imag)
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype"),
+    [(transformed, float), (filtered, float), (rotated, float), (jnp.real, complex)],
+)
+def test_complex_numbers_and_transforms_keep_what_parseval_says(model, dtype):
+    x = jax.random.normal(jax.random.key(0), (32, 32), dtype)
+    made = model(x)
+    params = {"o": jnp.eye(made.shape[-1])}
+    moment = jinit.roles(lambda p, x: model(x) @ p["o"], params, x)["o"].moment
+    assert moment == pytest.approx(float((made**2).mean()), rel=0.2)
+
+
 def test_muon_leaves_what_is_no_matrix(key):
     pytest.importorskip("optax")
 

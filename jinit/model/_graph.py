@@ -384,12 +384,11 @@ class _Reader:
                 for aval, v in zip(avals, views, strict=True)
             ]
         given = [value.number for value in step.inputs]
-        params = step.equation.params
         return [
             Value(
                 tuple(aval.shape),
                 aval.dtype,
-                number=computed(step.name, params, given, aval),
+                number=computed(step, given, aval),
                 step=step,
             )
             for aval in avals

@@ -31,6 +31,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import FftType
 
 from jinit.gains._curve import FUNCTIONS
 from jinit.model._constants import BY_ELEMENT, by_element, computed
@@ -120,10 +121,7 @@ class Moments:
             return self._number(self._ends[id(value)]) if self._turn else first
         if step.name == "along" and np.ndim(first):
             return first[self._turn % len(first)]
-        if step.name == "reduce_sum" and first is not None and np.ndim(first) == 0:
-            return first * math.prod(step.inputs[0].shape) / math.prod(value.shape)
-        params = step.equation.params if step.equation else {}
-        return computed(step.name, params, given, value)
+        return computed(step, given, value)
 
     def _number(self, value: Value) -> Any:
         """What a value is that is computed of neither samples nor random numbers."""
@@ -191,11 +189,20 @@ class Moments:
         return min(self.shared(x) / second, 1.0) if second > 0 else 0.0
 
     def _input(self, value: Value) -> np.ndarray:
-        if jnp.issubdtype(value.dtype, jnp.floating):
-            return self.fresh()
+        if jnp.issubdtype(value.dtype, jnp.inexact):
+            return self._normal(value.dtype)
         if jnp.issubdtype(value.dtype, np.integer):
             return self._rng.integers(1, _MOST, (PLACES, FEATURES))
         return self._rng.random((PLACES, FEATURES)) < 0.5
+
+    def _normal(
+        self, dtype: Any, second: float = 1.0, share: float = 0.0
+    ) -> np.ndarray:
+        """Normal numbers, whose parts are alike where they are complex."""
+        if not jnp.issubdtype(dtype, jnp.complexfloating):
+            return self.fresh(second, share)
+        real, imaginary = (self.fresh(second / 2, share) for _ in range(2))
+        return real + 1j * imaginary
 
     def _unknown(self, value: Value) -> np.ndarray:
         """A large constant: a mask, or numbers of which nothing is known."""
@@ -237,7 +244,7 @@ class Moments:
             return self.fresh(size / self._graph.factor_after(step) ** 2)
         if not use.operand.data:
             return self.fresh(target)
-        x = self._wide(use.operand)
+        x = self._floats(use.operand)
         y = self.fresh(target, self._share(x))
         if step.loops and "stack" not in use.axes.values():
             y = self._after(step, x, y)
@@ -248,7 +255,6 @@ class Moments:
 
         So what a cell remembers is as large as what adds up in it, which is alike.
         """
-        x = x.astype(np.float32)
         if self._turn:
             last, made = self._before[id(step)]
             sizes = math.sqrt(float(np.mean(x * x)) * float(np.mean(last * last)))
@@ -260,6 +266,12 @@ class Moments:
 
     def _wide(self, value: Value) -> np.ndarray:
         return np.broadcast_to(self.of(value), (PLACES, FEATURES))
+
+    def _floats(self, value: Value) -> np.ndarray:
+        """Of complex numbers the real parts, made as large as the numbers are."""
+        x = self._wide(value)
+        x = math.sqrt(2) * x.real if np.iscomplexobj(x) else x
+        return x.astype(np.float32)
 
     def _part(self, value: Value, start: Sequence[int]) -> np.ndarray:
         """Of a part of an array the samples in another order, that of its place.
@@ -339,7 +351,7 @@ class Moments:
         axes = list(axes)
         features = self._features.count(value, axes)
         places = math.prod(value.shape[axis] for axis in axes) // max(features, 1)
-        x = self._wide(value).astype(np.float32)
+        x = self._floats(value)
         x = self._over_features(x, features) if features > 1 else x
         return self._over_places(x, places) if places > 1 else x
 
@@ -349,13 +361,13 @@ class Moments:
     def _cumsum(self, step: Step) -> list[np.ndarray]:
         value = step.inputs[0]
         n = value.shape[step.equation.params["axis"]]
-        return [self._over_places(self._wide(value).astype(np.float32), (n + 1) // 2)]
+        return [self._over_places(self._floats(value), (n + 1) // 2)]
 
     def _scatter_add(self, step: Step) -> list[np.ndarray]:
         """Sums over the places that go to one, as many as there are for each."""
         before, _, updates = step.inputs
         n = round(math.prod(updates.shape) / max(math.prod(before.shape), 1))
-        x = self._wide(updates).astype(np.float32)
+        x = self._floats(updates)
         added = self._over_places(x, n) if n > 1 else x
         return [added + self.of(before) if before.data else added]
 
@@ -371,7 +383,7 @@ class Moments:
         value, axes = step.inputs[0], step.equation.params["axes"]
         n = math.prod(value.shape[axis] for axis in axes)
         at = n / (n + 1) if high else 1 / (n + 1)
-        return [np.quantile(self.of(value).astype(np.float32), at).astype(value.dtype)]
+        return [np.quantile(self._floats(value), at).astype(value.dtype)]
 
     def _reduce_max(self, step: Step) -> list[np.ndarray]:
         return self._extreme(step, high=True)
@@ -393,7 +405,7 @@ class Moments:
 
     def _reduce_window_sum(self, step: Step) -> list[np.ndarray]:
         n = math.prod(step.equation.params["window_dimensions"])
-        return [self._over_places(self._wide(step.inputs[0]).astype(np.float32), n)]
+        return [self._over_places(self._floats(step.inputs[0]), n)]
 
     def _concatenate(self, step: Step) -> list[np.ndarray]:
         axis = step.equation.params["dimension"]
@@ -423,7 +435,7 @@ class Moments:
             self._features.count(right, other),
         )
         places = math.prod(left.shape[axis] for axis in contracted) // features
-        x, y = (self._wide(value).astype(np.float32) for value in (left, right))
+        x, y = (self._floats(value) for value in (left, right))
         if places <= 1:  # of queries and keys
             common = self._alike(left, x) * self._alike(right, y)
             return [self._matched(x, y, features, common)]
@@ -470,12 +482,20 @@ class Moments:
         axes = step.equation.params["dimension_numbers"][0][place]
         n = math.prod(value.shape[axis] for axis in axes)
         square = 1 / n if other.number is None else self.second(other)
-        x = self._wide(value).astype(np.float32)
+        x = self._floats(value)
         return self.fresh(n * square * float(np.mean(x * x)), self._share(x))
 
     def _conv_general_dilated(self, step: Step) -> list[np.ndarray]:
         """By a kernel that is a constant, or is itself computed."""
         return [self.fresh(self.second(next(v for v in step.inputs if v.data)))]
+
+    def _fft(self, step: Step) -> list[np.ndarray]:
+        """Of n numbers: their squares add up to 1 / n of those of the transform."""
+        x, params = self._wide(step.inputs[0]), step.equation.params
+        n = math.prod(params["fft_lengths"])
+        inverse = params["fft_type"] in (FftType.IFFT, FftType.IRFFT)
+        second = _second(x) / n if inverse else _second(x) * n
+        return [self._normal(step.outputs[0].dtype, second, self._share(x))]
 
     def _random_bits(self, step: Step) -> list[np.ndarray]:
         dtype = step.outputs[0].dtype
@@ -577,5 +597,6 @@ _RULES: dict[str, Callable[[Moments, Step], list[np.ndarray]]] = {
     "gather": Moments._gather,
     "scatter-add": Moments._scatter_add,
     "pad": Moments._pad,
+    "fft": Moments._fft,
     "random_bits": Moments._random_bits,
 }
