@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jinit
+from jinit.diagnostics import audit
 from jinit.model._paths import named_leaves
 
 KEY = jax.random.key(0)
@@ -1021,6 +1022,24 @@ def test_complex_numbers_and_transforms_keep_what_parseval_says(model, dtype):
     params = {"o": jnp.eye(made.shape[-1])}
     moment = jinit.roles(lambda p, x: model(x) @ p["o"], params, x)["o"].moment
     assert moment == pytest.approx(float((made**2).mean()), rel=0.2)
+
+
+@pytest.mark.parametrize("factor", [1.0, 8.0])
+def test_what_meets_a_table_that_is_a_head_too_is_drawn_for_its_rows(factor):
+    """The table is drawn for logits of size one: its rows have variance 1 / 64."""
+
+    def model(params, words):
+        met = factor * params["table"][words] @ params["up"]
+        return met, jax.nn.relu(met) @ params["down"] @ params["table"].T
+
+    params = {"table": (50, 64), "up": (64, 64), "down": (64, 64)}
+    params = {name: struct(*shape) for name, shape in params.items()}
+    words = jnp.arange(50)[None]
+    rules = jinit.roles(model, params, words).rules()
+    drawn = jinit.plan(params, rules).init(KEY)
+    for made in model(drawn, words):
+        assert float((made**2).mean()) == pytest.approx(1, rel=0.4)
+    assert audit(drawn, model=model, inputs=words).findings == ()
 
 
 def test_muon_leaves_what_is_no_matrix(key):

@@ -29,8 +29,18 @@ from jinit.model._streams import Branch, Streams, streams
 def roles_of(graph: Graph) -> tuple[Role, ...]:
     """The roles of all parameters of a program."""
     found = streams(graph)
-    reader = _Reader(graph, found, Moments(graph, found.targets()))
-    return tuple(map(reader.role, graph.shapes))
+    moments = Moments(graph, found.targets(), _tied(graph))
+    return tuple(map(_Reader(graph, found, moments).role, graph.shapes))
+
+
+def _tied(graph: Graph) -> dict[str, float]:
+    """The second moments of what is looked up in tables that are drawn as heads."""
+    uses = [use for use in reversed(graph.uses) if use.kind == "contraction"]
+    heads = {use.view.path: use.fan_in * use.view.factor**2 for use in uses}
+    tables = [use for use in graph.uses if use.kind == "table"]
+    factors = [use.view.factor * graph.factor_after(use.step) for use in tables]
+    pairs = zip((use.view.path for use in tables), factors, strict=True)
+    return {path: f**2 / heads[path] for path, f in pairs if path in heads}
 
 
 _MUCH = 0.75  # of a convolution's taps, of a small image
