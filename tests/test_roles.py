@@ -289,13 +289,15 @@ def test_a_normalization_gives_unit_size_whatever_came_before():
 def test_an_operation_without_a_rule_starts_again_and_changes_nothing_else():
     def function(p, x):
         y = x @ p["a"]
-        odd = jax.lax.sort(1e6 * y)
-        return odd @ p["b"], nn.relu(y) @ p["c"]
+        odd = jax.lax.cumprod(1e6 * y)
+        return odd @ p["b"], nn.relu(y) @ p["c"], nn.standardize(odd) @ p["d"]
 
-    params = {"a": struct(16, 16), "b": struct(16, 8), "c": struct(16, 8)}
+    params = {"a": struct(16, 16), **{n: struct(16, 8) for n in "bcd"}}
     found = of(function, params, X)
     assert found["b"].moment == pytest.approx(1, rel=0.05)
     assert found["c"].activation == "relu"
+    assert [n for n in found if found[n].assumed] == ["b"]
+    assert "(cumprod taken as 1)" in repr(jinit.roles(function, params, X))
 
 
 # Streams.

@@ -149,6 +149,25 @@ class Moments:
         """The mean of the squares."""
         return _second(self.of(value))
 
+    def assumed(self, value: Value) -> tuple[str, ...]:
+        """The operations without a rule that its size rests on, if no norm follows."""
+        found, seen, front = set[str](), set[int](), [value]
+        while front:
+            step = front.pop().step
+            if step is None or id(step) in self._uses or id(step) in seen:
+                continue
+            seen.add(id(step))
+            if step.name in ("rsqrt", "sqrt"):
+                return ()
+            if step.name in self.unknown:
+                found.add(step.name)
+            else:
+                numbers = (
+                    v for v in step.inputs if jnp.issubdtype(v.dtype, jnp.inexact)
+                )
+                front += [v for v in numbers if v.data]
+        return tuple(sorted(found))
+
     def activation(self, value: Value) -> str | None:
         """The name of what a value is of a normal number, if it has one.
 

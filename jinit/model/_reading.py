@@ -126,6 +126,7 @@ class _Reader:
             "fan_out": use.fan_out * share,
             "outputs": tuple(outputs) if len(outputs) > 1 else (),
             "moment": moment if moment > 1e-12 else 1.0,
+            "assumed": self.moments.assumed(use.operand),
             "activation": self.moments.activation(use.operand) if seen == 1 else None,
         }
 
