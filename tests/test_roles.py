@@ -939,11 +939,17 @@ def linear(params, x):
     return 64 * seen / weights[..., None] @ params["o"]
 
 
+def chosen(params, x):
+    """The largest two of eight weights, as a mixture of experts has them; sorted."""
+    weights, _ = jax.lax.top_k(jax.nn.softmax(x @ params["v"][:, :8]), 2)
+    return jnp.sort(weights[..., :1] * x) @ params["o"]
+
+
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
         *((associative, (2, 32, 64)), (of_neighbours, (100, 64)), (counted, (100, 64))),
-        *((matched, (2, 64, 64)), (linear, (2, 64, 64))),
+        *((matched, (2, 64, 64)), (linear, (2, 64, 64)), (chosen, (64, 64))),
     ],
 )
 def test_what_is_summed_where_it_meets_is_as_large_as_it_is(model, shape):

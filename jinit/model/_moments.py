@@ -246,7 +246,7 @@ class Moments:
             return [np.roll(self._wide(first), self._turn, axis=0)]
         if step.name in ("slice", "split", "unstack") and first.data:
             return [self._part(first, start) for start in _starts(step)]
-        if step.name in KEPT:
+        if step.name in KEPT or step.name == "sort":
             if len(step.inputs) == len(step.outputs) > 1:
                 return [self._given(step, value) for value in step.inputs]
             return [self._given(step, first)] * len(step.outputs)
@@ -409,6 +409,15 @@ class Moments:
 
     def _reduce_min(self, step: Step) -> list[np.ndarray]:
         return self._extreme(step, high=False)
+
+    def _top_k(self, step: Step) -> list[np.ndarray]:
+        """The upper part of the samples, and where each was: anywhere."""
+        value, (out, _) = step.inputs[0], step.outputs
+        part = math.prod(out.shape) / math.prod(value.shape)
+        at = 1 - part * self._rng.random((PLACES, FEATURES))
+        size = round(out.shape[-1] / part)
+        largest = np.quantile(self._floats(value), at).astype(np.float32)
+        return [largest, self._rng.integers(0, size, at.shape)]
 
     def _index(self, step: Step) -> list[np.ndarray]:
         """Of the largest or the least: each is as likely."""
@@ -604,6 +613,7 @@ _RULES: dict[str, Callable[[Moments, Step], list[np.ndarray]]] = {
     "cumsum": Moments._cumsum,
     "reduce_max": Moments._reduce_max,
     "reduce_min": Moments._reduce_min,
+    "top_k": Moments._top_k,
     "argmax": Moments._index,
     "argmin": Moments._index,
     "reduce_window_max": Moments._reduce_window_max,
