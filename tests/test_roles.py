@@ -1050,6 +1050,15 @@ def test_what_meets_a_table_that_is_a_head_too_is_drawn_for_its_rows(factor):
     assert audit(drawn, model=model, inputs=words).findings == ()
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_mixes_two_values_is_left_as_it_is(order):
+    def model(p, x):
+        return sum([(1 - p["m"]) * x, p["m"] * (x @ p["v"])][::order])
+
+    params = {"v": struct(64, 64), "m": struct(1, 64)}
+    assert dict(jinit.roles(model, params, struct(32, 64)).rules())["m"] is None
+
+
 def test_muon_leaves_what_is_no_matrix(key):
     pytest.importorskip("optax")
 

@@ -77,7 +77,7 @@ class _Reader:
             return Role(path, shape, "table", axes, fan_out=float(shape[-1]))
         if not uses:
             return Role(path, shape, "unused", uses=0)
-        use = min(uses, key=lambda use: _KINDS.index(use.kind))
+        use = min(uses, key=_order)
         made = self.attention.get(id(use.step), Part())
         times = [each.step.times for each in uses]
         parts = self._parts(use, uses) if use.kind == "contraction" else []
@@ -199,6 +199,11 @@ def _places(branch: Branch, length: int) -> Iterator[tuple[Use, Place]]:
     for use in branch.scales[:1]:
         count = len(branch.layers)
         yield use, Place(branch.stream, length, branch.number, count, count)
+
+
+def _order(use: Use) -> tuple[int, bool]:
+    """The order in which uses decide; of m and 1 - m, which mix, the function does."""
+    return _KINDS.index(use.kind), use.kind == "scale" and not use.view.functions
 
 
 def _other_axes(use: Use, uses: list[Use], rank: int) -> tuple[str, ...]:
