@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jinit
+from jinit.diagnostics import audit
 from jinit.model._paths import named_leaves
 
 KEY = jax.random.key(0)
@@ -288,13 +289,15 @@ def test_a_normalization_gives_unit_size_whatever_came_before():
 def test_an_operation_without_a_rule_starts_again_and_changes_nothing_else():
     def function(p, x):
         y = x @ p["a"]
-        odd = jax.lax.sort(1e6 * y)
-        return odd @ p["b"], nn.relu(y) @ p["c"]
+        odd = jax.lax.cumprod(1e6 * y)
+        return odd @ p["b"], nn.relu(y) @ p["c"], nn.standardize(odd) @ p["d"]
 
-    params = {"a": struct(16, 16), "b": struct(16, 8), "c": struct(16, 8)}
+    params = {"a": struct(16, 16), **{n: struct(16, 8) for n in "bcd"}}
     found = of(function, params, X)
     assert found["b"].moment == pytest.approx(1, rel=0.05)
     assert found["c"].activation == "relu"
+    assert [n for n in found if found[n].assumed] == ["b"]
+    assert "(cumprod taken as 1)" in repr(jinit.roles(function, params, X))
 
 
 # Streams.
@@ -916,9 +919,38 @@ def counted(params, x):
     return summed @ params["o"]
 
 
+def positive(params, x):
+    """Queries and keys that are positive, and values."""
+    keys = jnp.flip(params["v"], 0), jnp.flip(params["v"], 1)
+    return (*(jax.nn.elu(x @ key) + 1 for key in keys), x @ params["v"])
+
+
+def matched(params, x):
+    """The products of positive queries and keys, which add up."""
+    q, k, _ = positive(params, x)
+    return jnp.einsum("btd,bsd->bts", q, k) @ params["o"]
+
+
+def linear(params, x):
+    """Linear attention: what queries see of the sums of keys times values."""
+    q, k, v = positive(params, x)
+    weights = jnp.einsum("btd,bd->bt", q, k.sum(1))
+    seen = jnp.einsum("btd,bdm->btm", q, jnp.einsum("btd,btm->bdm", k, v) / 64)
+    return 64 * seen / weights[..., None] @ params["o"]
+
+
+def chosen(params, x):
+    """The largest two of eight weights, as a mixture of experts has them; sorted."""
+    weights, _ = jax.lax.top_k(jax.nn.softmax(x @ params["v"][:, :8]), 2)
+    return jnp.sort(weights[..., :1] * x) @ params["o"]
+
+
 @pytest.mark.parametrize(
     ("model", "shape"),
-    [(associative, (2, 32, 64)), (of_neighbours, (100, 64)), (counted, (100, 64))],
+    [
+        *((associative, (2, 32, 64)), (of_neighbours, (100, 64)), (counted, (100, 64))),
+        *((matched, (2, 64, 64)), (linear, (2, 64, 64)), (chosen, (64, 64))),
+    ],
 )
 def test_what_is_summed_where_it_meets_is_as_large_as_it_is(model, shape):
     x = jax.random.normal(jax.random.key(0), shape)
@@ -928,6 +960,103 @@ def test_what_is_summed_where_it_meets_is_as_large_as_it_is(model, shape):
     }
     true = float((model(params, x) ** 2).mean())
     assert 0.5 < jinit.roles(model, params, x)["o"].moment / true < 2
+
+
+def mixed(p, x):
+    """Two values by m and 1 - m, as RWKV mixes a place and the one before."""
+    return x * p["m"] + (x @ p["v"]) * (1 - p["m"])
+
+
+def decayed(p, x):
+    return (x @ p["v"]) * jnp.exp(-jnp.exp(p["zero"]))
+
+
+def halved(p, x):
+    """The mean of two layers, by a softmax of parameters, through a sigmoid."""
+    weights = jax.nn.softmax(p["two"])
+    h = weights[0] * x + weights[1] * (x @ p["v"])
+    return h * jax.nn.sigmoid(p["zero"])
+
+
+def beside(p, x):
+    """Tokens that are drawn small, beside as many inputs."""
+    return jnp.concatenate([jnp.broadcast_to(p["token"], x.shape), x @ p["v"]], 0)
+
+
+def by_turns(p, x):
+    def turn(count, place):
+        return count + 1, (x @ p["v"]) * count / (place + 1.0)
+
+    return jax.lax.scan(turn, 0, jnp.arange(6.0))[1]
+
+
+@pytest.mark.parametrize("model", [mixed, decayed, halved, beside, by_turns])
+def test_what_is_computed_of_parameters_alone_or_of_a_counter_counts(model):
+    x = jax.random.normal(jax.random.key(0), (32, 64))
+    params = {
+        "v": jinit.lecun_normal()(jax.random.key(1), (64, 64)),
+        "m": jnp.linspace(0, 1, 64)[None],
+        "zero": jnp.zeros((1, 64)),
+        "two": jnp.zeros(2),
+        "token": 0.02 * jnp.ones((1, 64)),
+    }
+    true = float((model(params, x) ** 2).mean())
+    params["o"] = jnp.eye(64)
+    roles = jinit.roles(lambda p, x: model(p, x) @ p["o"], params, x)
+    assert 0.6 < roles["o"].moment / true < 1.6
+
+
+def transformed(x):
+    return jnp.fft.fft2(x).real
+
+
+def filtered(x):
+    waves = jnp.fft.rfft(x, axis=0, norm="ortho") * (jnp.ones((17, 1), "complex64") / 2)
+    return jnp.fft.irfft(waves, 32, axis=0, norm="ortho")
+
+
+def rotated(x):
+    z = jax.lax.complex(x[:, :16], x[:, 16:])
+    return jnp.square((z * np.exp(0.5j).astype("complex64")).imag)
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype"),
+    [(transformed, float), (filtered, float), (rotated, float), (jnp.real, complex)],
+)
+def test_complex_numbers_and_transforms_keep_what_parseval_says(model, dtype):
+    x = jax.random.normal(jax.random.key(0), (32, 32), dtype)
+    made = model(x)
+    params = {"o": jnp.eye(made.shape[-1])}
+    moment = jinit.roles(lambda p, x: model(x) @ p["o"], params, x)["o"].moment
+    assert moment == pytest.approx(float((made**2).mean()), rel=0.2)
+
+
+@pytest.mark.parametrize("factor", [1.0, 8.0])
+def test_what_meets_a_table_that_is_a_head_too_is_drawn_for_its_rows(factor):
+    """The table is drawn for logits of size one: its rows have variance 1 / 64."""
+
+    def model(params, words):
+        met = factor * params["table"][words] @ params["up"]
+        return met, jax.nn.relu(met) @ params["down"] @ params["table"].T
+
+    params = {"table": (50, 64), "up": (64, 64), "down": (64, 64)}
+    params = {name: struct(*shape) for name, shape in params.items()}
+    words = jnp.arange(50)[None]
+    rules = jinit.roles(model, params, words).rules()
+    drawn = jinit.plan(params, rules).init(KEY)
+    for made in model(drawn, words):
+        assert float((made**2).mean()) == pytest.approx(1, rel=0.4)
+    assert audit(drawn, model=model, inputs=words).findings == ()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_mixes_two_values_is_left_as_it_is(order):
+    def model(p, x):
+        return sum([(1 - p["m"]) * x, p["m"] * (x @ p["v"])][::order])
+
+    params = {"v": struct(64, 64), "m": struct(1, 64)}
+    assert dict(jinit.roles(model, params, struct(32, 64)).rules())["m"] is None
 
 
 def test_muon_leaves_what_is_no_matrix(key):

@@ -146,7 +146,9 @@ def _of_tables(graph: Graph, sizes: Mapping[str, float]) -> Iterator[Finding]:
             if use.kind == "contraction" and use.operand.data:
                 before = meant.second(use.operand)
                 share = seen.second(use.operand) / before if before else 1.0
-                if not 1 / _FAR <= share <= _FAR:
+                given = use.fan_in * use.view.factor**2 * seen.second(use.operand)
+                made = given * sizes.get(use.view.path, 0.0)  # of what it is drawn for
+                if not (1 / _FAR <= share <= _FAR or 1 / _FAR <= made <= _FAR):
                     met[use.view.path] = share
         if met:
             share = next(iter(met.values()))

@@ -7,12 +7,16 @@ compile each operation for each shape.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+if TYPE_CHECKING:
+    from jinit.model._graph import Step
 
 _LARGEST = 1 << 20  # of arrays that are worked out
 
@@ -28,6 +32,8 @@ BY_ELEMENT: dict[str, Callable[..., Any]] = {
     **{"gt": np.greater, "ge": np.greater_equal, "and": np.bitwise_and},
     **{"shift_right_logical": np.right_shift, "shift_left": np.left_shift},
     **{"or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert},
+    **{"real": np.real, "imag": np.imag, "conj": np.conj},
+    "complex": lambda real, imaginary: real + 1j * imaginary,
     "logistic": lambda x: 1 / (1 + np.exp(-x)),
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "clamp": lambda low, x, high: np.clip(x, low, high),
@@ -37,7 +43,7 @@ BY_ELEMENT: dict[str, Callable[..., Any]] = {
 
 def by_element(name: str, params: Any, arrays: Sequence[Any]) -> Any:
     """What an operation on elements computes, or None if NumPy does not have it."""
-    floats = jnp.issubdtype(np.result_type(arrays[0]), np.floating)
+    floats = jnp.issubdtype(np.result_type(arrays[0]), np.inexact)
     with np.errstate(all="ignore"):
         if name in BY_ELEMENT:
             return BY_ELEMENT[name](*arrays)
@@ -67,20 +73,23 @@ def known(value: Any, dtype: Any) -> Any:
     return flat[0] if flat.size and (flat == flat[0]).all() else array
 
 
-def computed(name: str, params: Any, inputs: Sequence[Any], aval: Any) -> Any:
+def computed(step: Step, inputs: Sequence[Any], aval: Any) -> Any:
     """Likewise, of the result of an operation on constants.
 
     Args:
-      name: That of the primitive.
-      params: Its parameters.
+      step: The operation.
       inputs: Numbers, arrays or None of those that are not known.
       aval: The shape and the dtype of the result.
     """
-    if any(value is None for value in inputs):
+    if any(value is None for value in inputs) or step.equation is None:
         return None
+    name, params = step.name, step.equation.params
+    if name in _REDUCING and math.prod(step.inputs[0].shape) <= _LARGEST:
+        wide = np.result_type(inputs[0], np.float64)  # for many sums of bfloat16 stall
+        inputs = [np.broadcast_to(inputs[0], step.inputs[0].shape).astype(wide)]
     if name == "broadcast_in_dim" and np.ndim(inputs[0]):  # which takes no memory
         return _made(name, params, list(inputs), tuple(aval.shape))
-    if aval.size > _LARGEST:
+    if math.prod(aval.shape) > _LARGEST:
         return None
     if jnp.issubdtype(aval.dtype, jax.dtypes.extended):
         return None
@@ -115,6 +124,8 @@ def _made(name: str, params: Any, arrays: list[Any], shape: Any) -> Any:
         steps = params["strides"] or [1] * first.ndim
         ends = zip(params["start_indices"], params["limit_indices"], steps, strict=True)
         return first[tuple(slice(*each) for each in ends)]
+    if name in _REDUCING and first.ndim:
+        return getattr(first, name.removeprefix("reduce_"))(axis=params["axes"])
     if name == "concatenate" and all(array.ndim == len(shape) for array in arrays):
         return np.concatenate(arrays, params["dimension"])
     return by_element(name, params, arrays)
@@ -127,4 +138,7 @@ _MOVING = {
     "transpose",
     "broadcast_in_dim",
     "slice",
+    "dynamic_slice",
+    "split",
 }
+_REDUCING = {"reduce_sum", "reduce_prod", "reduce_max", "reduce_min"}

@@ -384,12 +384,11 @@ class _Reader:
                 for aval, v in zip(avals, views, strict=True)
             ]
         given = [value.number for value in step.inputs]
-        params = step.equation.params
         return [
             Value(
                 tuple(aval.shape),
                 aval.dtype,
-                number=computed(step.name, params, given, aval),
+                number=computed(step, given, aval),
                 step=step,
             )
             for aval in avals
@@ -417,8 +416,8 @@ class _Reader:
         """The body once: what runs along the loop, without its first axis."""
         consts, carries = scan_sizes(equation)
         start = inputs[consts : consts + carries]
-        along = [_sliced(value, self) for value in inputs[consts + carries :]]
         loop = Loop(self.at, equation.params["length"])
+        along = [_sliced(value, self, loop) for value in inputs[consts + carries :]]
         return self.body(
             loop, equation.params["jaxpr"], inputs[:consts], start, along, equation
         )
@@ -443,15 +442,13 @@ class _Reader:
         inside = body.jaxpr.invars[len(consts) : len(consts) + len(start)]
         carry = [
             # What counts the turns is no data: what is picked by it is a stack.
-            Value((), var.aval.dtype)
-            if not outer.data and _counts(body.jaxpr, var, end)
-            else self.result("carry", var.aval, [outer])
+            self.result("carry", var.aval, [outer], data=not counts)
             for var, outer, end in zip(inside, start, body.jaxpr.outvars, strict=False)
+            for counts in [not outer.data and _counts(body.jaxpr, var, end)]
         ]
         results = self.run(body, [*consts, *carry, *along])
         self.loops = around
-        pairs = zip(carry, results, strict=False)
-        self.graph.carried += [pair for pair in pairs if pair[0].data]
+        self.graph.carried += zip(carry, results, strict=False)
         return [
             self.result("loop", var.aval, [result])
             for var, result in zip(equation.outvars, results, strict=True)
@@ -476,9 +473,11 @@ class _Reader:
         self.at = around
         return results
 
-    def result(self, name: str, aval: Any, inputs: list[Value]) -> Value:
+    def result(
+        self, name: str, aval: Any, inputs: list[Value], data: bool = True
+    ) -> Value:
         """A value that comes out of a loop, or of a branch."""
-        value = _data(aval)
+        value = Value(tuple(aval.shape), aval.dtype, data=data)
         value.step = Step(name, None, inputs, [value], self.at, self.loops)
         self.graph.steps.append(value.step)
         return value
@@ -526,15 +525,13 @@ def scan_sizes(equation: Any) -> tuple[int, int]:
     return same(equation.invars, body.invars) - carries, carries
 
 
-def _sliced(value: Value, reader: _Reader) -> Value:
+def _sliced(value: Value, reader: _Reader, loop: Loop) -> Value:
     """What a loop sees of a value that it runs along."""
-    shape = value.shape[1:]
-    if value.data:
-        new = Value(shape, value.dtype, data=True)
-        new.step = Step("along", None, [value], [new], reader.at, reader.loops)
-        reader.graph.steps.append(new.step)
-        return new
     depth = len(reader.loops)
     views = tuple(without_first_axis(view, depth) for view in value.views)
     number = value.number if np.ndim(value.number) == 0 else None
-    return Value(shape, value.dtype, views=views, number=number)
+    new = Value(value.shape[1:], value.dtype, value.data, views, number)
+    loops = *reader.loops, loop
+    new.step = Step("along", None, [value], [new], reader.at, loops)
+    reader.graph.steps.append(new.step)
+    return new

@@ -25,15 +25,16 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import groupby
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import FftType
 
 from jinit.gains._curve import FUNCTIONS
-from jinit.model._constants import BY_ELEMENT, by_element
+from jinit.model._constants import BY_ELEMENT, by_element, computed
 from jinit.model._features import Features
 from jinit.model._graph import Graph, Step, Use, Value
 from jinit.model._views import KEPT
@@ -42,6 +43,9 @@ PLACES, FEATURES = 16, 1 << 9
 SAMPLES = PLACES * FEATURES
 _MOST = 127  # of whole numbers that are inputs: words, classes, pixels
 _TURNS = 8  # of a loop, after which what it carries is taken to be as it stays
+
+_SUMS = {"add", "sub", "add_any", "concatenate"}  # to which a parameter adds little
+_ONE = {"scale", "other", "mul", "div", "max", "sqrt", "rsqrt"}  # what it starts from
 
 _BY_ELEMENT = {
     *BY_ELEMENT,
@@ -79,6 +83,8 @@ class Moments:
         self._turn = 0  # of the loop that is run
         self._before: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._ends = {id(first): last for first, last in graph.carried}
+        self._starts = _starts_of(graph)
+        self._numbers: dict[int, Any] = {}  # of parameters alone, and of counters
         self._uses = {
             id(u.step): u for u in graph.uses if u.kind in ("contraction", "table")
         }
@@ -91,39 +97,76 @@ class Moments:
 
     def _run_steps(self, steps: Sequence[Step], times: int) -> None:
         """Runs them, those of a loop often enough that what it carries stays so."""
-        inputs = (value for step in steps for value in step.inputs)
-        along = {id(v) for v in inputs if v.step and v.step.name == "along"}
         for self._turn in range(times):
-            if self._turn:  # another place of what the loop runs along
-                for value in along & self._samples.keys():
-                    self._samples[value] = np.roll(self._samples[value], 1, axis=0)
             for step in steps:
                 if any(value.data for value in step.outputs):
                     self._run_step(step)
+                else:
+                    self._work_out(step)
 
     def _run_step(self, step: Step) -> None:
         for value, made in zip(step.outputs, self._made(step), strict=True):
             whole = np.broadcast_to(made, (PLACES, FEATURES))
             self._samples[id(value)] = whole
 
+    def _work_out(self, step: Step) -> None:
+        """What is computed of parameters alone, or of a counter, as these start."""
+        given = [self._number(value) for value in step.inputs]
+        for value in step.outputs:
+            self._numbers[id(value)] = self._worked_out(step, given, value)
+
+    def _worked_out(self, step: Step, given: list[Any], value: Value) -> Any:
+        first: Any = given[0] if given else None
+        if step.name == "carry":  # a counter
+            return self._number(self._ends[id(value)]) if self._turn else first
+        if step.name == "along" and np.ndim(first):
+            return first[self._turn % len(first)]
+        return computed(step, given, value)
+
+    def _number(self, value: Value) -> Any:
+        """What a value is that is computed of neither samples nor random numbers."""
+        if value.views and value.step is None:
+            return self._starts.get(value.views[0].path)
+        return self._numbers.get(id(value), value.number)
+
     def of(self, value: Value) -> np.ndarray:
         """The samples of a value; of a parameter those that it starts from."""
         if value.data:
             return self._samples[id(value)]
-        if value.number is None:
+        number = self._number(value)
+        if number is None:
             return self._unknown(value)
-        if np.ndim(value.number) == 0:
-            return np.asarray(value.number)
+        if np.ndim(number) == 0:
+            return np.asarray(number)
         # A row for each feature, along which the places lie, as keys do along a mask;
         # the same of arrays of one size, such as a sine and its cosine.
-        rng, shape = np.random.default_rng(0), value.number.shape
+        rng, shape = np.random.default_rng(0), number.shape
         rows = [(rng.random(FEATURES) * n).astype(int) for n in shape[:-1]]
         places = np.arange(PLACES)[:, None] * shape[-1] // PLACES
-        return value.number[(*rows, places)]
+        return number[(*rows, places)]
 
     def second(self, value: Value) -> float:
         """The mean of the squares."""
         return _second(self.of(value))
+
+    def assumed(self, value: Value) -> tuple[str, ...]:
+        """The operations without a rule that its size rests on, if no norm follows."""
+        found, seen, front = set[str](), set[int](), [value]
+        while front:
+            step = front.pop().step
+            if step is None or id(step) in self._uses or id(step) in seen:
+                continue
+            seen.add(id(step))
+            if step.name in ("rsqrt", "sqrt"):
+                return ()
+            if step.name in self.unknown:
+                found.add(step.name)
+            else:
+                numbers = (
+                    v for v in step.inputs if jnp.issubdtype(v.dtype, jnp.inexact)
+                )
+                front += [v for v in numbers if v.data]
+        return tuple(sorted(found))
 
     def activation(self, value: Value) -> str | None:
         """The name of what a value is of a normal number, if it has one.
@@ -165,11 +208,20 @@ class Moments:
         return min(self.shared(x) / second, 1.0) if second > 0 else 0.0
 
     def _input(self, value: Value) -> np.ndarray:
-        if jnp.issubdtype(value.dtype, jnp.floating):
-            return self.fresh()
+        if jnp.issubdtype(value.dtype, jnp.inexact):
+            return self._normal(value.dtype)
         if jnp.issubdtype(value.dtype, np.integer):
             return self._rng.integers(1, _MOST, (PLACES, FEATURES))
         return self._rng.random((PLACES, FEATURES)) < 0.5
+
+    def _normal(
+        self, dtype: Any, second: float = 1.0, share: float = 0.0
+    ) -> np.ndarray:
+        """Normal numbers, whose parts are alike where they are complex."""
+        if not jnp.issubdtype(dtype, jnp.complexfloating):
+            return self.fresh(second, share)
+        real, imaginary = (self.fresh(second / 2, share) for _ in range(2))
+        return real + 1j * imaginary
 
     def _unknown(self, value: Value) -> np.ndarray:
         """A large constant: a mask, or numbers of which nothing is known."""
@@ -190,9 +242,11 @@ class Moments:
             return _RULES[step.name](self, step)
         # A loop may start from a constant, such as a state of zeros.
         first = next((v for v in step.inputs if v.data), step.inputs[0])
+        if step.name == "along":  # another place in each turn
+            return [np.roll(self._wide(first), self._turn, axis=0)]
         if step.name in ("slice", "split", "unstack") and first.data:
             return [self._part(first, start) for start in _starts(step)]
-        if step.name in KEPT:
+        if step.name in KEPT or step.name == "sort":
             if len(step.inputs) == len(step.outputs) > 1:
                 return [self._given(step, value) for value in step.inputs]
             return [self._given(step, first)] * len(step.outputs)
@@ -209,7 +263,7 @@ class Moments:
             return self.fresh(size / self._graph.factor_after(step) ** 2)
         if not use.operand.data:
             return self.fresh(target)
-        x = self._wide(use.operand)
+        x = self._floats(use.operand)
         y = self.fresh(target, self._share(x))
         if step.loops and "stack" not in use.axes.values():
             y = self._after(step, x, y)
@@ -220,7 +274,6 @@ class Moments:
 
         So what a cell remembers is as large as what adds up in it, which is alike.
         """
-        x = x.astype(np.float32)
         if self._turn:
             last, made = self._before[id(step)]
             sizes = math.sqrt(float(np.mean(x * x)) * float(np.mean(last * last)))
@@ -232,6 +285,12 @@ class Moments:
 
     def _wide(self, value: Value) -> np.ndarray:
         return np.broadcast_to(self.of(value), (PLACES, FEATURES))
+
+    def _floats(self, value: Value) -> np.ndarray:
+        """Of complex numbers the real parts, made as large as the numbers are."""
+        x = self._wide(value)
+        x = math.sqrt(2) * x.real if np.iscomplexobj(x) else x
+        return x.astype(np.float32)
 
     def _part(self, value: Value, start: Sequence[int]) -> np.ndarray:
         """Of a part of an array the samples in another order, that of its place.
@@ -252,8 +311,9 @@ class Moments:
 
     def _given(self, step: Step, value: Value) -> np.ndarray:
         """The samples of an input: a parameter leaves the others as they are."""
-        if value.views and not value.data:
-            return np.asarray(0.0 if step.name in ("add", "sub", "add_any") else 1.0)
+        number = self._number(value) if value.views and not value.data else 1.0
+        if number is None or not np.isfinite(number).all() or not np.any(number):
+            return np.asarray(0.0 if step.name in _SUMS else 1.0)
         return self.of(value)
 
     def _run(self, step: Step) -> np.ndarray:
@@ -310,7 +370,7 @@ class Moments:
         axes = list(axes)
         features = self._features.count(value, axes)
         places = math.prod(value.shape[axis] for axis in axes) // max(features, 1)
-        x = self._wide(value).astype(np.float32)
+        x = self._floats(value)
         x = self._over_features(x, features) if features > 1 else x
         return self._over_places(x, places) if places > 1 else x
 
@@ -320,13 +380,13 @@ class Moments:
     def _cumsum(self, step: Step) -> list[np.ndarray]:
         value = step.inputs[0]
         n = value.shape[step.equation.params["axis"]]
-        return [self._over_places(self._wide(value).astype(np.float32), (n + 1) // 2)]
+        return [self._over_places(self._floats(value), (n + 1) // 2)]
 
     def _scatter_add(self, step: Step) -> list[np.ndarray]:
         """Sums over the places that go to one, as many as there are for each."""
         before, _, updates = step.inputs
         n = round(math.prod(updates.shape) / max(math.prod(before.shape), 1))
-        x = self._wide(updates).astype(np.float32)
+        x = self._floats(updates)
         added = self._over_places(x, n) if n > 1 else x
         return [added + self.of(before) if before.data else added]
 
@@ -342,13 +402,22 @@ class Moments:
         value, axes = step.inputs[0], step.equation.params["axes"]
         n = math.prod(value.shape[axis] for axis in axes)
         at = n / (n + 1) if high else 1 / (n + 1)
-        return [np.quantile(self.of(value).astype(np.float32), at).astype(value.dtype)]
+        return [np.quantile(self._floats(value), at).astype(value.dtype)]
 
     def _reduce_max(self, step: Step) -> list[np.ndarray]:
         return self._extreme(step, high=True)
 
     def _reduce_min(self, step: Step) -> list[np.ndarray]:
         return self._extreme(step, high=False)
+
+    def _top_k(self, step: Step) -> list[np.ndarray]:
+        """The upper part of the samples, and where each was: anywhere."""
+        value, (out, _) = step.inputs[0], step.outputs
+        part = math.prod(out.shape) / math.prod(value.shape)
+        at = 1 - part * self._rng.random((PLACES, FEATURES))
+        size = round(out.shape[-1] / part)
+        largest = np.quantile(self._floats(value), at).astype(np.float32)
+        return [largest, self._rng.integers(0, size, at.shape)]
 
     def _index(self, step: Step) -> list[np.ndarray]:
         """Of the largest or the least: each is as likely."""
@@ -364,7 +433,7 @@ class Moments:
 
     def _reduce_window_sum(self, step: Step) -> list[np.ndarray]:
         n = math.prod(step.equation.params["window_dimensions"])
-        return [self._over_places(self._wide(step.inputs[0]).astype(np.float32), n)]
+        return [self._over_places(self._floats(step.inputs[0]), n)]
 
     def _concatenate(self, step: Step) -> list[np.ndarray]:
         axis = step.equation.params["dimension"]
@@ -394,11 +463,31 @@ class Moments:
             self._features.count(right, other),
         )
         places = math.prod(left.shape[axis] for axis in contracted) // features
-        x, y = (self._wide(value).astype(np.float32) for value in (left, right))
+        x, y = (self._floats(value) for value in (left, right))
         if places <= 1:  # of queries and keys
-            product = float(np.mean(x * x)) * float(np.mean(y * y))
-            return [self.fresh(features * product, min(self._share(x), self._share(y)))]
+            common = self._alike(left, x) * self._alike(right, y)
+            return [self._matched(x, y, features, common)]
         return [self._average(x, y, features * places)]
+
+    def _alike(self, value: Value, x: np.ndarray) -> float:
+        """The mean of the products of two features: of Σ a v that of two of its a."""
+        source = _source(value) or value
+        step = source.step
+        sums = step and step.name == "dot_general" and id(step) not in self._uses
+        return self.shared(x) if sums else float(x.mean()) ** 2
+
+    def _matched(
+        self, x: np.ndarray, y: np.ndarray, n: int, common: float
+    ) -> np.ndarray:
+        """Sums of n products over features, of which a part may be alike in all.
+
+        So are positive ones, as of linear attention, which add up to n times the mean.
+        """
+        mean = n * float(x.mean()) * float(y.mean())
+        second = n * float(np.mean(x * x)) * float(np.mean(y * y))
+        second += n * (n - 1) * common
+        share = min(self._share(each - each.mean()) for each in (x, y))
+        return np.float32(mean) + self.fresh(second - mean**2, share)
 
     def _average(self, x: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:
         """Sums of n products over places: the weights of attention, and its values.
@@ -421,12 +510,20 @@ class Moments:
         axes = step.equation.params["dimension_numbers"][0][place]
         n = math.prod(value.shape[axis] for axis in axes)
         square = 1 / n if other.number is None else self.second(other)
-        x = self._wide(value).astype(np.float32)
+        x = self._floats(value)
         return self.fresh(n * square * float(np.mean(x * x)), self._share(x))
 
     def _conv_general_dilated(self, step: Step) -> list[np.ndarray]:
         """By a kernel that is a constant, or is itself computed."""
         return [self.fresh(self.second(next(v for v in step.inputs if v.data)))]
+
+    def _fft(self, step: Step) -> list[np.ndarray]:
+        """Of n numbers: their squares add up to 1 / n of those of the transform."""
+        x, params = self._wide(step.inputs[0]), step.equation.params
+        n = math.prod(params["fft_lengths"])
+        inverse = params["fft_type"] in (FftType.IFFT, FftType.IRFFT)
+        second = _second(x) / n if inverse else _second(x) * n
+        return [self._normal(step.outputs[0].dtype, second, self._share(x))]
 
     def _random_bits(self, step: Step) -> list[np.ndarray]:
         dtype = step.outputs[0].dtype
@@ -436,6 +533,20 @@ class Moments:
     def _gather(self, step: Step) -> list[np.ndarray]:
         value = step.inputs[0]
         return [self.of(value) if value.data else self._input(step.outputs[0])]
+
+
+def _starts_of(graph: Graph) -> dict[str, float]:
+    """What parameters start from: one of what multiplies or divides, else zero.
+
+    Of m and 1 - m, which mix two values, that is one half.
+    """
+    starts: dict[str, set[float]] = {}
+    for use in graph.uses:
+        first, *others = use.view.functions or (use.kind,)
+        if first not in ("contraction", "table"):
+            one = first in _ONE or "rsqrt" in others or "sqrt" in others
+            starts.setdefault(use.view.path, set()).add(float(one))
+    return {path: fmean(found) for path, found in starts.items()}
 
 
 def _second(x: np.ndarray) -> float:
@@ -502,6 +613,7 @@ _RULES: dict[str, Callable[[Moments, Step], list[np.ndarray]]] = {
     "cumsum": Moments._cumsum,
     "reduce_max": Moments._reduce_max,
     "reduce_min": Moments._reduce_min,
+    "top_k": Moments._top_k,
     "argmax": Moments._index,
     "argmin": Moments._index,
     "reduce_window_max": Moments._reduce_window_max,
@@ -514,5 +626,6 @@ _RULES: dict[str, Callable[[Moments, Step], list[np.ndarray]]] = {
     "gather": Moments._gather,
     "scatter-add": Moments._scatter_add,
     "pad": Moments._pad,
+    "fft": Moments._fft,
     "random_bits": Moments._random_bits,
 }

@@ -29,8 +29,18 @@ from jinit.model._streams import Branch, Streams, streams
 def roles_of(graph: Graph) -> tuple[Role, ...]:
     """The roles of all parameters of a program."""
     found = streams(graph)
-    reader = _Reader(graph, found, Moments(graph, found.targets()))
-    return tuple(map(reader.role, graph.shapes))
+    moments = Moments(graph, found.targets(), _tied(graph))
+    return tuple(map(_Reader(graph, found, moments).role, graph.shapes))
+
+
+def _tied(graph: Graph) -> dict[str, float]:
+    """The second moments of what is looked up in tables that are drawn as heads."""
+    uses = [use for use in reversed(graph.uses) if use.kind == "contraction"]
+    heads = {use.view.path: use.fan_in * use.view.factor**2 for use in uses}
+    tables = [use for use in graph.uses if use.kind == "table"]
+    factors = [use.view.factor * graph.factor_after(use.step) for use in tables]
+    pairs = zip((use.view.path for use in tables), factors, strict=True)
+    return {path: f**2 / heads[path] for path, f in pairs if path in heads}
 
 
 _MUCH = 0.75  # of a convolution's taps, of a small image
@@ -67,7 +77,7 @@ class _Reader:
             return Role(path, shape, "table", axes, fan_out=float(shape[-1]))
         if not uses:
             return Role(path, shape, "unused", uses=0)
-        use = min(uses, key=lambda use: _KINDS.index(use.kind))
+        use = min(uses, key=_order)
         made = self.attention.get(id(use.step), Part())
         times = [each.step.times for each in uses]
         parts = self._parts(use, uses) if use.kind == "contraction" else []
@@ -116,6 +126,7 @@ class _Reader:
             "fan_out": use.fan_out * share,
             "outputs": tuple(outputs) if len(outputs) > 1 else (),
             "moment": moment if moment > 1e-12 else 1.0,
+            "assumed": self.moments.assumed(use.operand),
             "activation": self.moments.activation(use.operand) if seen == 1 else None,
         }
 
@@ -188,6 +199,11 @@ def _places(branch: Branch, length: int) -> Iterator[tuple[Use, Place]]:
     for use in branch.scales[:1]:
         count = len(branch.layers)
         yield use, Place(branch.stream, length, branch.number, count, count)
+
+
+def _order(use: Use) -> tuple[int, bool]:
+    """The order in which uses decide; of m and 1 - m, which mix, the function does."""
+    return _KINDS.index(use.kind), use.kind == "scale" and not use.view.functions
 
 
 def _other_axes(use: Use, uses: list[Use], rank: int) -> tuple[str, ...]:

@@ -25,6 +25,8 @@ class Role:
       outputs: How many outputs each part has that its result is cut into, as packed
         queries, keys and values; none where it is not cut.
       moment: The second moment of what it is contracted with.
+      assumed: The operations, by name, that this rests on, as their results are taken
+        to have size one for want of a rule; none where a norm comes after.
       activation: The name of what is computed of a normal number before, if it has one.
       branches: How many branches the stream has that it writes to; 0 where to none.
       place: Where in a stream its branch is, and where in that it is, if in any.
@@ -60,6 +62,7 @@ class Role:
     fan_out: float = 1.0
     outputs: tuple[int, ...] = ()
     moment: float = 1.0
+    assumed: tuple[str, ...] = ()
     activation: str | None = None
     branches: int = 0
     place: Place | None = None

@@ -301,13 +301,14 @@ def _row(role: Role) -> tuple[str, ...]:
     kind = f"{role.kind}{_recurrence(role)}{times}"
     through = f" through {', '.join(role.functions)}" if role.functions else ""
     contraction = role.kind == "contraction"
+    assumed = f" ({', '.join(role.assumed)} taken as 1)" if role.assumed else ""
     return (
         role.path,
         str(role.shape),
         kind + through,
         " ".join(_axes(role)),
         f"{role.fan_in:g}, {_fan_outs(role)}" if contraction else "",
-        (role.activation or f"{role.moment:.3g}") if contraction else "",
+        (role.activation or f"{role.moment:.3g}") + assumed if contraction else "",
         f"a stream of {role.branches}" if role.branches else "",
     )
 
