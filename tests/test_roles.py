@@ -1,6 +1,7 @@
 """Roles: what each parameter is, as the traced program shows it."""
 
 import string
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -989,3 +990,61 @@ def test_what_data_picks_is_a_table():
     params = {"table": jnp.ones((50, 16)), "head": jnp.ones((16, 10))}
     roles = jinit.roles(embedded, params, jnp.zeros((2, 3), int))
     assert roles["table"].kind == "table"
+
+
+def top_two(params, x):
+    chances = jax.nn.softmax(x @ params["router"])
+    share, at = jax.lax.top_k(chances, 2)
+    h = jax.nn.relu(jnp.einsum("td,tkdh->tkh", x, params["w"][at]) + params["b"][at])
+    return x + (jnp.einsum("tkh,hd->tkd", h, params["o"]) * share[..., None]).sum(1)
+
+
+def token_by_token(params, x):
+    def expert(x):
+        at = jnp.argmax(x @ params["router"])
+        h = x @ params["w"][at] + params["b"][at]
+        return x + jax.nn.relu(h) @ params["o"]
+
+    return jax.vmap(expert)(x)
+
+
+def one_after_the_other(params, x):
+    def expert(x):
+        pick = partial(jax.lax.dynamic_index_in_dim, keepdims=False)
+        at = jnp.argmax(x @ params["router"])
+        return (
+            x
+            + jax.nn.relu(x @ pick(params["w"], at) + pick(params["b"], at))
+            @ (params["o"])
+        )
+
+    return jax.lax.map(expert, x)
+
+
+@pytest.mark.parametrize("model", [top_two, token_by_token, one_after_the_other])
+def test_experts_that_a_router_picks_are_kernels(model):
+    shapes = {"router": (16, 8), "w": (8, 16, 64), "b": (8, 64), "o": (64, 16)}
+    found = of(model, {n: struct(*shape) for n, shape in shapes.items()}, struct(4, 16))
+    assert found["w"].axes == ("batch", "in", "out")
+    assert (found["w"].fan_in, found["w"].fan_out, found["w"].tied) == (16, 64, False)
+    assert (found["b"].kind, found["b"].axes) == ("shift", ("batch", "free"))
+    assert found["o"].moment == pytest.approx(0.5, rel=0.1)
+
+
+def test_kernels_that_data_multiplies_are_kernels():
+    def modulated(p, x, style):  # as in StyleGAN2, one kernel for each image
+        w = p["w"][None] * style[:, None, :, None]
+        w = w * jax.lax.rsqrt((w * w).sum((1, 2), keepdims=True) + 1e-8)
+        return jnp.einsum("bskc,bkco->bso", jnp.stack([x, x], 2), w)
+
+    found = of(modulated, {"w": struct(2, 16, 8)}, X, struct(2, 16))
+    assert (found["w"].axes, found["w"].fan_in) == (("in", "in", "out"), 32)
+
+
+def test_rows_that_are_contracted_are_of_a_table():
+    def sampled(p, words, others):
+        return jnp.einsum("bd,bkd->bk", p["words"][words], p["others"][others])
+
+    params = {"words": struct(10, 16), "others": struct(10, 16)}
+    found = of(sampled, params, struct(4, dtype="int32"), struct(4, 3, dtype="int32"))
+    assert {role.kind for role in found.values()} == {"table"}

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -27,9 +27,11 @@ from jax.extend import core
 
 from jinit._checks import Shape
 from jinit.model._constants import computed, known
+from jinit.model._kernels import behind, kernels, origin, picked
 from jinit.model._meeting import meeting, only_scales, seen, signals
 from jinit.model._views import (
     KEPT,
+    PICKED,
     View,
     Views,
     moved,
@@ -48,6 +50,7 @@ class Value:
     dtype: Any
     data: bool = False
     views: Views = ()
+    picked: Views = ()  # of data: the parameters that it is a part or a multiple of
     number: Any = None  # of a constant: the number that it is everywhere, or the array
     step: Step | None = None
 
@@ -250,14 +253,6 @@ class Graph:
         return id(value) in carried
 
 
-def origin(value: Value) -> Step | None:
-    """The step that makes a value, but for those that only move it."""
-    step = value.step
-    while step is not None and step.name in KEPT:
-        step = next((v.step for v in step.inputs if v.data), None)
-    return step
-
-
 def read(closed: core.ClosedJaxpr, paths: Sequence[str]) -> Graph:
     """Reads a program whose first arguments are the parameters of these paths.
 
@@ -370,8 +365,11 @@ class _Reader:
         if step.name == "random_bits":  # of dropout: they vary as inputs do
             return [_data(aval, step) for aval in avals]
         if any(value.data for value in step.inputs):
+            self.take_kernels(step)
             self.use(step)
-            return [_data(aval, step) for aval in avals]
+            views = picked(step, [tuple(aval.shape) for aval in avals])
+            pairs = zip(avals, views, strict=True)
+            return [replace(_data(aval, step), picked=v) for aval, v in pairs]
         if any(value.views for value in step.inputs):
             views = moved(
                 step.name,
@@ -395,14 +393,29 @@ class _Reader:
             for aval in avals
         ]
 
+    def take_kernels(self, step: Step) -> None:
+        """Takes kernels that data picks for what they are, and no longer for tables."""
+        for n in kernels(step):
+            value = step.inputs[n]
+            before, paths = behind(value), {view.path for view in value.picked}
+            self.graph.uses = [
+                use
+                for use in self.graph.uses
+                if id(use.step) not in before or use.view.path not in paths
+            ]
+            step.inputs[n] = replace(value, data=False, views=value.picked, picked=())
+
     def use(self, step: Step) -> None:
         """Notes the parameters that meet a value of the inputs."""
         for position, value in enumerate(step.inputs):
             operand = next(v for v in step.inputs if v.data)
             for view in value.views:
                 kind, roles, fan_in, fan_out = meeting(step, position)
-                stack = (digit.axis for _, digit in view.stack)
-                pairs = [(axis, "stack") for axis in stack if axis is not None]
+                pairs = [
+                    (digit.axis, "batch" if depth == PICKED else "stack")
+                    for depth, digit in view.stack
+                    if digit.axis is not None
+                ]
                 if kind == "contraction" and only_scales(view, roles):
                     kind, roles = "scale", ["free"] * len(roles)
                 for digits, role in zip(view.axes, roles, strict=True):
@@ -410,6 +423,8 @@ class _Reader:
                 found = signals(step, position) if kind == "contraction" else ()
                 at = dict(pairs), fan_in, fan_out, step, operand, found
                 use = Use(view, kind, *at, all_axes=frozenset(pairs))
+                if any(depth == PICKED for depth, _ in view.stack):
+                    use.fan_out = float(math.prod(use.sizes("out")))
                 use.seen = seen(step) if step.name == "conv_general_dilated" else 1.0
                 self.graph.uses.append(use)
 

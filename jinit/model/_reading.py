@@ -19,7 +19,8 @@ import numpy as np
 
 from jinit._checks import Shape
 from jinit.model._attention import Part, attention
-from jinit.model._graph import Graph, Use, origin
+from jinit.model._graph import Graph, Use
+from jinit.model._kernels import origin
 from jinit.model._moments import Moments
 from jinit.model._outputs import Outputs
 from jinit.model._role import Place, Role

@@ -14,7 +14,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jinit.model._graph import Graph, Step, Use, Value, origin
+from jinit.model._graph import Graph, Step, Use, Value
+from jinit.model._kernels import origin
 from jinit.model._views import KEPT
 
 _NORMS = ("rsqrt", "sqrt", "reduce_max")  # on the way of what is normalized
