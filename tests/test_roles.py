@@ -1029,6 +1029,7 @@ def test_experts_that_a_router_picks_are_kernels(model):
     assert (found["w"].fan_in, found["w"].fan_out, found["w"].tied) == (16, 64, False)
     assert (found["b"].kind, found["b"].axes) == ("shift", ("batch", "free"))
     assert found["o"].moment == pytest.approx(0.5, rel=0.1)
+    assert found["o"].branches == 1
 
 
 def test_kernels_that_data_multiplies_are_kernels():

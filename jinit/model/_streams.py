@@ -90,7 +90,7 @@ def streams(graph: Graph) -> Streams:
             at = next(known, len(lengths))
             number[id(step.outputs[0])], before[id(step.outputs[0])] = at, skip
             order = lengths.get(at, 0)
-            lengths[at] = order + (step.times or 1)
+            lengths[at] = order + _times(step, line)
             found = way.layers(), way.normalized, way.scales, way.gates()
             branches.append(Branch(at, order, *found))
             break
@@ -112,6 +112,13 @@ def _line(value: Value, before: dict[int, Value]) -> list[Value]:
         else:
             return line
         line.append(value)
+
+
+def _times(step: Step, line: list[Value]) -> int:
+    """How often a branch is added: in all turns of the loops that carry the line."""
+    carries = (v.step for v in line if v.step is not None and v.step.name == "carry")
+    carried = {carry.loops[-1] for carry in carries}
+    return math.prod(loop.turns or 1 for loop in step.loops if loop in carried)
 
 
 def _is_plain(step: Step) -> bool:
@@ -231,7 +238,11 @@ def _without_gates(inputs: list[Value], step: Step) -> list[Value]:
     """
     if step.name != "mul" or len(inputs) < 2:
         return inputs
-    for is_gate in (_is_spread, _is_function):
+    whole = math.prod(step.outputs[0].shape)  # to which a product spreads, too
+    for is_gate in (
+        lambda value: math.prod(value.shape) < whole or _is_spread(value),
+        _is_function,
+    ):
         left = [value for value in inputs if not is_gate(value)]
         if len(left) == 1:
             return left
