@@ -370,6 +370,36 @@ def test_the_writers_of_a_stream_know_how_many_they_are(name):
     assert {found[path].branches for path in writers} == {branches}
 
 
+def left_out(choose):
+    """A block that is one of two, and two more that may be left out."""
+
+    def model(params, x, keep):
+        def block(n):
+            return lambda x: x + jax.nn.relu(x @ params["up"][n]) @ params["down"][n]
+
+        x = choose(keep[0], block(0), block(1), x)
+        for n in (2, 3):
+            x = choose(keep[n - 1], block(n), lambda x: x, x)
+        return x
+
+    return model
+
+
+def by_select(keep, one, other, x):
+    return jnp.where(keep, one(x), other(x))
+
+
+def by_switch(keep, one, other, x):
+    return jax.lax.switch(keep.astype(int), [other, one], x)
+
+
+@pytest.mark.parametrize("choose", [jax.lax.cond, by_switch, by_select])
+def test_a_branch_that_is_left_out_at_times_is_one(choose):
+    params = {"up": struct(4, 16, 32), "down": struct(4, 32, 16)}
+    found = of(left_out(choose), params, X, struct(3, dtype="bool"))
+    assert found["down"].branches == 3
+
+
 def test_a_stream_that_is_rectified_after_each_sum_is_one():
     class Model(nn.Module):
         @nn.compact

@@ -75,43 +75,83 @@ def streams(graph: Graph) -> Streams:
     for use in graph.uses:
         if use.kind in ("contraction", "scale"):
             uses.setdefault(id(use.step), []).append(use)
-    number: dict[int, int] = {}  # of the stream that a value is of
-    before: dict[int, Value] = {}  # what it was before a branch was added
-    branches, lengths = list[Branch](), dict[int, int]()
+    known, branches = _Known(), list[Branch]()
     for step in graph.steps:
+        if step.name in ("cond", "select_n"):
+            known.choose(step, branches)
         if step.name not in ("add", "add_any") or len(step.inputs) != 2:
             continue
         for skip, end in (step.inputs, step.inputs[::-1]):
-            line = _line(skip, before) if skip.data and end.data else []
+            line = known.line(skip) if skip.data and end.data else []
             way = _Way(line, uses) if line else None
             if way is None or not way.follow(end):
                 continue
-            known = (number[id(value)] for value in line if id(value) in number)
-            at = next(known, len(lengths))
-            number[id(step.outputs[0])], before[id(step.outputs[0])] = at, skip
-            order = lengths.get(at, 0)
-            lengths[at] = order + _times(step, line)
+            last = known.last(line)
+            at, order = known.place[id(last)] if last else (len(known.lengths), 0)
+            known.put(step.outputs[0], skip, at, order + _times(step, line))
             found = way.layers(), way.normalized, way.scales, way.gates()
             branches.append(Branch(at, order, *found))
             break
-    return Streams(branches, lengths)
+    return Streams(branches, known.lengths)
 
 
-def _line(value: Value, before: dict[int, Value]) -> list[Value]:
-    """What a skip was before: moved, scaled, rectified, and added to as a stream."""
-    line = [value]
-    while True:
-        step = value.step
-        if id(value) in before:
-            value = before[id(value)]
-        elif step is not None and (step.name in KEPT or _is_plain(step)):
-            inputs = [v for v in step.inputs if v.data]
-            if not inputs:
+class _Known:
+    """The values of streams so far.
+
+    Attributes:
+      place: For each of them, by id, its stream, and how many branches it has by then.
+      before: What it was before the last was added.
+      lengths: How many branches each stream has.
+    """
+
+    def __init__(self) -> None:
+        self.place: dict[int, tuple[int, int]] = {}
+        self.before: dict[int, Value] = {}
+        self.lengths: dict[int, int] = {}
+
+    def put(self, value: Value, before: Value, at: int, order: int) -> None:
+        self.place[id(value)], self.before[id(value)] = (at, order), before
+        self.lengths[at] = max(order, self.lengths.get(at, 0))
+
+    def line(self, value: Value) -> list[Value]:
+        """What a skip was before: moved, scaled, rectified, chosen, and added to."""
+        line = [value]
+        while True:
+            step = value.step
+            if id(value) in self.before:
+                value = self.before[id(value)]
+            elif step is not None and (step.name in KEPT or _is_plain(step)):
+                inputs = [v for v in step.inputs if v.data]
+                if not inputs:
+                    return line
+                value = inputs[0]
+            else:
                 return line
-            value = inputs[0]
-        else:
-            return line
-        line.append(value)
+            line.append(value)
+
+    def last(self, line: list[Value]) -> Value | None:
+        """The last value of a line that a branch was added to."""
+        return next((value for value in line if id(value) in self.place), None)
+
+    def choose(self, step: Step, branches: list[Branch]) -> None:
+        """Goes on with the longest of the values of which one is chosen.
+
+        So a branch that is left out at times is one, as in stochastic depth.
+        """
+        (out,) = step.outputs
+        ends = [v for v in step.inputs if v.data and v.dtype == out.dtype]
+        lasts = [(end, self.last(self.line(end))) for end in ends]
+        found = [(*self.place[id(v)], end) for end, v in lasts if v is not None]
+        if not found:
+            return
+        at, order, end = max(found, key=lambda each: each[1])
+        self.put(out, end, at, order)
+        for other in {stream for stream, *_ in found} - {at}:  # they are one stream
+            self.lengths[at] = max(self.lengths[at], self.lengths[other])
+            for branch in branches:
+                branch.stream = at if branch.stream == other else branch.stream
+            for value, (stream, n) in self.place.items():
+                self.place[value] = (at if stream == other else stream), n
 
 
 def _times(step: Step, line: list[Value]) -> int:
