@@ -1079,3 +1079,45 @@ def test_rows_that_are_contracted_are_of_a_table():
     params = {"words": struct(10, 16), "others": struct(10, 16)}
     found = of(sampled, params, struct(4, dtype="int32"), struct(4, 3, dtype="int32"))
     assert {role.kind for role in found.values()} == {"table"}
+
+
+SUMS = {  # products that are summed, and the axes of w
+    "first": (lambda w, x: (x[:, :, None] * w[None]).sum(1), (16, 8), "in out"),
+    "last": (lambda w, x: (w[None] * x[:, None]).sum(-1), (8, 16), "out in"),
+    "mean": (lambda w, x: jnp.mean(x[:, None] * w[None], -1), (8, 16), "out in"),
+    "in half": (
+        lambda w, x: (x[:, None] * w[None]).astype(jnp.bfloat16).sum(-1),
+        *((8, 16), "out in"),
+    ),
+    "vmap": (
+        jax.vmap(jax.vmap(lambda w, x: (w * x).sum(), (0, None)), (None, 0)),
+        *((8, 16), "out in"),
+    ),
+    "a head of one": (lambda w, x: (x * w[None]).sum(-1), (16,), "in"),
+    "by channel": (
+        lambda w, x: (jnp.stack([x, x, x], 1) * w[None]).sum(1),
+        *((3, 16), "in batch"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_products_that_are_summed_are_a_contraction(name):
+    function, shape, axes = SUMS[name]
+    role = of(lambda p, x: function(p["w"], x), {"w": struct(*shape)}, struct(4, 16))
+    role = role["w"]
+    assert " ".join(role.axes) == axes
+    size = dict(zip(role.axes, shape, strict=True))
+    assert (role.fan_in, role.fan_out) == (size["in"], size.get("out", 1))
+    assert role.is_kernel
+
+
+def test_a_scale_before_what_sums_along_other_axes_or_is_not_alone_is_one():
+    def function(p, x):
+        pooled = (x * p["pooled"][None, None]).mean(1)
+        y = x * p["normed"][None, None]
+        y = y - y.mean(-1, keepdims=True)
+        return pooled, y * jax.lax.rsqrt((y * y).mean(-1, keepdims=True))
+
+    found = of(function, {"pooled": struct(16), "normed": struct(16)}, X)
+    assert {role.kind for role in found.values()} == {"scale"}

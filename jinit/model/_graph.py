@@ -27,7 +27,7 @@ from jax.extend import core
 
 from jinit._checks import Shape
 from jinit.model._constants import computed, known
-from jinit.model._kernels import behind, kernels, origin, picked
+from jinit.model._kernels import behind, kernels, origin, picked, take_sums
 from jinit.model._meeting import meeting, only_scales, seen, signals
 from jinit.model._views import (
     KEPT,
@@ -281,6 +281,7 @@ def _read(closed: core.ClosedJaxpr, paths: Sequence[str], signals: set[str]) -> 
     graph.inputs = [value for value in given if value.data]
     graph.outputs = _Reader(graph).run(closed, given)
     _drop_unneeded(graph)
+    take_sums(graph)
     return graph
 
 

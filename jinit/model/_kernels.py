@@ -1,4 +1,6 @@
-"""Kernels that data picks, or multiplies, before they are contracted.
+"""Kernels that are not contracted as they are, or not by one operation.
+
+Those that data picks, or multiplies, before they are contracted:
 
     w (8, 16, 64) at e (4, 2)             of experts, or of classes: a table, so far
     p = gather w e       (4, 2, 16, 64)   picked: - | - | w: 1 | w: 2
@@ -7,10 +9,17 @@
 A row of a table has no axis that is kept where it is summed over: logits of a word that
 is looked up, or of a pair of words. What is multiplied so are kernels with dropped
 connections, and those that a style modulates.
+
+Those whose products are summed by another operation, and not used before:
+
+    m = mul x w          (4, 16, 64)      a scale, so far
+    y = reduce_sum m     (4, 64)          sums over w: 0, so w is a kernel
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,7 +29,7 @@ from jinit.model._views import KEPT, PICKED, Digits, View, Views, moved
 
 if TYPE_CHECKING:
     from jinit._checks import Shape
-    from jinit.model._graph import Step, Value
+    from jinit.model._graph import Graph, Step, Use, Value
 
 
 def picked(step: Step, shapes: Sequence[Shape]) -> list[Views]:
@@ -91,6 +100,59 @@ def behind(value: Value) -> set[int]:
             found.add(id(value.step))
             front += value.step.inputs
     return found
+
+
+def take_sums(graph: Graph) -> None:
+    """Takes products that are summed, and nothing else, for contractions."""
+    read = Counter(id(value) for step in graph.steps for value in step.inputs)
+    read.update(id(value) for value in graph.outputs)
+    for step in graph.steps:
+        if step.name != "reduce_sum":
+            continue
+        value = step.inputs[0]
+        while value.step and value.step.name == "convert_element_type":
+            value = value.step.inputs[0] if read[id(value)] == 1 else step.outputs[0]
+        for n, use in enumerate(graph.uses):
+            scales = use.kind == "scale" and use.step is value.step
+            if scales and use.step.name == "mul" and read[id(value)] == 1:
+                graph.uses[n] = _summed(use, step)
+
+
+def _summed(use: Use, step: Step) -> Use:
+    """A scale as what it is where its products are summed by a step."""
+    gone, sizes = step.equation.params["axes"], step.inputs[0].shape
+    roles = [
+        "in" if axis in gone else "out" if _is_spread(use.operand, axis, n) else "batch"
+        for axis, n in enumerate(sizes)
+    ]
+    pairs = {
+        (digit.axis, role)
+        for digits, role in zip(use.view.axes, roles, strict=True)
+        for digit in digits
+        if digit.axis is not None
+    }
+    if "in" not in (role for _, role in pairs):
+        return use
+    pairs |= {pair for pair in use.all_axes if pair[1] != "free"}
+    operand = use.operand
+    while operand.step is not None and operand.step.name == "broadcast_in_dim":
+        operand = operand.step.inputs[0]
+    summed = replace(use, kind="contraction", axes=dict(pairs), step=step)
+    summed.operand = operand
+    summed.all_axes = frozenset(pairs)
+    summed.fan_in = float(math.prod(sizes[axis] for axis in gone))
+    summed.fan_out = float(math.prod(summed.sizes("out")))
+    return summed
+
+
+def _is_spread(value: Value, axis: int, size: int) -> bool:
+    """Whether a value is the same all along an axis."""
+    step = value.step
+    if step is None or step.name != "broadcast_in_dim":
+        return value.shape[axis] < size
+    places = step.equation.params["broadcast_dimensions"]
+    before = dict(zip(places, step.inputs[0].shape, strict=True))
+    return before.get(axis, 1) < size
 
 
 def origin(value: Value) -> Step | None:
