@@ -1121,3 +1121,45 @@ def test_a_scale_before_what_sums_along_other_axes_or_is_not_alone_is_one():
 
     found = of(function, {"pooled": struct(16), "normed": struct(16)}, X)
     assert {role.kind for role in found.values()} == {"scale"}
+
+
+def recurrent(params, x, loop):
+    def turn(h, x):
+        return jnp.tanh(x @ params["w"] + h @ params["u"])
+
+    return loop(turn, jnp.broadcast_to(params["first"], (x.shape[0], 8)), x)
+
+
+FIRST_STATES = {
+    "scan": lambda turn, h, x: jax.lax.scan(
+        lambda h, x: (turn(h, x),) * 2, h, jnp.moveaxis(x, 1, 0)
+    )[0],
+    "loop": lambda turn, h, x: jax.lax.fori_loop(
+        0, 6, lambda n, h: turn(h, x[:, n]), h
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_STATES)
+def test_what_a_loop_starts_from_is_a_state(name):
+    params = {"first": struct(1, 8), "w": struct(16, 8), "u": struct(8, 8)}
+    model = partial(recurrent, loop=FIRST_STATES[name])
+    roles = jinit.roles(model, params, X)
+    assert (roles["first"].kind, roles["first"].uses) == ("state", 1)
+    assert dict(roles.rules())["first"] == jinit.zeros()
+    assert roles["u"].recurrent
+
+
+def test_a_kernel_that_a_loop_carries_is_one_and_what_it_changes_is_left():
+    def carried(p, x):
+        turn = lambda n, carry: (carry[0], jnp.tanh(carry[1] @ carry[0]))  # noqa: E731
+        return jax.lax.fori_loop(0, 3, turn, (p["w"], x))[1]
+
+    def learned(p, x):
+        return x @ jax.lax.fori_loop(0, 3, lambda n, w: w - 0.1 * x.T @ (x @ w), p["w"])
+
+    roles = [of(m, {"w": struct(16, 16)}, struct(4, 16)) for m in (carried, learned)]
+    assert [role["w"].kind for role in roles] == ["contraction", "state"]
+    assert (
+        jinit.roles(learned, {"w": struct(16, 8)}, struct(4, 16)).rules()[0][1] is None
+    )

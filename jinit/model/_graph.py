@@ -100,7 +100,7 @@ class Use:
 
     Attributes:
       view: The parameter, as it is there.
-      kind: "contraction", "table", "scale", "shift" or "other".
+      kind: "contraction", "table", "scale", "shift", "state" or "other".
       axes: The role of each axis of the parameter that is there: "in", "out", "batch",
         "space", "index" or "free"; "stack" of those that a loop runs along.
       all_axes: The same in pairs, for digits of an axis may have roles of their own.
@@ -457,13 +457,8 @@ class _Reader:
     ) -> list[Value]:
         around, self.loops = self.loops, (*self.loops, loop)
         inside = body.jaxpr.invars[len(consts) : len(consts) + len(start)]
-        carry = [
-            # What counts the turns is no data: what is picked by it is a stack.
-            Value((), var.aval.dtype)
-            if not outer.data and _counts(body.jaxpr, var, end)
-            else self.result("carry", var.aval, [outer])
-            for var, outer, end in zip(inside, start, body.jaxpr.outvars, strict=False)
-        ]
+        ends = zip(inside, start, body.jaxpr.outvars, strict=False)
+        carry = [self.carry(body.jaxpr, *each) for each in ends]
         results = self.run(body, [*consts, *carry, *along])
         self.loops = around
         pairs = zip(carry, results, strict=False)
@@ -472,6 +467,21 @@ class _Reader:
             self.result("loop", var.aval, [result])
             for var, result in zip(equation.outvars, results, strict=True)
         ]
+
+    def carry(self, jaxpr: Any, var: Any, outer: Value, end: Any) -> Value:
+        """What a loop sees of a value that it carries on."""
+        if not outer.data and _counts(jaxpr, var, end):
+            # What counts the turns is no data: what is picked by it is a stack.
+            return Value((), var.aval.dtype)
+        if not outer.data and end is var:  # it stays what it is
+            return outer
+        value = self.result("carry", var.aval, [outer])
+        for view in outer.views:
+            digits = (digit for digits in view.axes for digit in digits)
+            axes = {d.axis: "free" for d in digits if d.axis is not None}
+            use = Use(view, "state", axes, 1.0, 1.0, self.graph.steps[-1], value)
+            self.graph.uses.append(use)
+        return value
 
     def branches(self, equation: Any, inputs: list[Value]) -> list[Value]:
         index, *arguments = inputs

@@ -35,7 +35,7 @@ def roles_of(graph: Graph) -> tuple[Role, ...]:
 
 
 _MUCH = 0.75  # of a convolution's taps, of a small image
-_KINDS = ("contraction", "table", "scale", "shift", "other")
+_KINDS = ("contraction", "table", "scale", "shift", "state", "other")
 
 
 class _Reader:
@@ -70,7 +70,7 @@ class _Reader:
             return Role(path, shape, "unused", uses=0)
         use = min(uses, key=lambda use: _KINDS.index(use.kind))
         made = self.attention.get(id(use.step), Part())
-        times = [each.step.times for each in uses]
+        times = [1 if each.kind == "state" else each.step.times for each in uses]
         parts = self._parts(use, uses) if use.kind == "contraction" else []
         recurrent, state = self._recurrent(use, parts)
         role = Role(
