@@ -1163,3 +1163,37 @@ def test_a_kernel_that_a_loop_carries_is_one_and_what_it_changes_is_left():
     assert (
         jinit.roles(learned, {"w": struct(16, 8)}, struct(4, 16)).rules()[0][1] is None
     )
+
+
+def convolved(w, x):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=numbers)
+
+
+def test_convolutions_of_an_ensemble_are_read():
+    """Their outputs are put side by side, and their kernels turned and folded."""
+
+    def ensemble(params, x):
+        def one(p):
+            return convolved(
+                p["v"], jax.nn.relu(convolved(p["w"], x) + p["b"][None, None, None])
+            )
+
+        return jax.vmap(one)(params)
+
+    params = {"w": (3, 3, 3, 4, 6), "b": (3, 6), "v": (3, 3, 3, 6, 2)}
+    found = of(ensemble, {name: struct(*n) for name, n in params.items()}, IMAGES)
+    assert found["b"].kind == "shift"
+    assert {found[name].axes[1:] for name in "wv"} == {("space", "space", "in", "out")}
+    assert [found[name].fan_in for name in "wv"] == [36, 54]
+    assert found["v"].activation == "relu"
+
+
+def test_a_convolution_that_data_picks_is_a_kernel():
+    def picked(w, x, at):
+        return jax.vmap(lambda x, n: convolved(w[n], x[None]))(x, at)
+
+    found = of(picked, struct(8, 3, 3, 4, 6), IMAGES, struct(2, dtype="int32"))
+    (role,) = found.values()
+    assert role.axes == ("batch", "space", "space", "in", "out")
+    assert (role.fan_in, role.fan_out) == (36, 54)

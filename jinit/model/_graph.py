@@ -21,8 +21,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.extend import core
 
 from jinit._checks import Shape
@@ -356,6 +358,8 @@ class _Reader:
             return self.loop(equation, inputs)
         if name == "cond":
             return self.branches(equation, inputs)
+        if name == "reshape" and equation.params["dimensions"] is not None:
+            return self.run(_apart(equation), inputs)
         step = Step(name, equation, inputs, [], self.at, self.loops)
         step.outputs = self.outputs(step)
         self.graph.steps.append(step)
@@ -424,7 +428,8 @@ class _Reader:
                 found = signals(step, position) if kind == "contraction" else ()
                 at = dict(pairs), fan_in, fan_out, step, operand, found
                 use = Use(view, kind, *at, all_axes=frozenset(pairs))
-                if any(depth == PICKED for depth, _ in view.stack):
+                picks = any(depth == PICKED for depth, _ in view.stack)
+                if picks and step.name == "dot_general":
                     use.fan_out = float(math.prod(use.sizes("out")))
                 use.seen = seen(step) if step.name == "conv_general_dilated" else 1.0
                 self.graph.uses.append(use)
@@ -534,6 +539,15 @@ _CALLS = {
 def program_within(equation: Any) -> Any:
     """The program that an equation calls, if it does no more than that."""
     return equation.params.get(_CALLS.get(equation.primitive.name))
+
+
+def _apart(equation: Any) -> Any:
+    """A reshape that transposes before, as `vmap` of a convolution has it, as both."""
+    order, sizes = equation.params["dimensions"], equation.params["new_sizes"]
+    aval = equation.invars[0].aval
+    return jax.make_jaxpr(lambda x: lax.reshape(lax.transpose(x, order), sizes))(
+        jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+    )
 
 
 def scan_sizes(equation: Any) -> tuple[int, int]:
