@@ -400,6 +400,33 @@ def test_a_branch_that_is_left_out_at_times_is_one(choose):
     assert found["down"].branches == 3
 
 
+def dispatched(params, x):
+    """Experts of a capacity of three words each."""
+    chances = jax.nn.softmax(x @ params["weigh"])
+    chosen = jax.nn.one_hot(jnp.argmax(chances, -1), 8)
+    place = ((jnp.cumsum(chosen, 0) - 1) * chosen).sum(-1).astype(int)
+    sent = chosen[..., None] * jax.nn.one_hot(place, 3)[:, None]
+    y = jnp.einsum("ecd,edh->ech", jnp.einsum("tec,td->ecd", sent, x), params["write"])
+    return x + jnp.einsum("tec,ech->th", sent * chances[..., None], y)
+
+
+def all_experts(params, x):
+    weights = jax.nn.sigmoid(x @ params["weigh"])
+    return x + jnp.einsum(
+        "te,teh->th", weights, jnp.einsum("td,edh->teh", x, params["write"])
+    )
+
+
+@pytest.mark.parametrize("model", [dispatched, all_experts])
+def test_the_weights_of_a_sum_do_not_write_to_a_stream(model):
+    params = {"weigh": struct(16, 8), "write": struct(8, 16, 16)}
+    found = of(model, params, struct(4, 16))
+    assert {name: role.branches for name, role in found.items()} == {
+        "weigh": 0,
+        "write": 1,
+    }
+
+
 def test_a_stream_that_is_rectified_after_each_sum_is_one():
     class Model(nn.Module):
         @nn.compact

@@ -187,11 +187,11 @@ class _Way:
         """Whether it comes from the line, by contractions that write it."""
         if not self.comes(end):
             return False
-        for step in self._until_contractions([end], self.writers):
+        for step in self._until_contractions([end], self.writers, weights=False):
             self.normalized |= step.name in _NORMS
             self.scales += [u for u in self.uses.get(id(step), ()) if u.kind == "scale"]
             if step.name == "mul":
-                signals = self._signals(step)
+                signals = self._signals(step, weights=False)
                 self.other += [v for v in step.inputs if v.data and v not in signals]
         return bool(self.writers) and not self.bare
 
@@ -225,14 +225,24 @@ class _Way:
     def _kernels(self, step: Step) -> list[Use]:
         return [u for u in self.uses.get(id(step), ()) if u.kind == "contraction"]
 
-    def _signals(self, step: Step) -> list[Value]:
+    def _signals(self, step: Step, weights: bool) -> list[Value]:
         from_line = [v for v in step.inputs if v.data and self.comes(v)]
+        if weights and step.name == "dot_general":
+            return from_line
         return _without_gates(from_line, step)
 
     def _until_contractions(
-        self, ends: list[Value], found: list[Step], only_from_line: bool = True
+        self,
+        ends: list[Value],
+        found: list[Step],
+        only_from_line: bool = True,
+        weights: bool = True,
     ) -> Iterator[Step]:
-        """The steps back to the contractions, which are found, or to the line."""
+        """The steps back to the contractions, which are found, or to the line.
+
+        With those of the weights that a sum has, as queries and keys, unless they are
+        not asked for.
+        """
         seen, front = set[int](), list(ends)
         while front:
             value = front.pop()
@@ -247,7 +257,7 @@ class _Way:
                 continue
             yield step
             inputs = [value for value in step.inputs if value.data]
-            front += self._signals(step) if only_from_line else inputs
+            front += self._signals(step, weights) if only_from_line else inputs
 
     # Whether it comes from the line.
 
@@ -274,22 +284,22 @@ class _Way:
 def _without_gates(inputs: list[Value], step: Step) -> list[Value]:
     """Of what is multiplied the signal, and not the gate that it passes.
 
-    A gate is the same in many places, or what a function makes of its contraction.
+    A gate is the same in many places, or what a function makes of its contraction; so
+    are the weights of a sum, as of attention and of experts, which may be masked.
     """
-    if step.name != "mul" or len(inputs) < 2:
+    if step.name not in ("mul", "dot_general") or len(inputs) < 2:
         return inputs
-    whole = math.prod(step.outputs[0].shape)  # to which a product spreads, too
-    for is_gate in (
-        lambda value: math.prod(value.shape) < whole or _is_spread(value),
-        _is_function,
-    ):
-        left = [value for value in inputs if not is_gate(value)]
+    tests = [_is_weights] if step.name == "dot_general" else [_is_spread, _is_function]
+    for is_gate in tests:
+        left = [value for value in inputs if not is_gate(value, step)]
         if len(left) == 1:
             return left
     return inputs
 
 
-def _is_spread(value: Value) -> bool:
+def _is_spread(value: Value, by: Step) -> bool:
+    if math.prod(value.shape) < math.prod(by.outputs[0].shape):  # by the product itself
+        return True
     step = value.step
     while step is not None and step.name in KEPT:
         before = [v for v in step.inputs if v.data]
@@ -299,6 +309,13 @@ def _is_spread(value: Value) -> bool:
     return False
 
 
-def _is_function(value: Value) -> bool:
+def _is_function(value: Value, _: Step) -> bool:
     step = origin(value)
     return step is not None and step.name in ("logistic", "tanh", "div", "exp")
+
+
+def _is_weights(value: Value, by: Step) -> bool:
+    step = origin(value)
+    if step is not None and step.name == "mul":
+        return any(_is_function(v, by) for v in step.inputs if v.data)
+    return _is_function(value, by)
