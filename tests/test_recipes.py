@@ -435,6 +435,42 @@ def test_mup_scales_as_table_3_has_it(width):
         assert rules[entry.path].law((7, 7)).std == pytest.approx(std, rel=1e-9)
 
 
+class Grouped(nn.Module):
+    width: int
+    groups: int
+    last: int
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Conv(self.width, (3,))(x))
+        x = nn.Conv(self.width, (3,), feature_group_count=self.groups, name="grouped")(
+            x
+        )
+        x = nn.relu(nn.Dense(self.last, name="last")(nn.relu(x)))
+        return nn.Dense(3)(x)
+
+
+@pytest.mark.parametrize(
+    ("groups", "grouped"),
+    [  # of the base and the wide model; std, rates of Adam and of SGD
+        ((16, 64), (1, 1, 4)),  # by channel: fan_in is 3
+        ((2, 8), (1, 1, 4)),  # blocks of 8 channels
+        ((2, 2), (1 / 2, 1 / 4, 1)),  # two blocks, which grow
+    ],
+)
+def test_mup_counts_units_that_are_beside_each_other(groups, grouped):
+    """As MuSGD does, of parameters with one or two dimensions that grow."""
+
+    def roles_of(*sizes):
+        model = Grouped(*sizes)
+        return jinit.roles(model, jax.eval_shape(model.init, KEY, X), X)
+
+    table = roles_of(64, groups[1], 32).mup(roles_of(16, groups[0], 16))
+    found = {e.path.split("/", 1)[1]: (e.std, e.adam, e.sgd) for e in table.entries}
+    assert found["grouped/kernel"] == grouped
+    assert found["last/kernel"] == (1 / 2, 1 / 4, 2 / 4)
+
+
 @pytest.mark.slow
 def test_training_does_not_change_with_the_width():
     """Of a transformer, whose layers grow with it by the standard parametrization."""

@@ -1,6 +1,7 @@
 """Roles: what each parameter is, as the traced program shows it."""
 
 import string
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -370,6 +371,63 @@ def test_the_writers_of_a_stream_know_how_many_they_are(name):
     kernels = {path for path in found if path.endswith(ends)}
     assert writers == kernels - ({"Dense_0/kernel"} if head else set())
     assert {found[path].branches for path in writers} == {branches}
+
+
+def left_out(choose):
+    """A block that is one of two, and two more that may be left out."""
+
+    def model(params, x, keep):
+        def block(n):
+            return lambda x: x + jax.nn.relu(x @ params["up"][n]) @ params["down"][n]
+
+        x = choose(keep[0], block(0), block(1), x)
+        for n in (2, 3):
+            x = choose(keep[n - 1], block(n), lambda x: x, x)
+        return x
+
+    return model
+
+
+def by_select(keep, one, other, x):
+    return jnp.where(keep, one(x), other(x))
+
+
+def by_switch(keep, one, other, x):
+    return jax.lax.switch(keep.astype(int), [other, one], x)
+
+
+@pytest.mark.parametrize("choose", [jax.lax.cond, by_switch, by_select])
+def test_a_branch_that_is_left_out_at_times_is_one(choose):
+    params = {"up": struct(4, 16, 32), "down": struct(4, 32, 16)}
+    found = of(left_out(choose), params, X, struct(3, dtype="bool"))
+    assert found["down"].branches == 3
+
+
+def dispatched(params, x):
+    """Experts of a capacity of three words each."""
+    chances = jax.nn.softmax(x @ params["weigh"])
+    chosen = jax.nn.one_hot(jnp.argmax(chances, -1), 8)
+    place = ((jnp.cumsum(chosen, 0) - 1) * chosen).sum(-1).astype(int)
+    sent = chosen[..., None] * jax.nn.one_hot(place, 3)[:, None]
+    y = jnp.einsum("ecd,edh->ech", jnp.einsum("tec,td->ecd", sent, x), params["write"])
+    return x + jnp.einsum("tec,ech->th", sent * chances[..., None], y)
+
+
+def all_experts(params, x):
+    weights = jax.nn.sigmoid(x @ params["weigh"])
+    return x + jnp.einsum(
+        "te,teh->th", weights, jnp.einsum("td,edh->teh", x, params["write"])
+    )
+
+
+@pytest.mark.parametrize("model", [dispatched, all_experts])
+def test_the_weights_of_a_sum_do_not_write_to_a_stream(model):
+    params = {"weigh": struct(16, 8), "write": struct(8, 16, 16)}
+    found = of(model, params, struct(4, 16))
+    assert {name: role.branches for name, role in found.items()} == {
+        "weigh": 0,
+        "write": 1,
+    }
 
 
 def test_a_stream_that_is_rectified_after_each_sum_is_one():
@@ -1118,3 +1176,180 @@ def test_what_data_picks_is_a_table():
     params = {"table": jnp.ones((50, 16)), "head": jnp.ones((16, 10))}
     roles = jinit.roles(embedded, params, jnp.zeros((2, 3), int))
     assert roles["table"].kind == "table"
+
+
+def top_two(params, x):
+    chances = jax.nn.softmax(x @ params["router"])
+    share, at = jax.lax.top_k(chances, 2)
+    h = jax.nn.relu(jnp.einsum("td,tkdh->tkh", x, params["w"][at]) + params["b"][at])
+    return x + (jnp.einsum("tkh,hd->tkd", h, params["o"]) * share[..., None]).sum(1)
+
+
+def token_by_token(params, x):
+    def expert(x):
+        at = jnp.argmax(x @ params["router"])
+        h = x @ params["w"][at] + params["b"][at]
+        return x + jax.nn.relu(h) @ params["o"]
+
+    return jax.vmap(expert)(x)
+
+
+def one_after_the_other(params, x):
+    def expert(x):
+        pick = partial(jax.lax.dynamic_index_in_dim, keepdims=False)
+        at = jnp.argmax(x @ params["router"])
+        return (
+            x
+            + jax.nn.relu(x @ pick(params["w"], at) + pick(params["b"], at))
+            @ (params["o"])
+        )
+
+    return jax.lax.map(expert, x)
+
+
+@pytest.mark.parametrize("model", [top_two, token_by_token, one_after_the_other])
+def test_experts_that_a_router_picks_are_kernels(model):
+    shapes = {"router": (16, 8), "w": (8, 16, 64), "b": (8, 64), "o": (64, 16)}
+    found = of(model, {n: struct(*shape) for n, shape in shapes.items()}, struct(4, 16))
+    assert found["w"].axes == ("batch", "in", "out")
+    assert (found["w"].fan_in, found["w"].fan_out, found["w"].tied) == (16, 64, False)
+    assert (found["b"].kind, found["b"].axes) == ("shift", ("batch", "free"))
+    assert found["o"].moment == pytest.approx(0.5, rel=0.1)
+    assert found["o"].branches == 1
+
+
+def test_kernels_that_data_multiplies_are_kernels():
+    def modulated(p, x, style):  # as in StyleGAN2, one kernel for each image
+        w = p["w"][None] * style[:, None, :, None]
+        w = w * jax.lax.rsqrt((w * w).sum((1, 2), keepdims=True) + 1e-8)
+        return jnp.einsum("bskc,bkco->bso", jnp.stack([x, x], 2), w)
+
+    found = of(modulated, {"w": struct(2, 16, 8)}, X, struct(2, 16))
+    assert (found["w"].axes, found["w"].fan_in) == (("in", "in", "out"), 32)
+
+
+def test_rows_that_are_contracted_are_of_a_table():
+    def sampled(p, words, others):
+        return jnp.einsum("bd,bkd->bk", p["words"][words], p["others"][others])
+
+    params = {"words": struct(10, 16), "others": struct(10, 16)}
+    found = of(sampled, params, struct(4, dtype="int32"), struct(4, 3, dtype="int32"))
+    assert {role.kind for role in found.values()} == {"table"}
+
+
+SUMS = {  # products that are summed, and the axes of w
+    "first": (lambda w, x: (x[:, :, None] * w[None]).sum(1), (16, 8), "in out"),
+    "last": (lambda w, x: (w[None] * x[:, None]).sum(-1), (8, 16), "out in"),
+    "mean": (lambda w, x: jnp.mean(x[:, None] * w[None], -1), (8, 16), "out in"),
+    "in half": (
+        lambda w, x: (x[:, None] * w[None]).astype(jnp.bfloat16).sum(-1),
+        *((8, 16), "out in"),
+    ),
+    "vmap": (
+        jax.vmap(jax.vmap(lambda w, x: (w * x).sum(), (0, None)), (None, 0)),
+        *((8, 16), "out in"),
+    ),
+    "a head of one": (lambda w, x: (x * w[None]).sum(-1), (16,), "in"),
+    "by channel": (
+        lambda w, x: (jnp.stack([x, x, x], 1) * w[None]).sum(1),
+        *((3, 16), "in batch"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_products_that_are_summed_are_a_contraction(name):
+    function, shape, axes = SUMS[name]
+    role = of(lambda p, x: function(p["w"], x), {"w": struct(*shape)}, struct(4, 16))
+    role = role["w"]
+    assert " ".join(role.axes) == axes
+    size = dict(zip(role.axes, shape, strict=True))
+    assert (role.fan_in, role.fan_out) == (size["in"], size.get("out", 1))
+    assert role.is_kernel
+
+
+def test_a_scale_before_what_sums_along_other_axes_or_is_not_alone_is_one():
+    def function(p, x):
+        pooled = (x * p["pooled"][None, None]).mean(1)
+        y = x * p["normed"][None, None]
+        y = y - y.mean(-1, keepdims=True)
+        return pooled, y * jax.lax.rsqrt((y * y).mean(-1, keepdims=True))
+
+    found = of(function, {"pooled": struct(16), "normed": struct(16)}, X)
+    assert {role.kind for role in found.values()} == {"scale"}
+
+
+def recurrent(params, x, loop):
+    def turn(h, x):
+        return jnp.tanh(x @ params["w"] + h @ params["u"])
+
+    return loop(turn, jnp.broadcast_to(params["first"], (x.shape[0], 8)), x)
+
+
+FIRST_STATES = {
+    "scan": lambda turn, h, x: jax.lax.scan(
+        lambda h, x: (turn(h, x),) * 2, h, jnp.moveaxis(x, 1, 0)
+    )[0],
+    "loop": lambda turn, h, x: jax.lax.fori_loop(
+        0, 6, lambda n, h: turn(h, x[:, n]), h
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_STATES)
+def test_what_a_loop_starts_from_is_a_state(name):
+    params = {"first": struct(1, 8), "w": struct(16, 8), "u": struct(8, 8)}
+    model = partial(recurrent, loop=FIRST_STATES[name])
+    roles = jinit.roles(model, params, X)
+    assert (roles["first"].kind, roles["first"].uses) == ("state", 1)
+    assert dict(roles.rules())["first"] == jinit.zeros()
+    assert roles["u"].recurrent
+
+
+def test_a_kernel_that_a_loop_carries_is_one_and_what_it_changes_is_left():
+    def carried(p, x):
+        turn = lambda n, carry: (carry[0], jnp.tanh(carry[1] @ carry[0]))  # noqa: E731
+        return jax.lax.fori_loop(0, 3, turn, (p["w"], x))[1]
+
+    def learned(p, x):
+        return x @ jax.lax.fori_loop(0, 3, lambda n, w: w - 0.1 * x.T @ (x @ w), p["w"])
+
+    roles = [of(m, {"w": struct(16, 16)}, struct(4, 16)) for m in (carried, learned)]
+    assert [role["w"].kind for role in roles] == ["contraction", "state"]
+    assert (
+        jinit.roles(learned, {"w": struct(16, 8)}, struct(4, 16)).rules()[0][1] is None
+    )
+
+
+def convolved(w, x):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=numbers)
+
+
+def test_convolutions_of_an_ensemble_are_read():
+    """Their outputs are put side by side, and their kernels turned and folded."""
+
+    def ensemble(params, x):
+        def one(p):
+            return convolved(
+                p["v"], jax.nn.relu(convolved(p["w"], x) + p["b"][None, None, None])
+            )
+
+        return jax.vmap(one)(params)
+
+    params = {"w": (3, 3, 3, 4, 6), "b": (3, 6), "v": (3, 3, 3, 6, 2)}
+    found = of(ensemble, {name: struct(*n) for name, n in params.items()}, IMAGES)
+    assert found["b"].kind == "shift"
+    assert {found[name].axes[1:] for name in "wv"} == {("space", "space", "in", "out")}
+    assert [found[name].fan_in for name in "wv"] == [36, 54]
+    assert found["v"].activation == "relu"
+
+
+def test_a_convolution_that_data_picks_is_a_kernel():
+    def picked(w, x, at):
+        return jax.vmap(lambda x, n: convolved(w[n], x[None]))(x, at)
+
+    found = of(picked, struct(8, 3, 3, 4, 6), IMAGES, struct(2, dtype="int32"))
+    (role,) = found.values()
+    assert role.axes == ("batch", "space", "space", "in", "out")
+    assert (role.fan_in, role.fan_out) == (36, 54)

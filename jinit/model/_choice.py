@@ -45,6 +45,8 @@ class Choice:
             return None
         if role.kind == "shift":
             return zeros()
+        if role.kind == "state":  # a matrix may be a kernel that the loop changes
+            return zeros() if sum(n > 1 for n in role.shape) < 2 else None
         if role.kind == "table":
             # What is looked up is the signal; what is added to it is small beside it.
             indexed = "index" in role.axes

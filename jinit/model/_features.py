@@ -82,6 +82,10 @@ class Features:
         if step.name == "dynamic_slice":
             sizes = enumerate(zip(step.inputs[0].shape, out.shape, strict=True))
             return _at(out, [axis for axis, (a, b) in sizes if a == b])
+        if step.name == "reduce_sum":
+            gone = step.equation.params["axes"]
+            sides = zip(self.along(step.inputs[0]), use.view.axes, strict=True)
+            return [one or own for n, (one, own) in enumerate(sides) if n not in gone]
         return _at(out, [len(out.shape) - 1])
 
     def _of_product(self, step: Step, out: Value, kernel: int | None) -> list[Digits]:

@@ -18,18 +18,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.extend import core
 
 from jinit._checks import Shape
 from jinit.model._constants import computed, known
+from jinit.model._kernels import behind, kernels, origin, picked, take_sums
 from jinit.model._meeting import meeting, only_scales, seen, signals
 from jinit.model._views import (
     KEPT,
+    PICKED,
     View,
     Views,
     moved,
@@ -48,6 +52,7 @@ class Value:
     dtype: Any
     data: bool = False
     views: Views = ()
+    picked: Views = ()  # of data: the parameters that it is a part or a multiple of
     number: Any = None  # of a constant: the number that it is everywhere, or the array
     step: Step | None = None
 
@@ -97,7 +102,7 @@ class Use:
 
     Attributes:
       view: The parameter, as it is there.
-      kind: "contraction", "table", "scale", "shift" or "other".
+      kind: "contraction", "table", "scale", "shift", "state" or "other".
       axes: The role of each axis of the parameter that is there: "in", "out", "batch",
         "space", "index" or "free"; "stack" of those that a loop runs along.
       all_axes: The same in pairs, for digits of an axis may have roles of their own.
@@ -250,14 +255,6 @@ class Graph:
         return id(value) in carried
 
 
-def origin(value: Value) -> Step | None:
-    """The step that makes a value, but for those that only move it."""
-    step = value.step
-    while step is not None and step.name in KEPT:
-        step = next((v.step for v in step.inputs if v.data), None)
-    return step
-
-
 def read(closed: core.ClosedJaxpr, paths: Sequence[str]) -> Graph:
     """Reads a program whose first arguments are the parameters of these paths.
 
@@ -286,6 +283,7 @@ def _read(closed: core.ClosedJaxpr, paths: Sequence[str], signals: set[str]) -> 
     graph.inputs = [value for value in given if value.data]
     graph.outputs = _Reader(graph).run(closed, given)
     _drop_unneeded(graph)
+    take_sums(graph)
     return graph
 
 
@@ -360,6 +358,8 @@ class _Reader:
             return self.loop(equation, inputs)
         if name == "cond":
             return self.branches(equation, inputs)
+        if name == "reshape" and equation.params["dimensions"] is not None:
+            return self.run(_apart(equation), inputs)
         step = Step(name, equation, inputs, [], self.at, self.loops)
         step.outputs = self.outputs(step)
         self.graph.steps.append(step)
@@ -370,8 +370,11 @@ class _Reader:
         if step.name == "random_bits":  # of dropout: they vary as inputs do
             return [_data(aval, step) for aval in avals]
         if any(value.data for value in step.inputs):
+            self.take_kernels(step)
             self.use(step)
-            return [_data(aval, step) for aval in avals]
+            views = picked(step, [tuple(aval.shape) for aval in avals])
+            pairs = zip(avals, views, strict=True)
+            return [replace(_data(aval, step), picked=v) for aval, v in pairs]
         if any(value.views for value in step.inputs):
             views = moved(
                 step.name,
@@ -394,14 +397,29 @@ class _Reader:
             for aval in avals
         ]
 
+    def take_kernels(self, step: Step) -> None:
+        """Takes kernels that data picks for what they are, and no longer for tables."""
+        for n in kernels(step):
+            value = step.inputs[n]
+            before, paths = behind(value), {view.path for view in value.picked}
+            self.graph.uses = [
+                use
+                for use in self.graph.uses
+                if id(use.step) not in before or use.view.path not in paths
+            ]
+            step.inputs[n] = replace(value, data=False, views=value.picked, picked=())
+
     def use(self, step: Step) -> None:
         """Notes the parameters that meet a value of the inputs."""
         for position, value in enumerate(step.inputs):
             operand = next(v for v in step.inputs if v.data)
             for view in value.views:
                 kind, roles, fan_in, fan_out = meeting(step, position)
-                stack = (digit.axis for _, digit in view.stack)
-                pairs = [(axis, "stack") for axis in stack if axis is not None]
+                pairs = [
+                    (digit.axis, "batch" if depth == PICKED else "stack")
+                    for depth, digit in view.stack
+                    if digit.axis is not None
+                ]
                 if kind == "contraction" and only_scales(view, roles):
                     kind, roles = "scale", ["free"] * len(roles)
                 for digits, role in zip(view.axes, roles, strict=True):
@@ -409,6 +427,9 @@ class _Reader:
                 found = signals(step, position) if kind == "contraction" else ()
                 at = dict(pairs), fan_in, fan_out, step, operand, found
                 use = Use(view, kind, *at, all_axes=frozenset(pairs))
+                picks = any(depth == PICKED for depth, _ in view.stack)
+                if picks and step.name == "dot_general":
+                    use.fan_out = float(math.prod(use.sizes("out")))
                 use.seen = seen(step) if step.name == "conv_general_dilated" else 1.0
                 self.graph.uses.append(use)
 
@@ -440,19 +461,31 @@ class _Reader:
     ) -> list[Value]:
         around, self.loops = self.loops, (*self.loops, loop)
         inside = body.jaxpr.invars[len(consts) : len(consts) + len(start)]
-        carry = [
-            # What counts the turns is no data: what is picked by it is a stack.
-            self.result("carry", var.aval, [outer], data=not counts)
-            for var, outer, end in zip(inside, start, body.jaxpr.outvars, strict=False)
-            for counts in [not outer.data and _counts(body.jaxpr, var, end)]
-        ]
+        ends = zip(inside, start, body.jaxpr.outvars, strict=False)
+        carry = [self.carry(body.jaxpr, *each) for each in ends]
         results = self.run(body, [*consts, *carry, *along])
         self.loops = around
-        self.graph.carried += zip(carry, results, strict=False)
+        pairs = zip(carry, results, strict=False)
+        self.graph.carried += [pair for pair in pairs if pair[0] is not pair[1]]
         return [
             self.result("loop", var.aval, [result])
             for var, result in zip(equation.outvars, results, strict=True)
         ]
+
+    def carry(self, jaxpr: Any, var: Any, outer: Value, end: Any) -> Value:
+        """What a loop sees of a value that it carries on."""
+        if not outer.data and _counts(jaxpr, var, end):
+            # What counts the turns is no data: what is picked by it is a stack.
+            return self.result("carry", var.aval, [outer], data=False)
+        if not outer.data and end is var:  # it stays what it is
+            return outer
+        value = self.result("carry", var.aval, [outer])
+        for view in outer.views:
+            digits = (digit for digits in view.axes for digit in digits)
+            axes = {d.axis: "free" for d in digits if d.axis is not None}
+            use = Use(view, "state", axes, 1.0, 1.0, self.graph.steps[-1], value)
+            self.graph.uses.append(use)
+        return value
 
     def branches(self, equation: Any, inputs: list[Value]) -> list[Value]:
         index, *arguments = inputs
@@ -507,6 +540,15 @@ _CALLS = {
 def program_within(equation: Any) -> Any:
     """The program that an equation calls, if it does no more than that."""
     return equation.params.get(_CALLS.get(equation.primitive.name))
+
+
+def _apart(equation: Any) -> Any:
+    """A reshape that transposes before, as `vmap` of a convolution has it, as both."""
+    order, sizes = equation.params["dimensions"], equation.params["new_sizes"]
+    aval = equation.invars[0].aval
+    return jax.make_jaxpr(lambda x: lax.reshape(lax.transpose(x, order), sizes))(
+        jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+    )
 
 
 def scan_sizes(equation: Any) -> tuple[int, int]:

@@ -7,8 +7,10 @@ A layer is known by which of its fans the wider model has more of:
     hidden    m times   m times    / √m               / m             as was    m
     output    m times   as was     / m                / m             / m       m
 
-It is table 3 of the paper. In table 8 the output keeps its std and its rate, and the
-logits are divided by m, which is the same function and the same steps. Gradients of
+It is table 3 of the paper. The rate of SGD is as many times higher as there are more
+units, and as many times lower as there are more inputs: so kernels by channel or block,
+which have the same inputs, get m. In table 8 the output keeps its std and its rate, and
+the logits are divided by m, which is the same function and the same steps. Gradients of
 what has m times the outputs are m times smaller, and in k times the depth k times, so
 CompleteP divides epsilon by m k. Weight decay is that which a rate multiplies.
 
@@ -189,18 +191,19 @@ def _check_same(roles: Sequence[Role], base: Sequence[Role]) -> None:
 
 
 def _scaling(role: Role, base: Role, deep: bool) -> Scaling:
-    if role.kind != "contraction" or role.tied:
-        out = _growth(role, base, lambda axis: axis not in ("index", "stack"))
-        eps = 1 / (out * _deeper(role, base)) if deep else 1.0
-        layer = "vector" if len(role.shape) < 2 else "input"
-        return Scaling(role.path, layer, 1.0, 1.0, 1.0, out, eps)
-    m, out = role.fan_in / base.fan_in, role.fan_out / base.fan_out
-    eps = 1 / (out * _deeper(role, base)) if deep else 1.0
+    vector = role.kind != "contraction" or role.tied
+    # Units that grow, within a kernel or beside each other, as channels and blocks, get
+    # gradients that are as much smaller.
+    others = ("index", "stack") if vector else ("index", "stack", "in", "space")
+    units = _growth(role, base, lambda axis: axis not in others)
+    eps = 1 / (units * _deeper(role, base)) if deep else 1.0
+    m = 1.0 if vector else role.fan_in / base.fan_in
     if m == 1:
-        return Scaling(role.path, "input", 1.0, 1.0, 1.0, out, eps)
-    if out == 1:
+        layer = "vector" if vector and len(role.shape) < 2 else "input"
+        return Scaling(role.path, layer, 1.0, 1.0, 1.0, units, eps)
+    if units == 1:
         return Scaling(role.path, "output", m, 1 / m, 1 / m, 1 / m, eps, m)
-    return Scaling(role.path, "hidden", m, m**-0.5, 1 / m, 1.0, eps, m)
+    return Scaling(role.path, "hidden", m, m**-0.5, 1 / m, units / m, eps, m)
 
 
 def _deeper(role: Role, base: Role) -> float:

@@ -19,7 +19,8 @@ import numpy as np
 
 from jinit._checks import Shape
 from jinit.model._attention import Part, attention
-from jinit.model._graph import Graph, Use, origin
+from jinit.model._graph import Graph, Use
+from jinit.model._kernels import origin
 from jinit.model._moments import Moments
 from jinit.model._outputs import Outputs
 from jinit.model._role import Place, Role
@@ -44,7 +45,7 @@ def _tied(graph: Graph) -> dict[str, float]:
 
 
 _MUCH = 0.75  # of a convolution's taps, of a small image
-_KINDS = ("contraction", "table", "scale", "shift", "other")
+_KINDS = ("contraction", "table", "scale", "shift", "state", "other")
 
 
 class _Reader:
@@ -79,7 +80,7 @@ class _Reader:
             return Role(path, shape, "unused", uses=0)
         use = min(uses, key=_order)
         made = self.attention.get(id(use.step), Part())
-        times = [each.step.times for each in uses]
+        times = [1 if each.kind == "state" else each.step.times for each in uses]
         parts = self._parts(use, uses) if use.kind == "contraction" else []
         recurrent, state = self._recurrent(use, parts)
         role = Role(

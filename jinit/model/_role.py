@@ -14,8 +14,8 @@ class Role:
     Attributes:
       path: Its path in the tree.
       shape: Its shape.
-      kind: "contraction", "table", "scale", "shift", "rate" of a bias that decides how
-        fast a state decays, "other" or "unused".
+      kind: "contraction", "table", "scale", "shift", "state" that a loop starts from,
+        "rate" of a bias that decides how fast a state decays, "other" or "unused".
       axes: For each axis "in", "out", "batch", "space", "index", "free", "stack" of a
         loop, or "" where it is not known.
       other_axes: For each axis what else it is in other uses, or ""; none where each

@@ -74,9 +74,10 @@ class Roles:
 
             std² = 1 / (fan_in · E x² · branches)
 
-        Biases start from zero and scales from one. Of tables those that are looked up
-        are drawn from N(0, 1), and those that are added from N(0, 0.02²). What passes
-        through functions before it is used, or is not used, is left as it is.
+        Biases and first states start from zero and scales from one. Of tables those
+        that are looked up are drawn from N(0, 1), and those that are added from
+        N(0, 0.02²). What passes through functions before it is used, or is not used, is
+        left as it is.
 
         Args:
           recipe: A recipe, such as `jinit.recipes.gpt2()`, or any function of a role

@@ -14,7 +14,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jinit.model._graph import Graph, Step, Use, Value, origin
+from jinit.model._graph import Graph, Step, Use, Value
+from jinit.model._kernels import origin
 from jinit.model._views import KEPT
 
 _NORMS = ("rsqrt", "sqrt", "reduce_max")  # on the way of what is normalized
@@ -74,43 +75,90 @@ def streams(graph: Graph) -> Streams:
     for use in graph.uses:
         if use.kind in ("contraction", "scale"):
             uses.setdefault(id(use.step), []).append(use)
-    number: dict[int, int] = {}  # of the stream that a value is of
-    before: dict[int, Value] = {}  # what it was before a branch was added
-    branches, lengths = list[Branch](), dict[int, int]()
+    known, branches = _Known(), list[Branch]()
     for step in graph.steps:
+        if step.name in ("cond", "select_n"):
+            known.choose(step, branches)
         if step.name not in ("add", "add_any") or len(step.inputs) != 2:
             continue
         for skip, end in (step.inputs, step.inputs[::-1]):
-            line = _line(skip, before) if skip.data and end.data else []
+            line = known.line(skip) if skip.data and end.data else []
             way = _Way(line, uses) if line else None
             if way is None or not way.follow(end):
                 continue
-            known = (number[id(value)] for value in line if id(value) in number)
-            at = next(known, len(lengths))
-            number[id(step.outputs[0])], before[id(step.outputs[0])] = at, skip
-            order = lengths.get(at, 0)
-            lengths[at] = order + (step.times or 1)
+            last = known.last(line)
+            at, order = known.place[id(last)] if last else (len(known.lengths), 0)
+            known.put(step.outputs[0], skip, at, order + _times(step, line))
             found = way.layers(), way.normalized, way.scales, way.gates()
             branches.append(Branch(at, order, *found))
             break
-    return Streams(branches, lengths)
+    return Streams(branches, known.lengths)
 
 
-def _line(value: Value, before: dict[int, Value]) -> list[Value]:
-    """What a skip was before: moved, scaled, rectified, and added to as a stream."""
-    line = [value]
-    while True:
-        step = value.step
-        if id(value) in before:
-            value = before[id(value)]
-        elif step is not None and (step.name in KEPT or _is_plain(step)):
-            inputs = [v for v in step.inputs if v.data]
-            if not inputs:
+class _Known:
+    """The values of streams so far.
+
+    Attributes:
+      place: For each of them, by id, its stream, and how many branches it has by then.
+      before: What it was before the last was added.
+      lengths: How many branches each stream has.
+    """
+
+    def __init__(self) -> None:
+        self.place: dict[int, tuple[int, int]] = {}
+        self.before: dict[int, Value] = {}
+        self.lengths: dict[int, int] = {}
+
+    def put(self, value: Value, before: Value, at: int, order: int) -> None:
+        self.place[id(value)], self.before[id(value)] = (at, order), before
+        self.lengths[at] = max(order, self.lengths.get(at, 0))
+
+    def line(self, value: Value) -> list[Value]:
+        """What a skip was before: moved, scaled, rectified, chosen, and added to."""
+        line = [value]
+        while True:
+            step = value.step
+            if id(value) in self.before:
+                value = self.before[id(value)]
+            elif step is not None and (step.name in KEPT or _is_plain(step)):
+                inputs = [v for v in step.inputs if v.data]
+                if not inputs:
+                    return line
+                value = inputs[0]
+            else:
                 return line
-            value = inputs[0]
-        else:
-            return line
-        line.append(value)
+            line.append(value)
+
+    def last(self, line: list[Value]) -> Value | None:
+        """The last value of a line that a branch was added to."""
+        return next((value for value in line if id(value) in self.place), None)
+
+    def choose(self, step: Step, branches: list[Branch]) -> None:
+        """Goes on with the longest of the values of which one is chosen.
+
+        So a branch that is left out at times is one, as in stochastic depth.
+        """
+        (out,) = step.outputs
+        ends = [v for v in step.inputs if v.data and v.dtype == out.dtype]
+        lasts = [(end, self.last(self.line(end))) for end in ends]
+        found = [(*self.place[id(v)], end) for end, v in lasts if v is not None]
+        if not found:
+            return
+        at, order, end = max(found, key=lambda each: each[1])
+        self.put(out, end, at, order)
+        for other in {stream for stream, *_ in found} - {at}:  # they are one stream
+            self.lengths[at] = max(self.lengths[at], self.lengths[other])
+            for branch in branches:
+                branch.stream = at if branch.stream == other else branch.stream
+            for value, (stream, n) in self.place.items():
+                self.place[value] = (at if stream == other else stream), n
+
+
+def _times(step: Step, line: list[Value]) -> int:
+    """How often a branch is added: in all turns of the loops that carry the line."""
+    carries = (v.step for v in line if v.step is not None and v.step.name == "carry")
+    carried = {carry.loops[-1] for carry in carries}
+    return math.prod(loop.turns or 1 for loop in step.loops if loop in carried)
 
 
 def _is_plain(step: Step) -> bool:
@@ -139,11 +187,11 @@ class _Way:
         """Whether it comes from the line, by contractions that write it."""
         if not self.comes(end):
             return False
-        for step in self._until_contractions([end], self.writers):
+        for step in self._until_contractions([end], self.writers, weights=False):
             self.normalized |= step.name in _NORMS
             self.scales += [u for u in self.uses.get(id(step), ()) if u.kind == "scale"]
             if step.name == "mul":
-                signals = self._signals(step)
+                signals = self._signals(step, weights=False)
                 self.other += [v for v in step.inputs if v.data and v not in signals]
         return bool(self.writers) and not self.bare
 
@@ -177,14 +225,24 @@ class _Way:
     def _kernels(self, step: Step) -> list[Use]:
         return [u for u in self.uses.get(id(step), ()) if u.kind == "contraction"]
 
-    def _signals(self, step: Step) -> list[Value]:
+    def _signals(self, step: Step, weights: bool) -> list[Value]:
         from_line = [v for v in step.inputs if v.data and self.comes(v)]
+        if weights and step.name == "dot_general":
+            return from_line
         return _without_gates(from_line, step)
 
     def _until_contractions(
-        self, ends: list[Value], found: list[Step], only_from_line: bool = True
+        self,
+        ends: list[Value],
+        found: list[Step],
+        only_from_line: bool = True,
+        weights: bool = True,
     ) -> Iterator[Step]:
-        """The steps back to the contractions, which are found, or to the line."""
+        """The steps back to the contractions, which are found, or to the line.
+
+        With those of the weights that a sum has, as queries and keys, unless they are
+        not asked for.
+        """
         seen, front = set[int](), list(ends)
         while front:
             value = front.pop()
@@ -199,7 +257,7 @@ class _Way:
                 continue
             yield step
             inputs = [value for value in step.inputs if value.data]
-            front += self._signals(step) if only_from_line else inputs
+            front += self._signals(step, weights) if only_from_line else inputs
 
     # Whether it comes from the line.
 
@@ -226,18 +284,22 @@ class _Way:
 def _without_gates(inputs: list[Value], step: Step) -> list[Value]:
     """Of what is multiplied the signal, and not the gate that it passes.
 
-    A gate is the same in many places, or what a function makes of its contraction.
+    A gate is the same in many places, or what a function makes of its contraction; so
+    are the weights of a sum, as of attention and of experts, which may be masked.
     """
-    if step.name != "mul" or len(inputs) < 2:
+    if step.name not in ("mul", "dot_general") or len(inputs) < 2:
         return inputs
-    for is_gate in (_is_spread, _is_function):
-        left = [value for value in inputs if not is_gate(value)]
+    tests = [_is_weights] if step.name == "dot_general" else [_is_spread, _is_function]
+    for is_gate in tests:
+        left = [value for value in inputs if not is_gate(value, step)]
         if len(left) == 1:
             return left
     return inputs
 
 
-def _is_spread(value: Value) -> bool:
+def _is_spread(value: Value, by: Step) -> bool:
+    if math.prod(value.shape) < math.prod(by.outputs[0].shape):  # by the product itself
+        return True
     step = value.step
     while step is not None and step.name in KEPT:
         before = [v for v in step.inputs if v.data]
@@ -247,6 +309,13 @@ def _is_spread(value: Value) -> bool:
     return False
 
 
-def _is_function(value: Value) -> bool:
+def _is_function(value: Value, _: Step) -> bool:
     step = origin(value)
     return step is not None and step.name in ("logistic", "tanh", "div", "exp")
+
+
+def _is_weights(value: Value, by: Step) -> bool:
+    step = origin(value)
+    if step is not None and step.name == "mul":
+        return any(_is_function(v, by) for v in step.inputs if v.data)
+    return _is_function(value, by)

@@ -13,11 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jinit._checks import Shape
+if TYPE_CHECKING:
+    from jinit._checks import Shape
+
 
 KEPT = {  # what moves elements, and leaves them as they are
     *("reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims", "slice"),
@@ -26,6 +28,9 @@ KEPT = {  # what moves elements, and leaves them as they are
     *("dynamic_slice", "along", "carry", "loop", "unstack", "convert_element_type"),
     *("optimization_barrier", "cumlogsumexp", "all_gather", "pcast", "tile"),
 }
+
+
+PICKED = -2  # the depth, in a stack, of digits along which data picks
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class View:
       factor: What it is multiplied with on the way.
       functions: The names of those that it passes through, of which it is no image.
       stack: The digits that loops run along, each with the depth of its loop; those
-        that one place was taken of have the depth -1.
+        that one place was taken of have the depth -1, or -2 if data says which.
     """
 
     path: str
