@@ -90,9 +90,11 @@ def audit(
             "model takes the whole tree."
         )
     leaves, left_out, names, owners = _arrays(params, subtree, plan)
-    leaves, plan, kernels = _as_planned(leaves, plan)
-    entries, notes = _entries(plan, leaves, names)
+    leaves, of_torch, kernels = _as_planned(leaves, plan)
     measured = _all_measured(leaves)
+    if of_torch and plan == "torch":
+        plan = state_dict_rules(measured)
+    entries, notes = _entries(plan, leaves, names)
     judged = [
         judge(path, array, measured[path], (entries or {}).get(path), leaves)
         for path, array in leaves.items()
@@ -148,8 +150,8 @@ def _of_all_places(
     return [f for f in findings if owners[f.path] not in right]
 
 
-def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], Any, str]:
-    """Leaves in Flax's layout, which those of a user do not need; the plan; kernels.
+def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], bool, str]:
+    """Leaves in Flax's layout, which those of a user do not need; if torch's; kernels.
 
     The kernels are those whose layout is checked, by the end of their names.
     """
@@ -158,8 +160,7 @@ def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], Any,
     turned = of_torch or (plan is None and is_equinox(leaves))
     if turned:
         leaves = {path: in_layout_of_flax(leaf) for path, leaf in leaves.items()}
-    plan = state_dict_rules() if of_torch and plan == "torch" else plan
-    return leaves, plan, "weight" if turned else "kernel"
+    return leaves, of_torch, "weight" if turned else "kernel"
 
 
 def _among(

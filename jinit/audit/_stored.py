@@ -11,6 +11,7 @@ What is no array (an activation, a step counter) is left out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -144,10 +145,15 @@ def _count(names: Iterable[str]) -> dict[str, int]:
 
 
 def is_state_dict(leaves: Mapping[str, Any]) -> bool:
-    """Whether the names are those of torch: dotted, and weights rather than kernels."""
-    last = [path.rpartition(".")[2] for path in leaves]
-    nested = any("/" in path or path.endswith("kernel") for path in leaves)
-    return not nested and any(n == "weight" or n.startswith("weight_") for n in last)
+    """Whether the names are those of torch: dotted, and weights rather than kernels.
+
+    They may be a part of a tree: {"state_dict": ..., "epoch": 3}.
+    """
+    of_flax = any(path.endswith("kernel") for path in leaves)
+    return not of_flax and any(map(_OF_TORCH.fullmatch, leaves))
+
+
+_OF_TORCH = re.compile(r"(.*\.|[^/.]*)weight(_[^/.]*)?")
 
 
 def is_equinox(leaves: Mapping[str, Any]) -> bool:
