@@ -241,6 +241,19 @@ def test_a_layer_alone_is_known_too(name):
     assert audit(params, "flax").findings == audit(params).findings == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "layer", "x", "known"),
+    [
+        ("ConvLocal_0", nn.ConvLocal(8, (3, 3)), IMAGE, 2),
+        ("DenseGeneral_0", nn.DenseGeneral(24, batch_dims=(0,)), jnp.ones((6, 16)), 1),
+    ],
+)
+def test_axes_that_flax_counts_as_inputs_are_no_stack(name, layer, x, known):
+    report = audit({name: layer.init(KEY, x)["params"]}, "flax")
+    assert report.findings == ()
+    assert sum(leaf.init is not None for leaf in report.leaves) == known
+
+
 # Stores
 
 
