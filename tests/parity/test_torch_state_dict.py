@@ -102,6 +102,17 @@ def test_a_state_dict_is_compared_wherever_in_a_tree_it_is(name):
     assert nested.findings == ()
 
 
+def test_layers_that_torch_copied_have_that_as_their_cause():
+    layer = nn.TransformerEncoderLayer(32, 4, 48, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2)
+    state = {path: w.numpy() for path, w in model.state_dict().items()}
+    for rules in ("torch", None):
+        found = audit(state, rules).findings
+        assert {f.kind for f in found} == {"equal"}
+        assert all("torch.nn.TransformerEncoder" in f.cause for f in found)
+        assert all(f.path.startswith("layers.1.") for f in found)
+
+
 def test_the_defaults_of_torch_are_named_where_others_were_meant(tmp_path):
     torch.manual_seed(0)
     model = nn.Sequential(*(nn.Linear(64, 64) for _ in range(4)))
