@@ -125,8 +125,9 @@ def _arrays(
     dict[str, Any], Sequence[str], Mapping[str, tuple[Any, ...]], Mapping[str, int]
 ]:
     """The leaves by path, what is left out, the names of axes, and whose leaf it is."""
-    known = {entry.path for entry in plan} if isinstance(plan, Plan) else ()
-    leaves, left_out = weights(params, subtree, known)
+    known = {entry.path for entry in plan} if isinstance(plan, Plan) else set[str]()
+    of_user = plan is not None and not isinstance(plan, str | Plan)
+    leaves, left_out = weights(params, subtree, None if of_user else known)
     if not leaves:
         raise ValueError(
             f"params must hold arrays, got {_kind(params)}, in which there are no "
@@ -259,7 +260,8 @@ def _entries(
     unknown = dict.fromkeys(decided.unmatched, "no rule matches") | decided.unknown
     for path in unknown:  # it is there, and is left as it is
         entries[path] = Entry(path, leaves[path].shape, leaves[path].dtype, None, None)
-    notes = []
+    nothing = "nothing was compared: the rules know no leaf"
+    notes = [nothing] if len(unknown) == len(kinds) else []
     for why in dict.fromkeys(unknown.values()):
         paths = some(path for path, reason in unknown.items() if reason == why)
         notes.append(f"the rules do not know {paths}: {why}")
