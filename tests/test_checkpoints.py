@@ -271,7 +271,7 @@ def test_an_archive_of_torch_is_refused_and_not_run(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(Bomb(str(mark))))
 
-    with pytest.raises(ValueError, match=r"pickle of torch\.save.*save_file"):
+    with pytest.raises(ValueError, match=r"pickle of torch\.save.*save_model"):
         read_checkpoint(path)
 
     assert not mark.exists()

@@ -117,7 +117,7 @@ def _kind_of_archive(path: Path) -> str:
     if any(name.endswith("data.pkl") for name in names):
         return (
             "a pickle of torch.save, which could run any code when loaded; convert it "
-            "where it comes from: safetensors.torch.save_file(model.state_dict(), path)"
+            "where it comes from: safetensors.torch.save_model(model, path)"
         )
     if "model.weights.h5" in names:
         return "a model of Keras; save its weights by np.savez"
