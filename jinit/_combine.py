@@ -31,8 +31,8 @@ def check_init(name: str, init: Any, usage: str = "{}") -> Init:
         return init()
     if isinstance(init, type) or not callable(init):
         ours = isinstance(init, type) and issubclass(init, Initializer)
-        name_of = init._full_name() if ours else "jinit.lecun_normal"
-        remedy = f"call a factory, as in {usage.format(f'{name_of}()')}"
+        call = init._as_called() if ours else "jinit.lecun_normal()"
+        remedy = f"call a factory, as in {usage.format(call)}"
         if isinstance(init, int | float | complex):
             remedy = f"give jinit.constant({init!r})"
         raise TypeError(f"{name} must be an initializer, got {init!r}; {remedy}.")
@@ -53,8 +53,7 @@ class Combinator(Initializer):
     init: Init = option(as_given, kw_only=False)
 
     def _check_options(self) -> None:
-        usage = f"{self._full_name()}({{}}, ...)"
-        init: Any = check_init("init", self.init, usage)
+        init: Any = check_init("init", self.init, self._as_called("{}"))
         # Whether it needs a key, and which dtype it has, is for init to say.
         self._set(init=init, _random=getattr(init, "_random", True))
         self._set(_dtype=getattr(init, "_dtype", None))

@@ -118,7 +118,7 @@ class Initializer(Value):
                 f"{cls._full_name()} makes an initializer and takes its options by "
                 f"keyword ({', '.join(names)}), got {len(args)} positional arguments. "
                 f"If it was passed on uncalled, kernel_init={cls._full_name()}, call "
-                f"it: kernel_init={cls._full_name()}({', '.join(positional)})."
+                f"it: kernel_init={cls._as_called()}."
             )
         given = dict(zip(positional, args, strict=False))
         for name, value in options.items():
@@ -136,7 +136,10 @@ class Initializer(Value):
         for each in declared:
             value = given.get(each.name, each.default)
             if value is MISSING:
-                raise TypeError(f"{cls._full_name()} needs its option {each.name}.")
+                raise TypeError(
+                    f"{cls._full_name()} needs its option {each.name}, as in "
+                    f"{cls._as_called()}."
+                )
             self._set(**{each.name: each.metadata["check"](each.name, value)})
         _checks.distinct_axes(**self._named_axes())
         self._check_options()
@@ -147,6 +150,13 @@ class Initializer(Value):
         space = cls.__module__.partition(".")[2].partition(".")[0]
         spaces = [space] if space and space[0] != "_" else []
         return ".".join(["jinit", *spaces, cls.__name__])
+
+    @classmethod
+    def _as_called(cls, *init: str) -> str:
+        """The call that makes one, of another if that is given, with what it needs."""
+        needed = [each.name for each in cls._fields() if each.default is MISSING]
+        options = [*init, *(name for name in needed if not init or name != "init")]
+        return f"{cls._full_name()}({', '.join(options)})"
 
     if not TYPE_CHECKING:  # for which it would be that of the class, too
 

@@ -351,6 +351,28 @@ def test_a_factory_passed_uncalled_says_to_call_it(name):
 
 
 @pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (
+            "recurrent.forget_bias(jinit.recurrent.chrono)",
+            "jinit.recurrent.forget_bias(jinit.recurrent.chrono(max_time))",
+        ),
+        ("blocks(jinit.sparse, 2)", "jinit.blocks(jinit.sparse(sparsity), n)"),
+        ("vision.icnr(jinit.normal, 2)", "jinit.vision.icnr(jinit.normal(), scale)"),
+        ("stack(jinit.stack)", "jinit.stack(jinit.stack(init))"),
+        ("recurrent.chrono()", "jinit.recurrent.chrono(max_time)"),
+        ("constant(KEY, (3,), None)", "jinit.constant(value)"),
+    ],
+)
+def test_the_call_that_is_proposed_has_the_options_it_needs(make, remedy):
+    with pytest.raises(TypeError, match=re.escape(remedy)):
+        eval(f"jinit.{make}", {"jinit": jinit, "KEY": KEY})
+    given = {"max_time": 9.0, "sparsity": 0.5, "n": 2, "scale": 2, "value": 1.0}
+    values = {"jinit": jinit, "init": jinit.normal(), **given}
+    assert callable(eval(remedy, values))
+
+
+@pytest.mark.parametrize(
     ("shape", "spec", "message"),
     [
         ((8,), PartitionSpec("x", "y"), "more axes than shape"),

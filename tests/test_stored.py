@@ -241,6 +241,19 @@ def test_a_layer_alone_is_known_too(name):
     assert audit(params, "flax").findings == audit(params).findings == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "layer", "x", "known"),
+    [
+        ("ConvLocal_0", nn.ConvLocal(8, (3, 3)), IMAGE, 2),
+        ("DenseGeneral_0", nn.DenseGeneral(24, batch_dims=(0,)), jnp.ones((6, 16)), 1),
+    ],
+)
+def test_axes_that_flax_counts_as_inputs_are_no_stack(name, layer, x, known):
+    report = audit({name: layer.init(KEY, x)["params"]}, "flax")
+    assert report.findings == ()
+    assert sum(leaf.init is not None for leaf in report.leaves) == known
+
+
 # Stores
 
 
@@ -324,6 +337,38 @@ def test_a_plan_of_a_state_knows_what_was_stored(store, tmp_path):
     assert [(finding.path, finding.kind) for finding in found] == [
         ("layers/0/kernel", "std")
     ]
+
+
+def test_names_of_flax_that_dots_join_are_those_with_slashes():
+    tree = {"params": of_linen()}
+    leaves = jinit.model._paths.named_leaves(tree)[0]
+    dotted = {path.replace("/", "."): leaf for path, leaf in leaves}
+    for meant in ("flax", None, jinit.plan(tree, {"**": jinit.normal()})):
+        assert audit(dotted, meant) == audit(tree, meant)
+    rules = {"*.kernel": jinit.lecun_normal(gain=0.5), "*": None}
+    for meant in (rules, jinit.plan(dotted, rules)):
+        assert "params.layers_0.kernel" in str(audit(dotted, meant))
+
+
+def test_where_nothing_is_compared_the_report_says_so():
+    (note, _) = audit({"a": jnp.ones((4, 4))}, "flax").notes
+    assert note == "nothing was compared: the rules know no leaf"
+
+
+@pytest.mark.parametrize(
+    ("copy", "kinds"),
+    [
+        ("ema_params", set()),
+        ("params_ema", set()),
+        ("target/params", set()),
+        ("critic", {"equal"}),
+        ("target_embedding", {"equal"}),
+    ],
+)
+def test_averages_of_weights_may_start_equal_to_them(copy, kinds):
+    w = KEY_DRAWN / 8
+    tree = {"params/kernel": w, f"{copy}/kernel": w + 0.0}
+    assert {finding.kind for finding in audit(tree).findings} == kinds
 
 
 def test_a_parameter_that_is_called_value_stays_what_it_is():

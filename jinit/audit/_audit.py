@@ -90,9 +90,11 @@ def audit(
             "model takes the whole tree."
         )
     leaves, left_out, names, owners = _arrays(params, subtree, plan)
-    leaves, plan, kernels = _as_planned(leaves, plan)
-    entries, notes = _entries(plan, leaves, names)
+    leaves, of_torch, kernels = _as_planned(leaves, plan)
     measured = _all_measured(leaves)
+    if of_torch and plan == "torch":
+        plan = state_dict_rules(measured)
+    entries, notes = _entries(plan, leaves, names)
     judged = [
         judge(path, array, measured[path], (entries or {}).get(path), leaves)
         for path, array in leaves.items()
@@ -123,8 +125,9 @@ def _arrays(
     dict[str, Any], Sequence[str], Mapping[str, tuple[Any, ...]], Mapping[str, int]
 ]:
     """The leaves by path, what is left out, the names of axes, and whose leaf it is."""
-    known = {entry.path for entry in plan} if isinstance(plan, Plan) else ()
-    leaves, left_out = weights(params, subtree, known)
+    known = {entry.path for entry in plan} if isinstance(plan, Plan) else set[str]()
+    of_user = plan is not None and not isinstance(plan, str | Plan)
+    leaves, left_out = weights(params, subtree, None if of_user else known)
     if not leaves:
         raise ValueError(
             f"params must hold arrays, got {_kind(params)}, in which there are no "
@@ -148,8 +151,8 @@ def _of_all_places(
     return [f for f in findings if owners[f.path] not in right]
 
 
-def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], Any, str]:
-    """Leaves in Flax's layout, which those of a user do not need; the plan; kernels.
+def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], bool, str]:
+    """Leaves in Flax's layout, which those of a user do not need; if torch's; kernels.
 
     The kernels are those whose layout is checked, by the end of their names.
     """
@@ -158,8 +161,7 @@ def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], Any,
     turned = of_torch or (plan is None and is_equinox(leaves))
     if turned:
         leaves = {path: in_layout_of_flax(leaf) for path, leaf in leaves.items()}
-    plan = state_dict_rules() if of_torch and plan == "torch" else plan
-    return leaves, plan, "weight" if turned else "kernel"
+    return leaves, of_torch, "weight" if turned else "kernel"
 
 
 def _among(
@@ -258,7 +260,8 @@ def _entries(
     unknown = dict.fromkeys(decided.unmatched, "no rule matches") | decided.unknown
     for path in unknown:  # it is there, and is left as it is
         entries[path] = Entry(path, leaves[path].shape, leaves[path].dtype, None, None)
-    notes = []
+    nothing = "nothing was compared: the rules know no leaf"
+    notes = [nothing] if len(unknown) == len(kinds) else []
     for why in dict.fromkeys(unknown.values()):
         paths = some(path for path, reason in unknown.items() if reason == why)
         notes.append(f"the rules do not know {paths}: {why}")

@@ -45,12 +45,14 @@ def read_checkpoint(path: str | os.PathLike[str]) -> ArrayTree:
     """Reads the arrays of a checkpoint into nested dicts.
 
         an Orbax directory     that has a file _METADATA: OCDBT or files, Zarr 2 or 3
-        safetensors            a slash in a name begins a dict, a dot is kept
+        safetensors            a slash in a name begins a dict, a dot is kept; also the
+                               directory of a model, with one file or an index
         an .npz archive        likewise; bfloat16 has no name there, and is refused
         MessagePack            as `flax.serialization` writes it
 
     The format is told by what is in the file, not by its name. Lists become dicts of
-    their indices, and numbers arrays without axes; None is no leaf, as in JAX. A
+    their indices, and numbers arrays without axes; None is no leaf, as in JAX. What is
+    no array of numbers is a text in its place, which `audit` leaves out and names. A
     checkpoint is data: pickles are refused, none is ever loaded.
 
     Args:
@@ -63,7 +65,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> ArrayTree:
     Raises:
       TypeError: `path` is not a path.
       ValueError: There is no such file, it is empty, damaged, a pickle, or of another
-        format; a leaf is not an array of numbers; it has no leaf, or over 100 000.
+        format; it has no array of numbers, or over 100 000 leaves.
 
     Example:
       >>> import tempfile, jax, numpy as np
@@ -115,7 +117,7 @@ def _kind_of_archive(path: Path) -> str:
     if any(name.endswith("data.pkl") for name in names):
         return (
             "a pickle of torch.save, which could run any code when loaded; convert it "
-            "where it comes from: safetensors.torch.save_file(model.state_dict(), path)"
+            "where it comes from: safetensors.torch.save_model(model, path)"
         )
     if "model.weights.h5" in names:
         return "a model of Keras; save its weights by np.savez"
@@ -125,6 +127,8 @@ def _kind_of_archive(path: Path) -> str:
 def _format(path: Path) -> tuple[str, Callable[[Path], Iterable[Leaf]]]:
     """The name of a format, by the first bytes of the file, and its reader."""
     try:
+        if path.is_dir() and any(path.glob("*.safetensors")):
+            return "a directory of safetensors", _directory
         if path.is_dir():
             return "an Orbax checkpoint", _orbax
         if path.exists() and not path.is_file():  # reading a pipe might never end
@@ -163,8 +167,8 @@ def _orbax(path: Path) -> Iterator[Leaf]:
         files = sorted((*path.glob("*/_METADATA"), *path.glob("*/*/_METADATA")))
         within = some(str(file.parent.relative_to(path)) for file in files)
         raise ValueError(
-            "it has no file _METADATA; give the directory of one item"
-            + (f", here {within}." if within else ".")
+            "it has no file _METADATA, and none of safetensors; give the directory of "
+            "one item" + (f", here {within}." if within else ".")
         )
     metadata = json.loads((path / "_METADATA").read_text(encoding="utf-8"))
     driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
@@ -176,7 +180,8 @@ def _orbax(path: Path) -> Iterator[Leaf]:
         if kind == "None":
             continue
         if kind == "string":
-            raise TypeError(f"{'/'.join(keys)!r} is a string, not an array of numbers.")
+            yield keys, kind
+            continue
         store = {"driver": "file", "path": f"{path.resolve()}/{name}/"}
         if metadata.get("use_ocdbt"):
             base = {"driver": "file", "path": f"{path.resolve()}/"}
@@ -208,10 +213,32 @@ def _safetensors(path: Path) -> Iterator[Leaf]:
         yield name.split("/"), data.view(dtype).reshape(shape)
 
 
+def _directory(path: Path) -> Iterator[Leaf]:
+    """The files of a model, as Hugging Face has them: of the index, or the only one."""
+    names, indices = (
+        sorted(file.name for file in path.glob(f"*.safetensors{end}"))
+        for end in ("", ".index.json")
+    )
+    if len(indices) == 1:
+        index = json.loads((path / indices[0]).read_text(encoding="utf-8"))
+        names = sorted(set(index["weight_map"].values()))
+    elif "model.safetensors" in names:
+        names = ["model.safetensors"]
+    elif len(names) > 1:
+        raise ValueError(f"it has no index of its files; give one, here {some(names)}.")
+    for name in names:
+        yield from _safetensors(path / name)
+
+
 def _npz(path: Path) -> Iterator[Leaf]:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         for name in _few(archive.files):
-            array = archive[name]
+            try:
+                array = archive[name]
+            except ValueError as error:
+                if "Object arrays" not in str(error):
+                    raise
+                array = "an array of objects"
             if isinstance(array, np.ndarray) and array.dtype.kind == "V":
                 raise TypeError(
                     f"{name!r} has a dtype that .npz has no name for, as bfloat16 and "
@@ -248,6 +275,7 @@ def _few(items: Iterable[Any]) -> list[Any]:
 def _nested(leaves: Iterable[Leaf]) -> dict[str, Any]:
     """Nested dicts that hold each array at its own place."""
     tree: dict[str, Any] = {}
+    known = False
     for keys, value in leaves:
         if not keys or not all(isinstance(key, str) for key in keys):
             raise TypeError(f"keys must be strings, got {keys!r}.")
@@ -256,16 +284,19 @@ def _nested(leaves: Iterable[Leaf]) -> dict[str, Any]:
             node = node.setdefault(key, {}) if isinstance(node, dict) else None
         if not isinstance(node, dict) or keys[-1] in node:
             raise ValueError(f"there is more than {'/'.join(keys)!r} in its place.")
-        node[keys[-1]] = _array("/".join(keys), value)
-    if not tree:
-        raise ValueError("it holds no arrays.")
+        node[keys[-1]] = _array(value)
+        known |= isinstance(node[keys[-1]], np.ndarray)
+    if not known:
+        raise ValueError("it holds no arrays of numbers.")
     return tree
 
 
-def _array(path: str, value: Any) -> np.ndarray:
+def _array(value: Any) -> np.ndarray | str:
+    """An array of numbers, or the text or the type of what is none."""
     if isinstance(value, np.ndarray | np.generic | int | float | complex):
         array = np.asarray(value)
         if jnp.issubdtype(array.dtype, np.number) or array.dtype == np.bool_:
             return array
-    kind = getattr(value, "dtype", type(value).__name__)
-    raise TypeError(f"{path!r} is of type {kind}, not an array of numbers.")
+    if isinstance(value, str):
+        return value
+    return str(getattr(value, "dtype", type(value).__name__))

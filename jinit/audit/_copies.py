@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -12,6 +13,9 @@ from jinit.audit._statistics import Statistics, is_made, real_parts
 
 _HEAD = 64  # elements that two leaves are compared by first
 _MOST = 1 << 16  # and then at most
+_LAYER = re.compile(r"\blayers\.\d+\.")  # of torch's lists
+# Of averages, and of the slower of two networks.
+_KEPT = re.compile(r"(^|[/._])(ema|swa|teacher|average|shadow|target(?!\w*emb))", re.I)
 
 
 def copies(
@@ -34,9 +38,16 @@ def copies(
         if head.size >= 32 and len(set(head)) > 8:
             groups.setdefault((head > 0).tobytes(), []).append(path)
     for paths in groups.values():
-        for path in paths[1:]:
-            found += _copy(path, leaves[path], paths[0], leaves[paths[0]])
+        first, *others = sorted(paths, key=_is_kept)
+        for path in others:
+            if _is_kept(path) == _is_kept(first):
+                found += _copy(path, leaves[path], first, leaves[first])
     return found
+
+
+def _is_kept(path: str) -> bool:
+    """Whether it is of weights that follow others, and start equal to them."""
+    return _KEPT.search(path) is not None
 
 
 def _copy(path: str, array: np.ndarray, of: str, other: np.ndarray) -> list[Finding]:
@@ -51,6 +62,8 @@ def _copy(path: str, array: np.ndarray, of: str, other: np.ndarray) -> list[Find
         return []
     equal = array.shape == other.shape and np.array_equal(array, other)
     cause = "one key was used for both, or the layer was copied"
+    if _LAYER.sub("", path) == _LAYER.sub("", of):
+        cause = "the layer was copied, as torch.nn.TransformerEncoder does; draw each"
     times = f"is {factor:.4g} times {of} at its start"
     return [Finding(path, "equal", f"equals {of}" if equal else times, cause)]
 

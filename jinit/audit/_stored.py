@@ -4,6 +4,7 @@
     nnx.State, linen's boxes        dense/kernel/value         dense/kernel
     a train state                   params/..., opt_state/...  what `params` has
     weights, the state of optax     params/..., opt/0/mu/...   params/...
+    Flax's names in one dict        dense.kernel               dense/kernel
     torch's state_dict              layer.weight, (out, in)    layer.weight, (in, out)
 
 What is no array (an activation, a step counter) is left out.
@@ -11,6 +12,7 @@ What is no array (an activation, a step counter) is left out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -30,13 +32,16 @@ _OF_OPTAX_ALONE = {"nu", "trace", "sum_of_squares"}
 
 
 def weights(
-    params: Any, subtree: Pattern | None, known: Collection[str]
+    params: Any, subtree: Pattern | None, known: Collection[str] | None
 ) -> tuple[dict[str, Any], list[str]]:
     """The leaves of a tree by path, and what is to be said of those left out.
 
-    `known` are the paths of a plan, which stay as they are.
+    `known` are the paths of a plan, which stay as they are; None: of rules, as all do.
     """
     leaves, notes = dict(named_leaves(params)[0]), []
+    if known is not None and not any(path in known for path in leaves):
+        leaves = _with_slashes(leaves)
+    known = known or ()
     if subtree is not None:
         leaves = _below(subtree, leaves)
     parts = _of_training(leaves, known)
@@ -49,6 +54,12 @@ def weights(
     if others := [path for path in leaves if path not in arrays]:
         notes.append(f"{_text.some(others)} are no arrays, and are left out")
     return _unboxed(arrays, known), notes
+
+
+def _with_slashes(leaves: dict[str, Any]) -> dict[str, Any]:
+    """Flax's names with slashes, where they were joined by dots."""
+    dotted = any(path.endswith(".kernel") for path in leaves)
+    return {p.replace(".", "/"): w for p, w in leaves.items()} if dotted else leaves
 
 
 _ARRAYS = jax.Array | np.ndarray | np.generic
@@ -144,10 +155,15 @@ def _count(names: Iterable[str]) -> dict[str, int]:
 
 
 def is_state_dict(leaves: Mapping[str, Any]) -> bool:
-    """Whether the names are those of torch: dotted, and weights rather than kernels."""
-    last = [path.rpartition(".")[2] for path in leaves]
-    nested = any("/" in path or path.endswith("kernel") for path in leaves)
-    return not nested and any(n == "weight" or n.startswith("weight_") for n in last)
+    """Whether the names are those of torch: dotted, and weights rather than kernels.
+
+    They may be a part of a tree: {"state_dict": ..., "epoch": 3}.
+    """
+    of_flax = any(path.endswith("kernel") for path in leaves)
+    return not of_flax and any(map(_OF_TORCH.fullmatch, leaves))
+
+
+_OF_TORCH = re.compile(r"(.*\.|[^/.]*)weight(_[^/.]*)?")
 
 
 def is_equinox(leaves: Mapping[str, Any]) -> bool:

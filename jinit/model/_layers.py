@@ -165,7 +165,7 @@ class Layer:
     @property
     def axes(self) -> dict[str, Any]:
         """The axes of a stack, and those of the matrix where these are not the last."""
-        batch = self._named or tuple(range(self.stack))
+        batch = self.named or tuple(range(self.stack))
         if batch == tuple(range(len(batch))):
             return {"batch_axis": batch}
         rest = set(range(len(self.shape("kernel") or ()))).difference(batch)
@@ -175,7 +175,7 @@ class Layer:
     @cached_property
     def stack(self) -> int:
         """How many axes in front are those of a stack."""
-        if self._named and not self._agrees:
+        if self.named and not self._agrees:
             raise self._unknown_axes()
         if self.stack_shown is not None:
             return self.stack_shown
@@ -192,17 +192,17 @@ class Layer:
     @cached_property
     def stack_shown(self) -> int | None:
         """Likewise, where the names of its axes show it, or its own shapes."""
-        return len(self._named) or self._shown
+        return len(self.named) or self._shown
 
     @property
-    def _named(self) -> Shape:
+    def named(self) -> Shape:
         """The axes of its kernel that have the name of a stack."""
         return self.tree.stacked.get(f"{self.path}/kernel".removeprefix("/"), ())
 
     @property
     def _agrees(self) -> bool:
         """Whether its shapes allow a stack of the names, and those beside no more."""
-        named = len(self._named)
+        named = len(self.named)
         beside = (self.beside(name)._shown for name in self.tree.children(self.parent))
         too_many = len(self.shape("kernel") or ()) < named + 2
         if too_many or any(shown and shown > named for shown in beside):

@@ -68,7 +68,8 @@ class Recipe(ABC):
         if self.by_branch and looped:
             raise ValueError(
                 f"{self!r} draws each branch by its depth, but of those in a loop, as "
-                f"{looped[0].path!r}, all are drawn alike; use gpt2(), or write it out."
+                f"{looped[0].path!r}, all are drawn alike; write the loop out, or use "
+                "jinit.recipes.gpt2()."
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class subln(Recipe):
         if depth(roles) < 2:
             raise ValueError(
                 f"{self!r} is for a stream of several branches, but in this model it "
-                "has 1, for which √(log 2 N) is zero; use none, or deepnorm()."
+                "has 1, for which √(log 2 N) is zero; use jinit.recipes.deepnorm()."
             )
 
     def __call__(self, role: Role, roles: Roles) -> Any:

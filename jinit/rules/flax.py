@@ -46,6 +46,10 @@ def _default(name: str, layer: Layer) -> Any:
         return orthogonal(**layer.axes)
     if "einsum" in layer.name.lower():  # whose kernel is not made a matrix
         return lecun_normal(**layer.axes)
+    if "convlocal" in layer.name.lower():  # whose places count as a receptive field
+        return lecun_normal()
+    if "General" in layer.name and layer.stack and not layer.named:
+        raise Unknown("it may be a stack, or have batch_dims, which count as inputs")
     several = layer.outputs > 1 and not layer.is_attention
     if several and "General" not in layer.name:
         raise Unknown("Flax's default differs for DenseGeneral and for Einsum")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jinit._basic import constant, normal, ones, uniform, zeros
@@ -23,12 +23,20 @@ _RECURRENT = re.compile("(weight|bias)_(ih|hh|hr)")
 _TABLES = ("emb", "wte", "wpe", "token", "lookup")  # in the names of embeddings
 
 
-def state_dict_rules() -> dict[str, Callable[..., Any]]:
-    """The rules by which torch's layers are initialized, by torch's names."""
-    return {"**": _default}
+def state_dict_rules(measured: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
+    """The rules by which torch's layers are initialized, by torch's names.
+
+    Of layers that have the same names and shapes, a table and a linear layer without a
+    bias, say, the one of the deviation that is nearest to that `measured` is taken.
+    """
+
+    def rule(path: str, shape: Shape, shapes: Shapes) -> Any:
+        return _default(path, shape, shapes, measured)
+
+    return {"**": rule}
 
 
-def _default(path: str, shape: Shape, shapes: Shapes) -> Any:
+def _default(path: str, shape: Shape, shapes: Shapes, measured: Any) -> Any:
     layer, _, name = path.rpartition(".")
 
     def beside(other: str) -> Shape | None:
@@ -57,9 +65,21 @@ def _default(path: str, shape: Shape, shapes: Shapes) -> Any:
         return ones() if name == "weight" else zeros()
     if name == "bias" and layer.endswith("out_proj") and _in_attention(layer, shapes):
         return zeros()
-    if len(weight) == 2 and bias is None and _is_table(layer):
-        return normal()
-    return _within(1 / math.sqrt(math.prod(weight[:-1])))
+    found = measured.get(f"{layer}.weight" if layer else "weight")
+    may_be = [_within(1 / math.sqrt(math.prod(weight[:-1])))]
+    if len(weight) == 2 and bias is None:
+        may_be = [*may_be[_is_table(layer) :], normal()]
+    if len(weight) == 3 and "conv" not in layer.lower():
+        may_be.append(_within(1 / math.sqrt(weight[-2])))  # of a Bilinear
+    if len(shape) == 2 and _in_transformer(layer, shapes):
+        may_be.append(_within(math.sqrt(6 / sum(weight))))
+    return min(may_be, key=lambda init: _off(init, found))
+
+
+def _off(init: Any, found: Any) -> float:
+    """By what factor the deviation found is off, in either direction."""
+    std = init.law(()).std
+    return max(found.std / std, std / found.std) if found and found.std else 1.0
 
 
 def _alone(layer: str, weight: Shape) -> Any:
@@ -72,13 +92,20 @@ def _alone(layer: str, weight: Shape) -> Any:
     raise Unknown("it may be of an RMSNorm, which is 1, or of a PReLU, which is 0.25")
 
 
-def _within(bound: float) -> uniform:
+def _within(bound: float) -> Any:
     return uniform(a=-bound, b=bound)
 
 
 def _in_attention(layer: str, shapes: Shapes) -> bool:
     start = layer.removesuffix("out_proj")
     return f"{start}in_proj_bias" in shapes
+
+
+def _in_transformer(layer: str, shapes: Shapes) -> bool:
+    """Whether it may be of torch.nn.Transformer, which draws its matrices anew."""
+    start = re.match(r"((?:.*[./])?)(?:en|de)coder\.layers\.", layer)
+    norms = ("encoder.norm.weight", "decoder.norm.weight")
+    return start is not None and all(start[1] + norm in shapes for norm in norms)
 
 
 def _is_table(layer: str) -> bool:

@@ -36,6 +36,15 @@ class Language(nn.Module):
         self.head = nn.Linear(80, 90, bias=False)
 
 
+class Tables(nn.Module):
+    """Embeddings whose names do not tell, beside a linear layer of such a shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.items, self.users = nn.Embedding(90, 48), nn.Embedding(60, 48, 0)
+        self.mix, self.out = nn.Bilinear(48, 40, 20), nn.Linear(48, 64, bias=False)
+
+
 MODELS = {
     "perceptron": lambda: nn.Sequential(nn.Linear(96, 64), nn.ReLU(), nn.Linear(64, 9)),
     "convolutions": Block,
@@ -45,6 +54,8 @@ MODELS = {
     "transposed": lambda: nn.Sequential(nn.ConvTranspose2d(48, 32, 3)),
     "attention": lambda: nn.TransformerEncoderLayer(64, 4, 128),
     "decoder": lambda: nn.TransformerDecoderLayer(64, 4, 128),
+    "transformer": lambda: nn.Transformer(48, 4, 1, 1, 96, batch_first=True),
+    "tables": Tables,
     "language": Language,
 }
 
@@ -76,6 +87,30 @@ def test_one_weight_of_half_the_deviation_is_found(name, tmp_path):
         model.get_parameter(weights[0]).mul_(0.5)
     found = audit(saved(model, tmp_path), "torch").findings
     assert [(finding.path, finding.kind) for finding in found] == [(weights[0], "std")]
+
+
+@pytest.mark.parametrize("name", ["perceptron", "tables", "transformer"])
+def test_a_state_dict_is_compared_wherever_in_a_tree_it_is(name):
+    model = MODELS[name]()
+    state = {path: w.numpy() for path, w in model.state_dict().items()}
+    alone = [leaf.init for leaf in audit(state, "torch").leaves]
+    for prefix in ("module.", "_orig_mod."):
+        prefixed = {prefix + path: w for path, w in state.items()}
+        assert [leaf.init for leaf in audit(prefixed, "torch").leaves] == alone
+    nested = audit({"state_dict": state, "epoch": 3}, "torch")
+    assert [leaf.init for leaf in nested.leaves] == alone
+    assert nested.findings == ()
+
+
+def test_layers_that_torch_copied_have_that_as_their_cause():
+    layer = nn.TransformerEncoderLayer(32, 4, 48, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2)
+    state = {path: w.numpy() for path, w in model.state_dict().items()}
+    for rules in ("torch", None):
+        found = audit(state, rules).findings
+        assert {f.kind for f in found} == {"equal"}
+        assert all("torch.nn.TransformerEncoder" in f.cause for f in found)
+        assert all(f.path.startswith("layers.1.") for f in found)
 
 
 def test_the_defaults_of_torch_are_named_where_others_were_meant(tmp_path):
