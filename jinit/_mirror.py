@@ -79,10 +79,10 @@ class looks_linear(Combinator):
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law | None:
         law = super()._law(shape, dtype)
-        negative = None if law is None else law.affine(-1.0, 0.0).simplified()
-        if law is None or negative == law:
-            return law
-        return Mixture(((0.5, law), (0.5, negative)))
+        if law is None:
+            return None
+        negative = law.affine(-1.0, 0.0).simplified()
+        return law if negative == law else Mixture(((0.5, law), (0.5, negative)))
 
     def _fans(self, shape: Shape) -> None:
         return None

@@ -572,7 +572,7 @@ def _sliced(value: Value, reader: _Reader, loop: Loop) -> Value:
     depth = len(reader.loops)
     views = tuple(without_first_axis(view, depth) for view in value.views)
     number = value.number if np.ndim(value.number) == 0 else None
-    new = Value(value.shape[1:], value.dtype, value.data, views, number)
+    new = Value(value.shape[1:], value.dtype, value.data, views, number=number)
     loops = *reader.loops, loop
     new.step = Step("along", None, [value], [new], reader.at, loops)
     reader.graph.steps.append(new.step)
