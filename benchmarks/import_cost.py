@@ -1,16 +1,12 @@
 """Prints what `import jinit` costs: `python benchmarks/import_cost.py`.
 
 Over `import jax`, that is, in a fresh process each round; of nine, the median and the
-extremes are printed. Each has the bytecode that a round before them wrote, as every
-import of an installed package but its first.
+extremes are printed.
 """
 
-import os
-import subprocess
-import sys
-import tempfile
 from statistics import median
 
+from _fresh import python
 from _record import recorded
 
 CODE = """
@@ -23,23 +19,9 @@ print(middle - start, time.perf_counter() - middle)
 """
 
 
-def seconds(cache: str) -> tuple[float, ...]:
-    """Of jax, and of jinit after it, with their bytecode in that folder."""
-    environ = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
-    environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    run = subprocess.run(
-        [sys.executable, "-c", CODE],
-        capture_output=True,
-        check=True,
-        env=environ,
-        text=True,
-    )
-    return tuple(map(float, run.stdout.split()))
-
-
 def main() -> None:
-    with tempfile.TemporaryDirectory() as cache:
-        pairs = [seconds(cache) for _ in range(10)][1:]
+    runs = [python("-c", CODE) for _ in range(9)]
+    pairs = [tuple(map(float, run.split())) for run in runs]
     low, middle, high = (1e3 * f(p[1] for p in pairs) for f in (min, median, max))
     jax, share = 1e3 * median(p[0] for p in pairs), median(p[1] / p[0] for p in pairs)
     print(f"import jax: {jax:.0f} ms")

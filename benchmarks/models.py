@@ -25,11 +25,9 @@ import argparse
 import gc
 import importlib.util
 import json
-import os
 import pathlib
 import re
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -38,6 +36,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from _fresh import python
 from _record import recorded
 from flax import nnx
 
@@ -204,9 +203,7 @@ def check(name: str) -> dict[str, float]:
 def in_child(*task: str) -> dict[str, float]:
     """What `measure`, or `check`, of a model returns in a fresh process."""
     print("  " + ", ".join(task), file=sys.stderr)
-    command = [sys.executable, __file__, "--child", *task]
-    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
-    return json.loads(subprocess.check_output(command, env=environment))
+    return json.loads(python(__file__, "--child", *task))
 
 
 def table() -> str:

@@ -14,9 +14,7 @@ They read no compiled program from a cache.
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 import timeit
@@ -25,6 +23,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from _fresh import python
 from _record import recorded
 from _timing import peer_torch
 
@@ -112,9 +111,7 @@ WHO = {"plan": ("jinit", "jax"), "call": ("jinit", "jitted", "jax", "torch")}
 
 
 def in_child(task: str, who: str) -> list[float]:
-    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
-    command = [sys.executable, __file__, "--child", task, who]
-    return json.loads(subprocess.check_output(command, env=environment))
+    return json.loads(python(__file__, "--child", task, who))
 
 
 def main() -> None:

@@ -464,14 +464,10 @@ class Mixture(Law):
         """The kurtosis, where all of the laws have one."""
         fourth, mean, std = 0.0, self.mean, self.std
         for share, law in self.parts:
-            unknown = law.std and law.kurtosis is None
-            if unknown or law.kurtosis == math.inf:
-                return law.kurtosis
-            if isinstance(law.mean, complex):
+            about = _fourth(law, law.mean - mean)
+            if about is None:
                 return None
-            d, s = law.mean - mean, law.std
-            own = (law.kurtosis or 0.0) * s**4 + 4 * d * law.skewness * s**3
-            fourth += share * (own + 6 * d**2 * s**2 + d**4)
+            fourth += share * about
         return fourth / std**4 if std else None
 
     @property
@@ -1020,6 +1016,25 @@ class Disc(Law):
         if shift:
             return Moments(complex(shift), abs(scale) * self.std, self.kurtosis)
         return Disc(abs(scale) * self.scale, self.edge)
+
+
+def _fourth(law: Law, off: Any) -> float | None:
+    """E |w - c|⁴ of a law whose mean is off from c, where that is known."""
+    if isinstance(law, Complex):
+        x, y = _fourth(law.real, off.real), _fourth(law.imaginary, off.imag)
+        if x is None or y is None:
+            return None
+        x2, y2 = law.real.std**2 + off.real**2, law.imaginary.std**2 + off.imag**2
+        return x + 2 * x2 * y2 + y
+    if not law.std:
+        return abs(off) ** 4
+    if law.kurtosis is None or law.kurtosis == math.inf:
+        return law.kurtosis
+    own = law.kurtosis * law.std**4
+    if isinstance(off, complex):  # of a disc, which has no direction
+        return None if off else own
+    third = 4 * off * law.skewness * law.std**3
+    return own + third + 6 * off**2 * law.std**2 + off**4
 
 
 def _below(law: Law, x: Any) -> Any:

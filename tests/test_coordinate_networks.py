@@ -134,7 +134,11 @@ def test_every_call_in_the_table_of_the_page_makes_an_initializer():
             TypeError,
             r"call it: kernel_init=jinit.coordinate.siren\(",
         ),
-        (lambda: jinit.stack(siren), TypeError, r"stack\(jinit.coordinate.siren\(\), "),
+        (
+            lambda: jinit.stack(siren),
+            TypeError,
+            r"jinit.stack\(jinit.coordinate.siren\(\)\)",
+        ),
         (lambda: siren().law((16,)), ValueError, "give the fans as numbers"),
     ],
 )

@@ -170,7 +170,7 @@ def _against_plan(
     if meant.dense and found.size > 1:
         yield from _saturated(array, found)
         yield from _drawn_narrow(array, found)
-        yield from _dead_columns(array, meant)
+        yield from _dead_columns(array)
         if meant.std < math.inf:  # or a few weights are larger than all others
             yield from _low_rank(array, found)
     yield from broken
@@ -341,14 +341,13 @@ def _drawn_narrow(array: np.ndarray, found: Statistics) -> Found:
             yield "precision", f"{values.size} distinct values only", cause
 
 
-def _dead_columns(array: np.ndarray, meant: Expected) -> Found:
+def _dead_columns(array: np.ndarray) -> Found:
     if array.ndim < 2 or array.size < 2 * array.shape[-1] or np.iscomplexobj(array):
         return
     # Zeros are known by their bits, of either sign: NumPy is slow with narrow floats.
     bits = np.bitwise_or.reduce(as_matrix(array).view(f"u{array.itemsize}"), axis=0)
     dead = int(np.count_nonzero((bits << 1) == 0))
-    # One row of a table of torch, N(0, 1), may be that of the padding.
-    if dead > (meant.std == 1.0):
+    if dead:
         yield "dead", f"{dead} of {array.shape[-1]} outputs have no weights", ""
 
 

@@ -10,8 +10,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from jinit._basic import constant, normal, ones, uniform, zeros
 from jinit._checks import Shape
+from jinit._initializer import Initializer
+from jinit.laws import Law, Mixture, Normal, Point
 from jinit.model._layers import Shapes, Unknown, check_size
 
 _FIXED = {
@@ -73,7 +77,18 @@ def _default(path: str, shape: Shape, shapes: Shapes, measured: Any) -> Any:
         may_be.append(_within(1 / math.sqrt(weight[-2])))  # of a Bilinear
     if len(shape) == 2 and _in_transformer(layer, shapes):
         may_be.append(_within(math.sqrt(6 / sum(weight))))
-    return min(may_be, key=lambda init: _off(init, found))
+    drawn = min(may_be, key=lambda init: _off(init, found))
+    if drawn == normal() and found and found.zeros == weight[0]:
+        return table_with_padding()
+    return drawn
+
+
+class table_with_padding(Initializer):
+    """Weights of N(0, 1), but for one of the words, which has none."""
+
+    def _law(self, shape: Shape, dtype: np.dtype) -> Law:
+        word = 1 / shape[-1]
+        return Mixture(((word, Point(0.0)), (1 - word, Normal(0.0, 1.0))))
 
 
 def _off(init: Any, found: Any) -> float:
