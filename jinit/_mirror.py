@@ -14,7 +14,7 @@ from jinit._checks import Shape, choice, or_none, single_axis
 from jinit._combine import Combinator, Init, as_given, draw_one
 from jinit._initializer import Breaks, option
 from jinit._orthogonal import orthogonal
-from jinit.laws import Law, Moments
+from jinit.laws import Law, Mixture
 
 MIRRORS = ("inputs", "outputs", "both")
 
@@ -79,13 +79,10 @@ class looks_linear(Combinator):
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law | None:
         law = super()._law(shape, dtype)
-        # A law that is alike on both sides of zero is also that of the negatives.
-        if law is None or (
-            law.mean == 0 and law.bounds == law.affine(-1.0, 0.0).bounds
-        ):
-            return law
-        # Half of the weights are W's, and half are their negatives.
-        return Moments(0.0, math.hypot(law.std, abs(law.mean)))
+        if law is None:
+            return None
+        negative = law.affine(-1.0, 0.0).simplified()
+        return law if negative == law else Mixture(((0.5, law), (0.5, negative)))
 
     def _fans(self, shape: Shape) -> None:
         return None

@@ -194,6 +194,21 @@ def test_mirrored_kernels_have_their_form(dtype, key):
     np.testing.assert_array_equal(mirrored("both", (8, 8)), both)
 
 
+_FAR = [(0.9, jinit.normal(mean=-0.1, std=0.05)), (0.1, jinit.constant(0.9))]
+
+
+@pytest.mark.parametrize(
+    "init",
+    [jinit.uniform(), jinit.normal(mean=0.5), jinit.distributions.mixture(_FAR)],
+)
+def test_half_of_a_mirrored_skewed_law_is_that_of_the_negatives(init):
+    law, mirrored = init.law(()), jinit.looks_linear(init).law((2, 1))
+    x = np.linspace(-1.03, 1.03, 8)
+    expected = (law.cdf(x) + 1 - law.cdf(-x)) / 2  # P(w <= x or -w <= x), by halves
+    np.testing.assert_allclose(mirrored.cdf(x), expected, atol=1e-12)
+    assert mirrored.std == pytest.approx(np.hypot(law.std, law.mean))
+
+
 @pytest.mark.parametrize("mirror", ["inputs", "outputs", "both"])
 def test_a_mirrored_kernel_in_the_torch_layout_is_the_transposed_one(mirror, key):
     flax = jinit.looks_linear(mirror=mirror)(key, (3, 8, 12))

@@ -116,7 +116,9 @@ LAWS = {
     jinit.sparse(0.5): Mixture(((0.5, Point(0.0)), (0.5, Normal(0.0, 0.01)))),
     jinit.stack(jinit.normal()): Normal(0.0, 1.0),
     jinit.looks_linear(jinit.normal()): Normal(0.0, 1.0),
-    jinit.looks_linear(jinit.uniform()): Moments(0.0, 3**-0.5),
+    jinit.looks_linear(jinit.uniform()): Mixture(
+        ((0.5, Uniform(0.0, 1.0)), (0.5, Uniform(-1.0, 0.0)))
+    ),
     jinit.torch.triangular(0.5): Triangular(0.5),
     jinit.stack(jax.nn.initializers.zeros): None,
 }

@@ -238,7 +238,6 @@ def test_the_draw_fills_the_bounds_and_no_more(init):
         (jinit.normal(), None),
         (jinit.xavier_normal(), None),
         (jinit.orthogonal(), None),
-        (jinit.looks_linear(jinit.uniform()), None),
         (jinit.normal(), "complex64"),
     ],
     ids=repr,
