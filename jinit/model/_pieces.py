@@ -253,14 +253,13 @@ def _filled(start: Any, value: jax.Array, size: int) -> jax.Array:
 
 
 class Filling:
-    """An array in memory of NumPy's, filled by threads, piece by piece."""
+    """An array in memory of NumPy's, filled piece by piece: many of them by threads."""
 
     def __init__(
         self, draw: Draw, kind: Any, program: Callable[..., Any], inputs: Sequence[Any]
     ) -> None:
         self.kind, self.size = kind, draw.size
-        # Threads do not know whether 64 bits are enabled, and would round numbers.
-        self.program, self.inputs = program, jax.device_put(list(inputs))
+        self.program, self.inputs = program, inputs
         # JAX takes memory over, and does not copy it, if it starts at a multiple of 64.
         size, width = math.prod(kind.shape), np.dtype(kind.dtype).itemsize
         memory = np.empty(size * width + 64, np.uint8)
@@ -270,7 +269,12 @@ class Filling:
 
     def start(self, threads: Executor) -> Filling:
         starts = range(0, self.weights.size, self.size)
-        self.pieces = [threads.submit(self._fill, start) for start in starts]
+        if len(starts) == 1:
+            self._fill(0)
+        else:
+            # Threads do not know if 64 bits are enabled, and would round numbers.
+            self.inputs = jax.device_put(list(self.inputs))
+            self.pieces = [threads.submit(self._fill, start) for start in starts]
         return self
 
     def _fill(self, start: int) -> None:
