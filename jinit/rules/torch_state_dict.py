@@ -79,11 +79,11 @@ def _default(path: str, shape: Shape, shapes: Shapes, measured: Any) -> Any:
         may_be.append(_within(math.sqrt(6 / sum(weight))))
     drawn = min(may_be, key=lambda init: _off(init, found))
     if drawn == normal() and found and found.zeros == weight[0]:
-        return table_with_padding()
+        return _table_with_padding()
     return drawn
 
 
-class table_with_padding(Initializer):
+class _table_with_padding(Initializer):
     """Weights of N(0, 1), but for one of the words, which has none."""
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law:
