@@ -460,6 +460,19 @@ class Mixture(Law):
         return math.sqrt(sum(share * (std**2 + d**2) for share, std, d in off))
 
     @property
+    def skewness(self) -> float:
+        """The third moment over std³: of the laws, and of their means."""
+        mean, std = self.mean, self.std
+        if isinstance(mean, complex) or not 0 < std < math.inf:
+            return 0.0
+        offs = ((p, law, law.mean - mean) for p, law in self.parts)
+        thirds = (
+            share * (law.skewness * law.std**3 + 3 * d * law.std**2 + d**3)
+            for share, law, d in offs
+        )
+        return sum(thirds) / std**3
+
+    @property
     def kurtosis(self) -> float | None:
         """The kurtosis, where all of the laws have one."""
         fourth, mean, std = 0.0, self.mean, self.std

@@ -335,3 +335,23 @@ def test_a_class_that_says_neither_law_nor_draw_is_refused_at_its_first_use():
 def test_a_shape_that_does_not_fit_is_refused(init, shape, error, message):
     with pytest.raises(error, match=message):
         init.law(shape)
+
+
+def test_the_moments_of_a_mixture_of_mixtures_are_those_of_all_its_parts():
+    skewed = Mixture(((0.75, Normal(0.0, 1.0)), (0.25, Normal(3.0, 0.5))))
+    nested = Mixture(((0.5, skewed), (0.5, Uniform(-1.0, 0.0))))
+    x, p = nested._nodes()
+    mean = (p * x).sum()
+    std = ((p * (x - mean) ** 2).sum()) ** 0.5
+    for found, power in ((nested.skewness, 3), (nested.kurtosis, 4)):
+        wanted = (p * ((x - mean) / std) ** power).sum()
+        assert found == pytest.approx(wanted, rel=1e-9)
+
+
+def test_the_kurtosis_of_a_complex_mixture_is_that_of_its_weights(key):
+    real = Mixture(((0.3, Uniform(0.0, 1.0)), (0.7, Normal(0.0, 0.2))))
+    law = real.over_complex()
+    w = np.asarray(law.draw(key, (400, 400), np.dtype("complex64")))
+    fourths = abs((w - law.mean) / law.std) ** 4
+    error = fourths.std() / fourths.size**0.5
+    assert abs(fourths.mean() - law.kurtosis) < 5.5 * error

@@ -169,10 +169,9 @@ class _Program:
 
     def start(self, inputs: Sequence[Any], build: _Build) -> Hashable:
         """Starts to compile it for arrays, or kinds of arrays; returns its key."""
-        device = getattr(jax.config, "jax_default_device")  # noqa: B009
         in_pieces = build.in_pieces and self.elementwise
-        placements = map(_placement, inputs)
-        key = in_pieces or self.key, build.anchor, device, *placements
+        places = build.anchor, _default_device(), *map(_placement, inputs)
+        key = in_pieces or self.key, *places
         if key not in build.compiled:
             if in_pieces:
                 program = jax.jit(in_pieces.piece).lower(np.uint32(0), *inputs)
@@ -196,6 +195,11 @@ class _Program:
         return dict(zip(self.outputs, program(*inputs), strict=True))
 
 
+def _default_device() -> Any:
+    """A device, the name of a platform, or None where JAX chooses."""
+    return getattr(jax.config, "jax_default_device")  # noqa: B009 (untyped)
+
+
 class _Build(NamedTuple):
     """Where programs are compiled, and kept, and what they are to run on."""
 
@@ -206,7 +210,7 @@ class _Build(NamedTuple):
     @property
     def in_pieces(self) -> bool:
         """Whether arrays that may be are drawn in pieces, in memory of NumPy's."""
-        device = getattr(jax.config, "jax_default_device")  # noqa: B009
+        device = _default_device()
         platform = getattr(device, "platform", device) or jax.default_backend()
         return platform == "cpu" and self.anchor is None
 
@@ -240,11 +244,12 @@ class _Recipe:
         ]
         self.anchor = next(filter(None, map(everywhere, placed)), None)
         seeds, others = _trace.split_seeds(jaxpr)
-        self.draws = [
-            _draw(jaxpr, eqns, places, shardings)
-            for eqns, places in _trace.draws(jaxpr, others)
-        ]
-        self.draws = _light_in_pieces(self.draws)
+        self.draws = _light_in_pieces(
+            [
+                _draw(jaxpr, eqns, places, shardings)
+                for eqns, places in _trace.draws(jaxpr, others)
+            ]
+        )
         sizes = [atom.aval.size for atom in jaxpr.outvars]
         self.draws.sort(key=lambda draw: -sum(sizes[n] for n in draw.outputs))
         self.wanted = {v for draw in self.draws for v in _trace.variables(draw.inputs)}
@@ -282,7 +287,7 @@ class _Recipe:
             for draw, *given in lowered:
                 values |= draw.run(*given, build)
             results = [values[n] for n in range(self.tree.num_leaves)]
-            results = [r.result() if hasattr(r, "result") else r for r in results]
+            results = [_pieces.finished(result) for result in results]
         return self.tree.unflatten(results)
 
     def _make_keys(self, values: dict[Any, Any], build: _Build, committed: Any) -> None:

@@ -285,11 +285,12 @@ def draws_words(eqn: Any) -> bool:
     key = eqn.invars[-1].aval if eqn.invars else None
     if str(key) != "key<fry>[]" or not eqn.ctx.threefry_partitionable:
         return False
-    ours = [
-        [each.params.get("name") for each in branch.jaxpr.eqns]
+    # Ours are of one branch for each platform, which all make the same words.
+    branches = [
+        [each.params.get("name", each.primitive.name) for each in branch.jaxpr.eqns]
         for branch in eqn.params.get("branches", ())
     ]
-    return _draws_bits(eqn) or ["threefry_bits"] in ours
+    return _draws_bits(eqn) or branches == [["threefry_bits"], ["random_bits"]]
 
 
 def holds_functions(eqn: Any) -> bool:
