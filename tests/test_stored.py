@@ -540,3 +540,15 @@ def test_a_plan_in_the_layout_of_torch_knows_the_shapes_as_they_are():
     for plan in ({"*": init}, jinit.plan(tree, {"*": init})):
         assert audit(tree, plan).findings == ()
     assert audit({"weights": init(KEY, (96, 64))}, {"*": init}).findings == ()
+
+
+@pytest.mark.parametrize(
+    "names", [("step", "exp_avg", "exp_avg_sq"), ("momentum_buffer",)]
+)
+def test_the_state_of_an_optimizer_of_torch_is_left_out(names):
+    weight = np.asarray(jinit.torch.linear(48)["kernel_init"](KEY, (48, 64))).T
+    state = {"0": {name: np.ones(() if name == "step" else (64, 48)) for name in names}}
+    tree = {"model": {"weight": weight}, "optimizer": {"state": state}}
+    found = audit(tree, "torch")
+    assert [leaf.path for leaf in found.leaves] == ["model/weight"]
+    assert "optimizer/state/0" in found.notes[0]

@@ -29,6 +29,14 @@ _STEPS = {"step", "mini_step", "gradient_step"}
 # What optax's states have of each weight, wherever in a tree they are.
 _MOMENTS = {"mu", "nu", "nu_max", "trace", "v", "v_row", "v_col", "sum_of_squares"}
 _OF_OPTAX_ALONE = {"nu", "trace", "sum_of_squares"}
+# And torch's, of which no layer has the names.
+_OF_TORCH_OPTIMIZERS = {
+    "exp_avg",
+    "exp_avg_sq",
+    "exp_inf",
+    "momentum_buffer",
+    "square_avg",
+}
 
 
 def weights(
@@ -116,6 +124,8 @@ def _part(parent: str, name: str, beside: set[str]) -> str | None:
     """The path of the optimizer's state that such a name is of, or of a step."""
     if name in _OPTIMIZER or (name in _STEPS and beside & _OPTIMIZER):
         return f"{parent}/{name}".removeprefix("/")
+    if beside & _OF_TORCH_OPTIMIZERS:
+        return parent or name
     moments = beside - {"count"}
     if not moments or not moments <= _MOMENTS:
         return None
