@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from jinit.recipes._mup import mup
-
-if TYPE_CHECKING:
-    from jinit.model._role import Role
+from jinit.recipes._recipe import Role
 
 
 @dataclass(frozen=True)

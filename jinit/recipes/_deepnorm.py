@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinit._basic import normal
-from jinit.recipes._recipe import Recipe, depth, is_small, refuse_two, xavier
-
-if TYPE_CHECKING:
-    from jinit.model._role import Role
-    from jinit.model._roles import Roles
+from jinit.recipes._recipe import Recipe, Role, Roles, depth, is_small, xavier
 
 
 @dataclass(frozen=True)
@@ -38,11 +34,7 @@ class deepnorm(Recipe):
     """
 
     needs = ("stream",)
-
-    def check(self, roles: Roles) -> None:
-        """Refuses a model without a stream, or of an encoder and a decoder."""
-        super().check(roles)
-        refuse_two(self, roles)
+    one_stream = True
 
     def __call__(self, role: Role, roles: Roles) -> Any:
         if not role.is_kernel:

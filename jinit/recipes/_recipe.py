@@ -13,6 +13,8 @@ from jinit._text import VERSION
 if TYPE_CHECKING:
     from jinit.model._role import Role
     from jinit.model._roles import Roles
+else:  # a recipe is a value, and needs no program to be one
+    Role = Roles = Any
 
 
 class Recipe(ABC):
@@ -31,6 +33,7 @@ class Recipe(ABC):
 
     needs: ClassVar[tuple[str, ...]] = ()  # "stream", "head" or "attention"
     by_branch: ClassVar[bool] = False  # draws each branch by its own depth
+    one_stream: ClassVar[bool] = False  # has no constants for an encoder and a decoder
     known: ClassVar[dict[str, type[Recipe]]] = {}
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -47,7 +50,8 @@ class Recipe(ABC):
         Raises:
           ValueError: The model has no residual stream, head or attention, and the
             recipe is for these; or it has branches in a loop, which are drawn alike,
-            and the recipe draws each by its depth.
+            and the recipe draws each by its depth; or it has an encoder and a decoder,
+            and the recipe is for one of them.
         """
         kernels = [role for role in roles if role.kind == "contraction"]
         found = {
@@ -70,6 +74,13 @@ class Recipe(ABC):
                 f"{self!r} draws each branch by its depth, but of those in a loop, as "
                 f"{looped[0].path!r}, all are drawn alike; write the loop out, or use "
                 "jinit.recipes.gpt2()."
+            )
+        others = [r.path for r in roles if r.parts == ("value",) and r.place is None]
+        if self.one_stream and others:
+            raise ValueError(
+                f"{self!r} is for a model of one stream, an encoder or a decoder, but "
+                f"{others[0]!r} makes values of another one; give rules of your own "
+                "for the two, by the constants of the paper."
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,14 +161,3 @@ def is_small(role: Role) -> bool:
     """
     in_branch = role.place is not None or role.parts == ("value",)
     return in_branch and not {"query", "key"} & set(role.parts)
-
-
-def refuse_two(recipe: Recipe, roles: Roles) -> None:
-    """Refuses an encoder and a decoder in one, for which a recipe has no constants."""
-    for role in roles:
-        if role.parts == ("value",) and role.place is None:
-            raise ValueError(
-                f"{recipe!r} is for a model of one stream, an encoder or a decoder, "
-                f"but {role.path!r} makes values of another one; give rules of your "
-                "own for the two, by the constants of the paper."
-            )

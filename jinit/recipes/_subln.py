@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinit._basic import normal
-from jinit.recipes._recipe import Recipe, depth, is_small, refuse_two, xavier
-
-if TYPE_CHECKING:
-    from jinit.model._role import Role
-    from jinit.model._roles import Roles
+from jinit.recipes._recipe import Recipe, Role, Roles, depth, is_small, xavier
 
 
 @dataclass(frozen=True)
@@ -39,11 +35,11 @@ class subln(Recipe):
     """
 
     needs = ("stream",)
+    one_stream = True
 
     def check(self, roles: Roles) -> None:
-        """Refuses a model of one branch, whose gain is zero, or of two streams."""
+        """Refuses a model of one branch, whose gain is zero."""
         super().check(roles)
-        refuse_two(self, roles)
         if depth(roles) < 2:
             raise ValueError(
                 f"{self!r} is for a stream of several branches, but in this model it "

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinit._basic import normal
-from jinit.recipes._recipe import Recipe
-
-if TYPE_CHECKING:
-    from jinit.model._role import Role
-    from jinit.model._roles import Roles
+from jinit.recipes._recipe import Recipe, Role, Roles
 
 
 @dataclass(frozen=True)
