@@ -20,12 +20,10 @@ class deepnorm(Recipe):
     A packed kernel of queries, keys and values is drawn as query and key are.
 
     Example:
-      >>> import jax, jinit
-      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
-      >>> def model(params, x):
-      ...     return x + jax.nn.relu(x @ params["a"]) @ params["b"]
-      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.deepnorm())
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> model = lambda w, x: x + jax.nn.relu(x @ w[0]) @ w[1]
+      >>> roles = jinit.roles(model, 2 * [jnp.ones((8, 8))], jnp.ones((1, 8)))
+      >>> rules = roles.rules(jinit.recipes.deepnorm())
       >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
       0.25 0.25
 

@@ -21,12 +21,10 @@ class gpt2(Recipe):
       std: The standard deviation. Megatron's recipe is this one with its own.
 
     Example:
-      >>> import jax, jinit
-      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
-      >>> def model(params, x):
-      ...     return x + jax.nn.relu(x @ params["a"]) @ params["b"]
-      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.gpt2())
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> model = lambda w, x: x + jax.nn.relu(x @ w[0]) @ w[1]
+      >>> roles = jinit.roles(model, 2 * [jnp.ones((8, 8))], jnp.ones((1, 8)))
+      >>> rules = roles.rules(jinit.recipes.gpt2())
       >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
       0.02 0.02
 

@@ -27,12 +27,10 @@ class mup(Recipe):
       base: The width of the base: how many features its head sums.
 
     Example:
-      >>> import jax, jinit
-      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in "abc"}
-      >>> def model(params, x):
-      ...     return (x + jax.nn.relu(x @ params["a"]) @ params["b"]) @ params["c"]
-      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.mup(base=4))
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> model = lambda w, x: (x + jax.nn.relu(x @ w[0]) @ w[1]) @ w[2]
+      >>> roles = jinit.roles(model, 3 * [jnp.ones((8, 8))], jnp.ones((1, 8)))
+      >>> rules = roles.rules(jinit.recipes.mup(base=4))
       >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
       0.0141 0.0141 0.01
 

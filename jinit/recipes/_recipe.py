@@ -123,25 +123,20 @@ def named(name: str) -> type[Recipe]:
 
 
 def depth(roles: Roles) -> int:
-    """How many branches all residual streams have, one after another.
-
-    Where each sum is normalized there is a stream for each branch.
-    """
-    ends: dict[int, int] = {}
-    for role in roles:
-        if role.place is not None:
-            ends[role.place.stream] = role.place.branches
-    return sum(ends.values())
+    """How many branches all residual streams have, one after another."""
+    return sum(_branches(roles).values())
 
 
 def position(role: Role, roles: Roles) -> int:
     """The number of the branch that a parameter is in, among all, from 0."""
     assert role.place is not None
-    before: dict[int, int] = {}
-    for other in roles:
-        if other.place is not None and other.place.stream < role.place.stream:
-            before[other.place.stream] = other.place.branches
-    return sum(before.values()) + role.place.branch
+    stream, branch = role.place.stream, role.place.branch
+    return branch + sum(n for other, n in _branches(roles).items() if other < stream)
+
+
+def _branches(roles: Roles) -> dict[int, int]:
+    """The branches of each stream: one, where each sum is normalized."""
+    return {r.place.stream: r.place.branches for r in roles if r.place is not None}
 
 
 def width(roles: Roles) -> float:

@@ -20,13 +20,12 @@ class subln(Recipe):
     N counts layers of two branches.
 
     Example:
-      >>> import jax, jinit
-      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in "abc"}
-      >>> def model(params, x):
-      ...     x = x + jax.numpy.tanh(x @ params["a"])
-      ...     return (x + jax.numpy.tanh(x @ params["b"])) @ params["c"]
-      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.subln())
+      >>> import jax.numpy as jnp, jinit
+      >>> def model(w, x):
+      ...     x = x + jnp.tanh(x @ w[0])
+      ...     return (x + jnp.tanh(x @ w[1])) @ w[2]
+      >>> roles = jinit.roles(model, 3 * [jnp.ones((8, 8))], jnp.ones((1, 8)))
+      >>> rules = roles.rules(jinit.recipes.subln())
       >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
       0.294 0.294 0.354
 

@@ -17,12 +17,10 @@ class torch(Recipe):
     What a recurrent layer of torch draws by its hidden size is here drawn by the fans.
 
     Example:
-      >>> import jax, jinit
-      >>> params = {n: jax.ShapeDtypeStruct((8, 8), "float32") for n in ("a", "b")}
-      >>> def model(params, x):
-      ...     return jax.nn.relu(x @ params["a"]) @ params["b"]
-      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-      >>> rules = jinit.roles(model, params, x).rules(jinit.recipes.torch())
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> model = lambda w, x: jax.nn.relu(x @ w[0]) @ w[1]
+      >>> roles = jinit.roles(model, 2 * [jnp.ones((8, 8))], jnp.ones((1, 8)))
+      >>> rules = roles.rules(jinit.recipes.torch())
       >>> print(*(f"{init.law((8, 8)).std:.3g}" for _, init in rules))
       0.204 0.204
 
