@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -244,13 +243,6 @@ class trunc_normal(Initializer):
         return Truncated(self.mean, self.std, low, high, (self.a, self.b))
 
 
-def _end(name: str, value: Any) -> Any:
-    """A bound: a number, or the infinity of its side."""
-    outward = -math.inf if name == "lower" else math.inf
-    unbounded = isinstance(value, float) and value == outward
-    return value if unbounded else number(name, value)
-
-
 class truncated_normal(Initializer):
     """Draws from the normal distribution, conditioned on a number of deviations.
 
@@ -285,8 +277,8 @@ class truncated_normal(Initializer):
 
     mean: Number = option(number, default=0.0)
     std: Number = option(at_least_zero, default=1.0)
-    lower: Number = option(_end, default=-2.0)
-    upper: Number = option(_end, default=2.0)
+    lower: Number = option(_checks.lower_end, default=-2.0)
+    upper: Number = option(_checks.upper_end, default=2.0)
     corrected: bool = option(_checks.flag, default=False)
 
     def _check_options(self) -> None:

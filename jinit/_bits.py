@@ -29,6 +29,11 @@ def real_dtype(dtype: np.dtype) -> np.dtype:
     return np.dtype(np.float64 if wide else np.float32)
 
 
+def wide_dtype(dtype: np.dtype) -> np.dtype:
+    """What an array is computed in before it is rounded to a dtype."""
+    return real_dtype(dtype) if jnp.issubdtype(dtype, np.floating) else dtype
+
+
 def units(key: jax.Array, shape: Shape, dtype: np.dtype) -> list[jax.Array]:
     """Uniform numbers in [0, 1): one array, or for complex dtypes one for each part.
 

@@ -33,6 +33,16 @@ def is_traced(value: Any) -> bool:
     return isinstance(value, jax.core.Tracer)
 
 
+def known(name: str, value: Any) -> Any:
+    """Returns an option, which must not be traced."""
+    if is_traced(value):
+        raise TypeError(
+            f"{name} must be known when the program is traced, got {value!r}; give its "
+            "value, or call this outside of jit."
+        )
+    return value
+
+
 def is_mapping(value: Any) -> bool:
     """Whether it is a dict, or what a library of configurations has for one."""
     return hasattr(value, "keys") and hasattr(value, "__getitem__")
@@ -101,6 +111,14 @@ def positive(name: str, value: Any, remedy: str = "") -> Any:
     return value
 
 
+def end(name: str, value: Any, side: float) -> Any:
+    """Returns a bound: a number, or the infinity of its side, which is none."""
+    return side if isinstance(value, float) and value == side else number(name, value)
+
+
+lower_end, upper_end = (partial(end, side=side) for side in (-math.inf, math.inf))
+
+
 def ordered(low_name: str, low: Number, high_name: str, high: Number) -> None:
     """Refuses an interval whose ends are the wrong way round."""
     if not (is_traced(low) or is_traced(high)) and low > high:
@@ -110,13 +128,18 @@ def ordered(low_name: str, low: Number, high_name: str, high: Number) -> None:
         )
 
 
-def count(name: str, value: Any, *, at_least: int = 1) -> int:
-    """Returns a whole number, of at least one, as an int."""
+def integer(name: str, value: Any) -> int:
+    """Returns a whole number as an int."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}.")
-    if value < at_least:
-        raise ValueError(f"{name} must be at least {at_least}, got {value!r}.")
     return int(value)
+
+
+def count(name: str, value: Any, *, at_least: int = 1) -> int:
+    """Returns a whole number, of at least one, as an int."""
+    if (whole := integer(name, value)) < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value!r}.")
+    return whole
 
 
 def flag(name: str, value: Any) -> bool:
@@ -137,6 +160,23 @@ def nearest(value: Any, known: Iterable[str]) -> str:
     """The end of an error about a name that is not known: those that are like it."""
     near = difflib.get_close_matches(str(value)[:50].lower(), known, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else "."
+
+
+def weights(name: str, w: Any) -> jax.Array:
+    """An array of weights, refusing what has no fractions."""
+    try:
+        array = jnp.asarray(w)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(
+            f"{name} must be a floating-point or complex array, got {w!r}; give the "
+            "weights as one array."
+        ) from error
+    if not jnp.issubdtype(array.dtype, np.inexact):
+        raise TypeError(
+            f"{name} must be a floating-point or complex array, got one of dtype "
+            f"{array.dtype.name}; convert it to float32."
+        )
+    return array
 
 
 def axes(name: str, value: Any) -> int | tuple[int, ...]:
@@ -217,6 +257,12 @@ def resolve_axes(
             seen[axis % rank] = name
         resolved.append(tuple(axis % rank for axis in groups[name]))
     return resolved
+
+
+def resolve_axis(shape: Sequence[int], axis: Any, remedy: str) -> int:
+    """Counts one axis from the front, and checks it."""
+    ((found,),) = resolve_axes(shape, remedy, axis=single_axis("axis", axis))
+    return found
 
 
 # What an initializer is called with: key, shape, dtype and sharding.

@@ -165,7 +165,7 @@ class stack(Combinator):
     def _within(self, shape: Shape) -> tuple[int, Shape]:
         """The axis counted from the front, and the shape of one kernel."""
         remedy = "give the shape of the whole stack"
-        ((axis,),) = _checks.resolve_axes(shape, remedy, axis=self.axis)
+        axis = _checks.resolve_axis(shape, self.axis, remedy)
         return axis, (*shape[:axis], *shape[axis + 1 :])
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
@@ -211,7 +211,7 @@ class blocks(Combinator):
     def _within(self, shape: Shape) -> tuple[int, Shape]:
         """The axis counted from the front, and the shape of one block."""
         remedy = "give the shape of all blocks together"
-        ((axis,),) = _checks.resolve_axes(shape, remedy, axis=self.axis)
+        axis = _checks.resolve_axis(shape, self.axis, remedy)
         if shape[axis] % self.n:
             raise ValueError(
                 f"n must divide the size {shape[axis]} of axis {self.axis} of shape "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING
 from typing import Any
 
 import jax
@@ -59,7 +58,7 @@ def deserialize(config: Mapping[str, Any]) -> Initializer:
       An initializer equal to the one that was serialized.
 
     Raises:
-      TypeError: `config` is not a mapping, or an option is unknown.
+      TypeError: `config` is not a mapping, or an option is unknown or missing.
       ValueError: `config` is of another version, lacks an entry or names none.
 
     Example:
@@ -76,8 +75,8 @@ def deserialize(config: Mapping[str, Any]) -> Initializer:
 
 # The modules of initializers that `import jinit` leaves to their first use.
 _AT_FIRST_USE = (
-    *("torch._defaults", "distributions", "recurrent", "ssm", "coordinate", "vision"),
-    *("adapter",),
+    *("torch._defaults", "distributions", "recurrent"),
+    *("ssm", "coordinate", "vision"),
 )
 
 
@@ -118,12 +117,6 @@ def _build(config: Any) -> Initializer:
     factory, options = _factory(config["name"]), config["options"]
     if not is_mapping(options):
         raise TypeError(f"options of config must be a dict, got {options!r}.")
-    required = {f.name for f in factory._fields() if f.default is MISSING}
-    if missing := sorted(required.difference(options)):
-        raise ValueError(
-            f"options of {factory.__name__} must include {', '.join(missing)}, got "
-            f"{dict(options)!r}."
-        )
     known = [f.name for f in factory._fields()]
     if unknown := sorted(str(name) for name in options if name not in known):
         raise TypeError(

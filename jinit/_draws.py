@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jinit._bits import Shape, real_dtype, tails, units
+from jinit._bits import Shape, real_dtype, tails, units, wide_dtype
 from jinit._checks import Number, is_traced
 
 
@@ -47,8 +47,7 @@ def finite(x: jax.Array) -> jax.Array:
 
 def cast(value: Any, dtype: np.dtype) -> jax.Array:
     """Rounds an option, such as the value of a constant, to the dtype asked for."""
-    rounds = jnp.issubdtype(dtype, np.floating)
-    return round_to(jnp.asarray(value, real_dtype(dtype) if rounds else dtype), dtype)
+    return round_to(jnp.asarray(value, wide_dtype(dtype)), dtype)
 
 
 @partial(jax.jit, static_argnums=(1, 2))

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jinit import _bits, _draws
+from jinit import _draws
+from jinit._bits import wide_dtype
 from jinit._checks import Shape
 
 
@@ -25,9 +26,7 @@ def haar(key: jax.Array, size: Shape, dtype: np.dtype) -> jax.Array:
     batch, rows, columns = size
     if rows < columns:
         return haar(key, (batch, columns, rows), dtype).mT
-    complex_valued = jnp.issubdtype(dtype, np.complexfloating)
-    wide = dtype if complex_valued else _bits.real_dtype(dtype)
-    x = _draws.normal(key, size, wide, 0.0, 1.0)
+    x = _draws.normal(key, size, wide_dtype(dtype), 0.0, 1.0)
     return jax.vmap(_orthonormal_columns)(x)
 
 

@@ -71,7 +71,8 @@ class Initializer(Value):
     All are made, called and refused alike. Options are given by keyword, but for those
     that stand first in the signature without a star. One that is of the wrong type is a
     TypeError, one that is out of its range a ValueError, both where the initializer is
-    made; a shape that lacks an axis which an option names is a ValueError at the call.
+    made; at the call a dtype that it does not draw is a TypeError, and a shape that
+    lacks an axis which an option names a ValueError.
 
     Example:
       >>> import jax, jinit
@@ -356,6 +357,13 @@ class Initializer(Value):
             off = int((planned != array).sum())
             if off:
                 yield "pattern", f"{off} of {array.size} weights are not {self!r}'s", ""
+
+
+class RealInitializer(Initializer):
+    """An initializer of real numbers, which no complex dtype holds."""
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        _checks.check_real(self, dtype)
 
 
 def _is_number(value: Any) -> bool:

@@ -18,12 +18,7 @@ from jinit.laws import Law, Mixture, Normal, Point
 
 
 def _share(name: str, value: Any) -> float:
-    if _checks.is_traced(value):
-        raise TypeError(
-            f"{name} fixes the number of zeros and must be known when tracing, got "
-            f"{value!r}; pass a Python number."
-        )
-    share = at_least_zero(name, value)
+    share = at_least_zero(name, _checks.known(name, value))
     if share > 1:
         raise ValueError(
             f"{name} must be between 0 and 1, got {share!r}; for a percentage, divide "

@@ -50,11 +50,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
-
-
-def quartiles(values: np.ndarray) -> np.ndarray:
-    """The quartiles over the first axis; none is NaN because of an infinity."""
-    with np.errstate(invalid="ignore"):
-        between = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
-    nearest = np.quantile(values, (0.25, 0.5, 0.75), axis=0, method="nearest")
-    return np.where(np.isnan(between), nearest, between)

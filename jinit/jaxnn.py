@@ -71,13 +71,13 @@ def constant(value: Any, dtype: Any = None) -> Initializer:
 
 def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
     """`jinit.uniform` from 0 to `scale`."""
-    scale = _checks.number("scale", scale, at_least=0)
+    scale = _checks.at_least_zero("scale", scale)
     return _with_dtype(_basic.uniform(a=0.0, b=scale), dtype)
 
 
 def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     """`jinit.normal` about 0."""
-    stddev = _checks.number("stddev", stddev, at_least=0)
+    stddev = _checks.at_least_zero("stddev", stddev)
     return _with_dtype(_basic.normal(std=stddev), dtype)
 
 
@@ -85,7 +85,7 @@ def truncated_normal(
     stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, upper: Any = 2.0
 ) -> Initializer:
     """`jinit.truncated_normal` about 0, uncorrected."""
-    stddev = _checks.number("stddev", stddev, at_least=0)
+    stddev = _checks.at_least_zero("stddev", stddev)
     init = _basic.truncated_normal(std=stddev, lower=lower, upper=upper)
     return _with_dtype(init, dtype)
 
@@ -158,7 +158,7 @@ def orthogonal(
     scale: Any = 1.0, column_axis: int = -1, dtype: Any = None
 ) -> Initializer:
     """`jinit.orthogonal`, whose gain is `scale`."""
-    scale = _checks.number("scale", scale, at_least=0)
+    scale = _checks.at_least_zero("scale", scale)
     column_axis = _checks.single_axis("column_axis", column_axis)
     return _with_dtype(_orthogonal.orthogonal(gain=scale, out_axis=column_axis), dtype)
 
@@ -171,7 +171,7 @@ def delta_orthogonal(
     Inputs and outputs are the last two axes. `column_axis` says which of them indexes
     the columns of the matrix drawn, whose distribution is the same either way.
     """
-    scale = _checks.number("scale", scale, at_least=0)
+    scale = _checks.at_least_zero("scale", scale)
     if _checks.single_axis("column_axis", column_axis) not in (-2, -1, 0, 1):
         raise ValueError(
             f"column_axis must name an axis of a matrix, -1 or -2, got {column_axis!r}."

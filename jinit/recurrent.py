@@ -17,7 +17,7 @@ from jinit import _checks, _draws
 from jinit._basic import ones
 from jinit._checks import Number, Shape, count, number, or_none, positive
 from jinit._combine import Combinator, Init, as_given, draw_one
-from jinit._initializer import Breaks, Initializer, option
+from jinit._initializer import Breaks, RealInitializer, option
 from jinit._time_laws import Log, Logit
 from jinit.laws import Law, Mixture, Moments, Point
 
@@ -145,7 +145,7 @@ class forget_bias(Combinator):
         return self._packed(jnp, draw_one(self.init, key, within, dtype))
 
 
-class chrono(Initializer):
+class chrono(RealInitializer):
     """Chrono initialization: the times that a gate remembers are uniform.
 
         b = log U[1, max_time - 1],    1 / (1 - σ(b)) ~ U[2, max_time]
@@ -158,9 +158,6 @@ class chrono(Initializer):
 
     Args:
       max_time: The longest dependency of the data, in steps, at least 2.
-
-    Raises:
-      TypeError: At the call: the dtype is not a real floating-point one.
 
     Example:
       >>> import jax, jinit
@@ -176,14 +173,11 @@ class chrono(Initializer):
 
     max_time: Number = option(_steps, kw_only=False)
 
-    def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        _checks.check_real(self, dtype)
-
     def _law(self, shape: Shape, dtype: np.dtype) -> Law:
         return Log(1.0, self.max_time - 1)
 
 
-class uniform_gate(Initializer):
+class uniform_gate(RealInitializer):
     """Uniform gate initialization: what gates keep of the state is uniform.
 
         b = log u / (1 - u),    u = σ(b) ~ U[1/d, 1 - 1/d],    d units
@@ -192,7 +186,6 @@ class uniform_gate(Initializer):
     steps, and few remember for as many steps as there are units.
 
     Raises:
-      TypeError: At the call: the dtype is not a real floating-point one.
       ValueError: At the call: the last axis has a single unit.
 
     Example:
@@ -207,7 +200,7 @@ class uniform_gate(Initializer):
     """
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        _checks.check_real(self, dtype)
+        super()._check(shape, dtype)
         if not shape or shape[-1] == 1:
             raise ValueError(
                 f"uniform_gate needs two units or more on the last axis, got shape "
@@ -218,7 +211,7 @@ class uniform_gate(Initializer):
         return Logit(1 / shape[-1], 1 - 1 / shape[-1])
 
 
-class power_law(Initializer):
+class power_law(RealInitializer):
     """Values from one to another along the last axis, evenly or by a power.
 
         b[j] = start + (stop - start) (j / (units - 1)) ** exponent
@@ -231,7 +224,6 @@ class power_law(Initializer):
       exponent: Above 1 more of them are near the start, below 1 near the stop.
 
     Raises:
-      TypeError: At the call: the dtype is not a real floating-point one.
       ValueError: At the call: the shape is a scalar's.
 
     Example:
@@ -255,7 +247,7 @@ class power_law(Initializer):
     _random = False
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        _checks.check_real(self, dtype)
+        super()._check(shape, dtype)
         if not shape:
             raise ValueError(
                 "power_law needs an axis of units, got shape (); for one number use "

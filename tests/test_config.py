@@ -96,8 +96,12 @@ def test_a_traced_option_is_not_serialized():
         ({**GOOD, "options": {"std": {"a": 1}}}, ValueError, "entries 'jinit'"),
         ({**GOOD, "name": "zeros", "options": {"key": 1}}, TypeError, "none; got key"),
         ({**GOOD, "options": {"cls": 1}}, TypeError, "got cls"),
-        ({**GOOD, "name": "stack", "options": {}}, ValueError, "must include init"),
-        ({**GOOD, "name": "constant", "options": {}}, ValueError, "include value"),
+        ({**GOOD, "name": "stack", "options": {}}, TypeError, "needs its option init"),
+        (
+            {**GOOD, "name": "constant", "options": {}},
+            TypeError,
+            "needs its option value",
+        ),
         (
             {**GOOD, "name": "stack", "options": {"init": {**GOOD, "name": "x"}}},
             ValueError,

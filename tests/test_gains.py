@@ -582,7 +582,7 @@ def test_an_activation_that_depends_on_a_traced_value_is_refused():
 
     with pytest.raises(TypeError, match="no traced value"):
         jax.jit(under_trace)(0.1)
-    with pytest.raises(TypeError, match="parameters that are known"):
+    with pytest.raises(TypeError, match="negative_slope of activation must be known"):
         jax.jit(lambda slope: jinit.gain(("leaky_relu", slope)))(0.1)
 
 

@@ -369,7 +369,7 @@ FACTORY = [
     (lambda: prior_bias("0.1"), TypeError, "p must be a number or an array"),
     (lambda: class_prior_bias([3, 0]), ValueError, "counts .*add 1 to each"),
     (lambda: class_prior_bias(10), TypeError, "one real number for each class"),
-    (lambda: jax.jit(prior_bias)(0.1), TypeError, "p must be known before"),
+    (lambda: jax.jit(prior_bias)(0.1), TypeError, "p must be known when"),
     (
         lambda: jax.jit(lambda b: sinusoidal(base=b))(2.0),
         TypeError,

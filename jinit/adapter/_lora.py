@@ -9,11 +9,11 @@ import jax
 
 from jinit import _checks, _draws
 from jinit._basic import normal, uniform, zeros
-from jinit._checks import Axis, Number, Shape
+from jinit._bits import wide_dtype
+from jinit._checks import Axis, Number, Shape, weights
 from jinit._initializer import Initializer
 from jinit._types import ArrayLike
 from jinit._types import Shape as AnyShape
-from jinit._weights import weights, wide_dtype
 from jinit.adapter._axes import axes_of
 from jinit.model._choice import axes_by_role
 from jinit.model._role import Role
@@ -116,9 +116,7 @@ def merge(
       a: A, of the shape that `jinit.adapter.lora` gives it.
       b: B, likewise.
       scale: What the product is multiplied with; any real number.
-      in_axis: As in `jinit.adapter.lora`.
-      out_axis: Likewise.
-      batch_axis: Likewise.
+      in_axis, out_axis, batch_axis: As in `jinit.adapter.lora`.
 
     Returns:
       The kernel in the dtype of w, rounded once.

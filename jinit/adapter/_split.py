@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from jinit import _checks, _draws
-from jinit._checks import Axis, Number
+from jinit._bits import wide_dtype
+from jinit._checks import Axis, Number, weights
 from jinit._types import ArrayLike
-from jinit._weights import weights, wide_dtype
 from jinit.adapter._axes import axes_of
 
 
@@ -56,9 +56,7 @@ def pissa(
       rank: The rank of the pair.
       scale: What the product of the pair is multiplied with in the model: alpha / rank,
         or alpha / sqrt(rank) (rsLoRA).
-      in_axis: As in `jinit.adapter.lora`.
-      out_axis: Likewise.
-      batch_axis: Likewise.
+      in_axis, out_axis, batch_axis: As in `jinit.adapter.lora`.
 
     Returns:
       A `Split`: A, B and the residual, in the dtype of w.
@@ -97,18 +95,13 @@ def milora(
     is disturbed least.
 
     Args:
-      w: As in `jinit.adapter.pissa`.
-      rank: Likewise.
-      scale: Likewise.
-      in_axis: Likewise.
-      out_axis: Likewise.
-      batch_axis: Likewise.
+      w, rank, scale, in_axis, out_axis, batch_axis: As in `jinit.adapter.pissa`.
 
     Returns:
       A `Split`: A, B and the residual, in the dtype of w.
 
     Raises:
-      TypeError, ValueError: As `jinit.adapter.pissa` does.
+      TypeError, ValueError: As in `jinit.adapter.pissa`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -140,18 +133,13 @@ def olora(
     1 the pair holds the first `rank` inputs of the kernel exactly.
 
     Args:
-      w: As in `jinit.adapter.pissa`.
-      rank: Likewise.
-      scale: Likewise.
-      in_axis: Likewise.
-      out_axis: Likewise.
-      batch_axis: Likewise.
+      w, rank, scale, in_axis, out_axis, batch_axis: As in `jinit.adapter.pissa`.
 
     Returns:
       A `Split`: A, B and the residual, in the dtype of w.
 
     Raises:
-      TypeError, ValueError: As `jinit.adapter.pissa` does.
+      TypeError, ValueError: As in `jinit.adapter.pissa`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

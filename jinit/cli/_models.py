@@ -8,11 +8,7 @@ from typing import Any
 
 
 def built(name: str) -> tuple[Any, ...]:
-    """What a function returns: a model, its parameters, and its inputs.
-
-    Raises:
-      ValueError: There is no such module or function, it fails, or it returns less.
-    """
+    """What a function returns: a model, its parameters, and its inputs."""
     module, _, function = name.partition(":")
     if not module or not function:
         raise ValueError(

@@ -180,14 +180,8 @@ def _initializer(node: ast.expr, hint: str = "") -> Initializer:
     # "None" is what a dict is given under: **options.
     if "None" in options or len(options) < len(call.keywords):
         raise ValueError(f"the options of {name} must each have a name of their own.")
-    declared = factory._fields()
-    if not declared and (args or options):  # they would go to the call of a default one
+    if not factory._fields() and (args or options):  # which would go to its call
         raise TypeError(f"{name} has no options; write {name}().")
-    positional = [option.name for option in declared if not option.kw_only]
-    given = {*positional[: len(args)], *options}
-    missing = [o.name for o in declared if o.default is MISSING and o.name not in given]
-    if missing:
-        raise ValueError(f"{name} must be given {', '.join(missing)}.")
     return factory(*args, **options)
 
 

@@ -17,13 +17,12 @@ import numpy as np
 
 from jinit import _checks
 from jinit._initializer import Initializer
-from jinit._text import quartiles
 from jinit._types import Array
 from jinit.audit._expected import expected
 from jinit.audit._statistics import as_matrix
 from jinit.laws import Law, Moments, Normal, Truncated
 from jinit.signal._coordinates import CoordinateCheck
-from jinit.signal._propagation import Propagation
+from jinit.signal._propagation import Propagation, quartiles
 from jinit.signal._watch import layer_name
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ import numpy as np
 
 from jinit import _checks
 from jinit._checks import Number, Shape, number
-from jinit._initializer import option
-from jinit.distributions._pointwise import RealInitializer
+from jinit._initializer import RealInitializer, option
 from jinit.laws import Family, Law, Normal, Point, Transformed, Uniform
 
 positive = _checks.positive
@@ -116,7 +115,7 @@ class beta(RealInitializer):
 
         p(w) ∝ w^(a - 1) (1 - w)^(b - 1),    E W = a / (a + b)
 
-    Neither 0 nor 1 is drawn in float32: `through("sigmoid", beta(a, b))` is finite.
+    Neither 0 nor 1 is drawn in float32: `through(beta(a, b), "sigmoid")` is finite.
 
     Args:
       a, b: The exponents; both 1 is the uniform distribution.

@@ -14,7 +14,6 @@ from jinit import _bits, _checks, _draws
 from jinit._checks import Shape
 from jinit._combine import Init, check_init, draw_one
 from jinit._initializer import Initializer, option
-from jinit.distributions._pointwise import wide
 from jinit.laws import Law, Mixture
 
 Parts = Sequence[tuple[float, Init]]
@@ -28,7 +27,8 @@ def _check_parts(name: str, value: Any) -> tuple[tuple[float, Init], ...]:
             f"{name} must be pairs of a share and an initializer, such as "
             f"[(0.9, jinit.zeros()), (0.1, jinit.normal())], got {value!r}."
         )
-    shares = [_share(name, share) for share, _ in value]
+    each = f"a share of {name}"
+    shares = [_checks.positive(each, _checks.known(each, share)) for share, _ in value]
     if abs(math.fsum(shares) - 1) > 1e-6:
         raise ValueError(
             f"{name} must have shares that sum to 1, got {shares} with the sum "
@@ -37,12 +37,6 @@ def _check_parts(name: str, value: Any) -> tuple[tuple[float, Init], ...]:
     usage = "jinit.distributions.mixture([(1.0, {})])"
     inits = [check_init(f"an initializer of {name}", init, usage) for _, init in value]
     return tuple(zip(shares, inits, strict=True))
-
-
-def _share(name: str, share: Any) -> float:
-    if _checks.is_traced(share):
-        raise TypeError(f"{name} must have shares that are known, got {share!r}.")
-    return _checks.positive(f"a share of {name}", share)
 
 
 class mixture(Initializer):
@@ -114,9 +108,10 @@ class mixture(Initializer):
 def _by_shares(key: Any, parts: Parts, shape: Shape, dtype: np.dtype) -> jax.Array:
     which, *keys = jax.random.split(key, 1 + len(parts))
     (u,) = _bits.units(which, shape, _bits.real_dtype(dtype))
-    w, below = jnp.zeros(shape, wide(dtype)), 0.0
+    wide = _bits.wide_dtype(dtype)
+    w, below = jnp.zeros(shape, wide), 0.0
     for each, (share, init) in zip(keys, parts, strict=True):
-        w = jnp.where(u < below, w, draw_one(init, each, shape, wide(dtype)))
+        w = jnp.where(u < below, w, draw_one(init, each, shape, wide))
         below += share
     return _draws.round_to(w, dtype)
 

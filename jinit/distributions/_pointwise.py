@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jinit import _bits
 from jinit._basic import constant, ones, zeros
-from jinit._checks import Shape, check_real
+from jinit._bits import wide_dtype
+from jinit._checks import Shape
 from jinit._combine import Combinator, draw_one
 from jinit._initializer import Breaks, Initializer
 from jinit.laws import Law, Mixture, Moments
@@ -58,7 +58,7 @@ class Pointwise(Combinator):
         if self._constant is not None:
             return self._constant._draw(key, shape, dtype)
         # Or XLA would make y of log(exp(y)), and the bits depend on what is around.
-        w = lax.optimization_barrier(draw_one(self.init, key, shape, wide(dtype)))
+        w = lax.optimization_barrier(draw_one(self.init, key, shape, wide_dtype(dtype)))
         return self._of_draw(w, dtype)
 
     def _of_values(self, values: np.ndarray) -> np.ndarray:
@@ -72,12 +72,6 @@ class Pointwise(Combinator):
     def _of_law(self, law: Law) -> Law | None:
         """What becomes of a law; None where it is not known."""
         raise NotImplementedError
-
-
-def wide(dtype: np.dtype) -> np.dtype:
-    """The dtype in which the one within is drawn, to be rounded later."""
-    real = jnp.issubdtype(dtype, np.floating)
-    return _bits.real_dtype(dtype) if real else dtype
 
 
 def constant_within(init: Any) -> np.ndarray | None:
@@ -98,10 +92,3 @@ def part_by_part(law: Law, change: Callable[[Law], Law | None]) -> Law | None:
         known = tuple((share, part) for share, part in parts if part is not None)
         return Mixture(known) if len(known) == len(parts) else None
     return None if isinstance(law, Moments) else change(law)
-
-
-class RealInitializer(Initializer):
-    """A distribution of real numbers, and of no other dtype."""
-
-    def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        check_real(self, dtype)

@@ -10,8 +10,7 @@ import numpy as np
 from jinit import _checks
 from jinit._averages import quantile_table
 from jinit._checks import Shape
-from jinit._initializer import option
-from jinit.distributions._pointwise import RealInitializer
+from jinit._initializer import RealInitializer, option
 from jinit.laws import Quantile
 
 Ppf = str | tuple[Any, ...] | Callable[[Any], Any]

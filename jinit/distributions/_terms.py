@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import jax
 import numpy as np
 
 from jinit import _checks, _draws
+from jinit._bits import wide_dtype
 from jinit._checks import Number, Shape, number
 from jinit._initializer import Breaks, option
-from jinit.distributions._pointwise import (
-    Pointwise,
-    part_by_part,
-    wide,
-)
+from jinit.distributions._pointwise import Pointwise, part_by_part
 from jinit.laws import Clipped, Law, Point
 
 
@@ -60,7 +54,7 @@ class affine(Pointwise):
 
     def _breaks(self, array: np.ndarray) -> Breaks:
         if self._random and self.scale:
-            real = array.astype(wide(array.dtype))
+            real = array.astype(wide_dtype(array.dtype))
             within = ((real - self.shift) / self.scale).astype(array.dtype)
             yield from self._known_init._breaks(within)
         yield from super()._breaks(array)
@@ -73,13 +67,6 @@ class affine(Pointwise):
 
     def _of_law(self, law: Law) -> Law:
         return law.affine(self.scale, self.shift).simplified()
-
-
-def _end(name: str, value: Any) -> Any:
-    """A bound: a number, or the infinity of its side."""
-    outward = -math.inf if name == "a" else math.inf
-    unbounded = isinstance(value, float) and value == outward
-    return value if unbounded else number(name, value)
 
 
 class clip(Pointwise):
@@ -106,8 +93,8 @@ class clip(Pointwise):
       `jnp.clip` of what was drawn in bfloat16 is this.
     """
 
-    a: Number = option(_end, kw_only=False)
-    b: Number = option(_end, kw_only=False)
+    a: Number = option(_checks.lower_end, kw_only=False)
+    b: Number = option(_checks.upper_end, kw_only=False)
 
     def _check_options(self) -> None:
         _checks.ordered("a", self.a, "b", self.b)

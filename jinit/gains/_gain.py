@@ -54,13 +54,12 @@ def calculate_gain(nonlinearity: str, param: Number | None = None) -> float:
       `torch.nn.init.calculate_gain`, which ignores `param` for another nonlinearity;
       He et al. (2015), arXiv:1502.01852, eq. 15.
     """
-    if isinstance(nonlinearity, str) and nonlinearity not in NONLINEARITIES:
+    if not isinstance(nonlinearity, str) or nonlinearity not in NONLINEARITIES:
         raise ValueError(
             f"nonlinearity must be one of {', '.join(NONLINEARITIES)}; got "
             f"{nonlinearity!r}, which torch has no gain for. jinit.gain computes that "
             "of any activation."
         )
-    _checks.choice("nonlinearity", nonlinearity, NONLINEARITIES)
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else _checks.number("param", param)
         return sqrt(2 / (1 + slope * slope))

@@ -67,7 +67,7 @@ class variance_map:
 
     def __post_init__(self) -> None:
         own = gain(self.activation)  # refuses what has none
-        given = own if self.gain is None else _known("gain", self.gain)
+        given = own if self.gain is None else _checks.known("gain", self.gain)
         vars(self).update(
             activation=check_activation("activation", self.activation),
             gain=check_gain("gain", given),
@@ -290,13 +290,4 @@ def _root(function: Share, a: float, b: float) -> float:
 
 
 def _variance(name: str, value: Any) -> float:
-    return _checks.number(name, _known(name, value), at_least=0)
-
-
-def _known(name: str, value: Any) -> Any:
-    """Refuses an option that is traced: the search for a root is not."""
-    if _checks.is_traced(value):
-        raise TypeError(
-            f"{name} must be known, got the traced {value!r}; call this outside of jit."
-        )
-    return value
+    return _checks.number(name, _checks.known(name, value), at_least=0)

@@ -67,9 +67,5 @@ def _parameters(name: str, value: Any) -> tuple[float, ...]:
     if len(parameters) > (allowed is not None):
         has = f"one parameter, {allowed}" if allowed else "no parameter"
         raise ValueError(f"{name}: {activation} has {has}, got {tuple(value)!r}.")
-    if any(_checks.is_traced(parameter) for parameter in parameters):
-        raise TypeError(
-            f"{name} must have parameters that are known, got {tuple(value)!r}; "
-            "compute the gain from the traced one."
-        )
-    return tuple(_checks.number(str(allowed), parameter) for parameter in parameters)
+    numbers = (_checks.known(f"{allowed} of {name}", each) for each in parameters)
+    return tuple(_checks.number(str(allowed), each) for each in numbers)

@@ -10,12 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from jinit._basic import constant, normal, ones, uniform, zeros
 from jinit._checks import Shape
-from jinit._initializer import Initializer
-from jinit.laws import Law, Mixture, Normal, Point
+from jinit.distributions._mixture import mixture
 from jinit.model._layers import Shapes, Unknown, check_size
 
 _FIXED = {
@@ -78,17 +75,9 @@ def _default(path: str, shape: Shape, shapes: Shapes, measured: Any) -> Any:
     if len(shape) == 2 and _in_transformer(layer, shapes):
         may_be.append(_within(math.sqrt(6 / sum(weight))))
     drawn = min(may_be, key=lambda init: _off(init, found))
-    if drawn == normal() and found and found.zeros == weight[0]:
-        return _table_with_padding()
-    return drawn
-
-
-class _table_with_padding(Initializer):
-    """Weights of N(0, 1), but for one of the words, which has none."""
-
-    def _law(self, shape: Shape, dtype: np.dtype) -> Law:
-        word = 1 / shape[-1]
-        return Mixture(((word, Point(0.0)), (1 - word, Normal(0.0, 1.0))))
+    padded = drawn == normal() and found and found.zeros == weight[0] < math.prod(shape)
+    word = 1 / shape[-1]  # of one of the words, that of the padding
+    return mixture([(word, zeros()), (1 - word, drawn)]) if padded else drawn
 
 
 def _off(init: Any, found: Any) -> float:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jinit import _checks
+from jinit._bits import wide_dtype
 from jinit._text import aligned, to_json
 from jinit._types import ArrayTree, PRNGKey
 from jinit.signal import _watch
@@ -196,7 +197,7 @@ def _step(model: Any, optimizer: Any, loss: Any) -> Any:
             sizes = {}
 
             def visit(path: str, output: jax.Array) -> jax.Array:
-                sizes[path] = abs(output.astype(_watch.wide(output.dtype))).mean()
+                sizes[path] = abs(output.astype(wide_dtype(output.dtype))).mean()
                 return output
 
             return loss(_watch.apply_watched(model, params, batch, visit)), sizes

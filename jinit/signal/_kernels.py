@@ -17,21 +17,13 @@ from jinit.model._views import Digit, View, covers
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A contraction with a kernel, and the bias that is added to its result.
+    """A contraction with a kernel, and the bias that is added to its result."""
 
-    Attributes:
-      use: The use of the kernel.
-      shape: The kernel's shape.
-      end: The step whose result is the layer's: the addition, or the contraction.
-      bias: The use of the bias, if there is one.
-      target: The variance that it is to have.
-    """
-
-    use: Use
-    shape: Shape
-    end: Step
+    use: Use  # of the kernel
+    shape: Shape  # the kernel's
+    end: Step  # whose result is the layer's: the addition, or the contraction
     bias: Use | None
-    target: float
+    target: float  # the variance that it is to have
 
     @property
     def path(self) -> str:

@@ -114,9 +114,7 @@ def lsuv(
       Mishkin and Matas (2015), arXiv:1511.06422, algorithm 1, which divides by the
       standard deviation of the whole output, that of the bias included.
     """
-    tolerance = _checks.positive("tolerance", tolerance)
-    if _checks.is_traced(tolerance):
-        raise TypeError(f"tolerance is traced, got {tolerance!r}; call outside of jit.")
+    tolerance = _checks.positive("tolerance", _checks.known("tolerance", tolerance))
     if progress is not None and not callable(progress):
         raise TypeError(
             "progress must be a function of the number of a run and a distance, or "

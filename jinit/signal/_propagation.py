@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit._text import aligned, quartiles, some, to_json
+from jinit._text import aligned, some, to_json
 from jinit._types import ArrayTree, PRNGKey
 from jinit.gains._mean_field import variance_map
 from jinit.gains._moments import Infinite
@@ -161,6 +161,14 @@ def propagation(
     second_moment, mean, dead, gradient = np.moveaxis(np.array(rows), -1, 0)
     predicted = None if step is None else _predicted(step, second_moment, owners)
     return Propagation(tuple(names), second_moment, mean, dead, gradient, predicted)
+
+
+def quartiles(values: np.ndarray) -> np.ndarray:
+    """The quartiles over the first axis; none is NaN because of an infinity."""
+    with np.errstate(invalid="ignore"):
+        between = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+    nearest = np.quantile(values, (0.25, 0.5, 0.75), axis=0, method="nearest")
+    return np.where(np.isnan(between), nearest, between)
 
 
 def _cells(values: np.ndarray) -> list[str]:

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jinit._bits import wide_dtype
 from jinit.model._program import Program
 from jinit.model._run import run
 from jinit.model._views import covers, laid_along
-from jinit.signal import _watch
 from jinit.signal._kernels import Layer
 
 _UNMOVED = 0.01  # the share of its way that an output goes if it follows its kernel
@@ -62,25 +62,15 @@ def own_biases(layers: Sequence[Layer], leaves: Mapping[str, Any]) -> dict[str, 
 
 
 class _Seen(NamedTuple):
-    """What a run sees of a layer, for each turn of the loops around it.
+    """What a run sees of a layer, for each turn of the loops around it."""
 
-    Attributes:
-      variance: That of the output.
-      size: The largest |u|, by which u is divided before it is squared.
-      spread: Var(u / size).
-      both: Cov(u / size, b).
-      rest: Var(b).
-      off: How far from 0 a mean of the output is, where it is to be centered.
-      mean: The means of u, where it is to be centered.
-    """
-
-    variance: Any
-    size: Any
-    spread: Any
-    both: Any
-    rest: Any
-    off: Any
-    mean: Any
+    variance: Any  # of the output
+    size: Any  # the largest |u|, by which u is divided before it is squared
+    spread: Any  # Var(u / size)
+    both: Any  # Cov(u / size, b)
+    rest: Any  # Var(b)
+    off: Any  # how far from 0 a mean of the output is, where it is to be centered
+    mean: Any  # the means of u, where it is to be centered
 
 
 def _root(xp: Any, seen: _Seen, target: float) -> Any:
@@ -132,7 +122,7 @@ def _look(
 ) -> tuple[list[Any], _Seen]:
     """What is seen of a layer, and the output that it gets."""
     (output,) = outputs
-    y = output.astype(_watch.wide(output.dtype))
+    y = output.astype(wide_dtype(output.dtype))
     b, mean, off = jnp.zeros_like(y), jnp.zeros((), y.dtype), jnp.zeros((), y.dtype)
     if layer.bias is not None:
         (b,) = (
@@ -248,7 +238,7 @@ def scaled_leaves(
     changed = dict(leaves)
     for path, scale in scales.items():
         old = leaves[path]
-        changed[path] = (old.astype(_watch.wide(old.dtype)) * scale).astype(old.dtype)
+        changed[path] = (old.astype(wide_dtype(old.dtype)) * scale).astype(old.dtype)
     return changed | dict(biases)
 
 

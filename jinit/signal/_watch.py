@@ -7,7 +7,7 @@ and of an nnx model a copy is run whose modules tell it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -164,21 +164,6 @@ def is_kernel(path: str) -> bool:
 def owner(path: str) -> str:
     """The path of the layer that a leaf belongs to."""
     return "/".join(path.removeprefix("params/").split("/")[:-1])
-
-
-def sibling(path: str, name: str) -> str:
-    """The path of another leaf of the same layer."""
-    return "/".join([*path.split("/")[:-1], name])
-
-
-def trails(shape: Sequence[int], whole: Sequence[int]) -> bool:
-    """Whether a shape is that of the last axes of another."""
-    return tuple(shape) == tuple(whole)[max(len(whole) - len(shape), 0) :]
-
-
-def wide(dtype: Any) -> Any:
-    """The dtype to compute in: float32, or the given one where that is wider."""
-    return np.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
 def replaced(tree: Any, leaves: Mapping[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jinit._bits import wide_dtype
 from jinit._text import some
 from jinit._types import ArrayTree
 from jinit.model._paths import named_leaves, path_of, unboxed
@@ -22,7 +23,7 @@ _STANDARD = 0.1  # how far from mean 0 and variance 1 a normalized feature may b
 
 
 def weight_norm_init(
-    apply: _watch.Model, params: ArrayTree, batch: ArrayTree
+    model: _watch.Model, params: ArrayTree, batch: ArrayTree
 ) -> ArrayTree:
     """Weight normalization's initialization from data, for `WeightNorm` layers of Flax.
 
@@ -33,7 +34,7 @@ def weight_norm_init(
     without a bias keeps its means, and gets the variances.
 
     Args:
-      apply: The model, as `jinit.diagnostics.propagation` takes it.
+      model: The model, as `jinit.diagnostics.propagation` takes it.
       params: Linen's variables; of an nnx model the whole `nnx.state(model)`, as not
         every version of Flax has scales as `nnx.Param`. They are not changed.
       batch: The inputs, given to the model as its one argument.
@@ -62,12 +63,12 @@ def weight_norm_init(
     References:
       Salimans and Kingma (2016), arXiv:1602.07868, equation 6.
     """
-    _watch.check_model("apply", apply)
+    _watch.check_model("model", model)
     _watch.check_inputs("weight_norm_init", params, batch)
     layers = _normalized(params)
-    shapes, _ = _watch.layer_shapes(apply, params, batch)
+    shapes, _ = _watch.layer_shapes(model, params, batch)
     _check_normalized(layers, params, shapes)
-    run = jax.jit(partial(_standardized, apply, layers))
+    run = jax.jit(partial(_standardized, model, layers))
     found, leaves = run(params, batch)
     _refuse_layers(
         [path for path, (constant, _) in found.items() if constant],
@@ -97,7 +98,7 @@ def _normalized(params: Any) -> _Layers:
     layers: _Layers = {}
     for path, scale in scales.items():
         if path is not None and _watch.is_kernel(path):
-            bias = _watch.sibling(path, "bias")
+            bias = path.removesuffix("kernel") + "bias"
             own = path, scale, bias if bias in paths else None
             layers[_watch.owner(path)] = own
     if not layers:
@@ -148,12 +149,17 @@ def _check_normalized(layers: _Layers, params: Any, shapes: Mapping[str, Any]) -
     for path, (kernel, scale, bias) in layers.items():
         shape = sizes[scale]
         others = [sizes[kernel], shapes[path].shape, *([sizes[bias]] if bias else [])]
-        if not all(_watch.trails(shape, other) for other in others):
+        if not all(_trails(shape, other) for other in others):
             raise ValueError(
                 f"scale of {path!r} must have the last axes of the kernel, the output "
                 f"and the bias, of shapes {', '.join(map(str, others))}, got {shape}; "
                 "give WeightNorm feature_axes of outputs."
             )
+
+
+def _trails(shape: Sequence[int], whole: Sequence[int]) -> bool:
+    """Whether a shape is that of the last axes of another."""
+    return tuple(shape) == tuple(whole)[max(len(whole) - len(shape), 0) :]
 
 
 def _refuse_layers(paths: Sequence[str], rule: str, remedy: str) -> None:
@@ -164,7 +170,7 @@ def _refuse_layers(paths: Sequence[str], rule: str, remedy: str) -> None:
 
 
 def _standardized(
-    apply: Any, layers: _Layers, params: Any, batch: Any
+    model: Any, layers: _Layers, params: Any, batch: Any
 ) -> tuple[dict[str, tuple[Any, Any]], dict[str, Any]]:
     """By layer, whether features are constant and how far from standard; new leaves."""
     leaves = dict(named_leaves(params)[0])
@@ -180,7 +186,7 @@ def _standardized(
             new[bias] = moved
         return output
 
-    _watch.apply_watched(apply, params, batch, visit)
+    _watch.apply_watched(model, params, batch, visit)
     return found, new
 
 
@@ -188,7 +194,7 @@ def _standard(
     output: jax.Array, scale: jax.Array, bias: Any
 ) -> tuple[tuple[Any, Any], jax.Array, Any, jax.Array]:
     """What the features are, and the scale, the bias and the output that they get."""
-    y = output.astype(_watch.wide(output.dtype))
+    y = output.astype(wide_dtype(output.dtype))
     axes = tuple(range(y.ndim - scale.ndim))
     mean = y.mean(axes if bias is None else tuple(range(y.ndim - bias.ndim)))
     centered = y - jnp.broadcast_to(mean, y.shape)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,9 @@ class _InEigenbasis(Combinator):
     """A matrix drawn for all states, and then turned to one of each pair."""
 
     blocks: int = option(count, default=1)
-    _states: int  # the axis of the states
-    _layout: str
+    _states: ClassVar[int]  # the axis of the states
+    _layout: ClassVar[str]
+    _part: ClassVar[float]  # the deviation of a part, by that of what is turned
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         complex_ = jnp.issubdtype(dtype, np.complexfloating)
@@ -48,13 +50,9 @@ class _InEigenbasis(Combinator):
         if law is None or abs(law.mean) > 1e-9 * law.std:
             return None
         complex_ = jnp.issubdtype(dtype, np.complexfloating)
-        std = self._std(law.std) * (np.sqrt(2).item() if complex_ else 1)
+        std = self._part * law.std * (math.sqrt(2) if complex_ else 1)
         # A turn of independent normal numbers makes others of the kind.
         return Normal(0.0, std) if isinstance(law, Normal) else Moments(0.0, std)
-
-    def _std(self, std: Any) -> Any:
-        """The deviation of a part, by that of what is turned."""
-        raise NotImplementedError
 
     def _breaks(self, array: np.ndarray) -> Breaks:
         yield from Initializer._breaks(self, array)
@@ -108,10 +106,7 @@ class s5_input(_InEigenbasis):
       of the inputs it is `lecun_normal(in_axis=-1, out_axis=-2)`.
     """
 
-    _states, _layout = 0, "(pairs of states, inputs)"
-
-    def _std(self, std: Any) -> Any:
-        return std / np.sqrt(2).item()
+    _states, _layout, _part = 0, "(pairs of states, inputs)", math.sqrt(1 / 2)
 
     def _turned(
         self, key: Any, shape: Shape, dtype: np.dtype, v: list[jax.Array]
@@ -153,10 +148,7 @@ class s5_output(_InEigenbasis):
       `jinit.normal(std=0.5**0.5)` on (H, P, 2).
     """
 
-    _states, _layout = 1, "(outputs, pairs of states)"
-
-    def _std(self, std: Any) -> Any:
-        return std
+    _states, _layout, _part = 1, "(outputs, pairs of states)", 1.0
 
     def _turned(
         self, key: Any, shape: Shape, dtype: np.dtype, v: list[jax.Array]

@@ -16,7 +16,7 @@ import numpy as np
 from jinit import _checks, _draws
 from jinit._bits import real_dtype
 from jinit._checks import Number, Shape, at_least_zero, positive
-from jinit._initializer import Initializer, option
+from jinit._initializer import RealInitializer, option
 from jinit._time_laws import Log, LogDecay, SoftplusDecay
 from jinit._types import Array
 from jinit.laws import Law
@@ -24,7 +24,7 @@ from jinit.laws import Law
 _LEAST = 0.05  # of the greatest radius
 
 
-class _Ring(Initializer):
+class _Ring(RealInitializer):
     """Radii whose squares are uniform."""
 
     r_min: Number = option(at_least_zero, default=0.0)
@@ -47,9 +47,6 @@ class _Ring(Initializer):
                 f"from 0; give r_max={_LEAST}."
             )
 
-    def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        _checks.check_real(self, dtype)
-
     def _ends(self) -> tuple[Number, Number]:
         """The least and the greatest 1 - r²."""
         return 1 - self.r_max**2, 1 - self.r_min**2
@@ -70,7 +67,6 @@ class lru_nu(_Ring):
         the disk 30 %.
 
     Raises:
-      TypeError: At the call: the dtype is not a real floating-point one.
       ValueError: `r_min` is greater than `r_max`, `r_max` than 1 or less than 0.05, or
         all radii are 1.
 
@@ -90,7 +86,7 @@ class lru_nu(_Ring):
         return LogDecay(*self._ends())
 
 
-class lru_theta(Initializer):
+class lru_theta(RealInitializer):
     """The phase of a linear recurrent unit, by its logarithm.
 
         theta = log(phase),    phase ~ U[0, max_phase]
@@ -100,10 +96,6 @@ class lru_theta(Initializer):
 
     Args:
       max_phase: The greatest phase.
-
-    Raises:
-      TypeError: At the call: the dtype is not a real floating-point one.
-      ValueError: `max_phase` is not positive.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -118,9 +110,6 @@ class lru_theta(Initializer):
     """
 
     max_phase: Number = option(positive, default=2 * math.pi)
-
-    def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        _checks.check_real(self, dtype)
 
     def _law(self, shape: Shape, dtype: np.dtype) -> Law:
         return Log(0.0, self.max_phase)
@@ -176,7 +165,7 @@ class rg_lru(_Ring):
       r_min, r_max: The radii of the ring, 0 <= r_min <= r_max <= 1.
 
     Raises:
-      TypeError, ValueError: As in `jinit.ssm.lru_nu`.
+      ValueError: As in `jinit.ssm.lru_nu`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

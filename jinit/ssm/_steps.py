@@ -6,12 +6,12 @@ import numpy as np
 
 from jinit import _checks
 from jinit._checks import Number, Shape, log, positive
-from jinit._initializer import Initializer, option
+from jinit._initializer import RealInitializer, option
 from jinit._time_laws import Log, SoftplusStep
 from jinit.laws import Law, Uniform
 
 
-class _Range(Initializer):
+class _Range(RealInitializer):
     """A range of positive numbers, of which a leaf is made."""
 
     low: Number = option(positive, default=1e-3)
@@ -19,9 +19,6 @@ class _Range(Initializer):
 
     def _check_options(self) -> None:
         _checks.ordered("low", self.low, "high", self.high)
-
-    def _check(self, shape: Shape, dtype: np.dtype) -> None:
-        _checks.check_real(self, dtype)
 
 
 class log_step(_Range):
@@ -34,10 +31,6 @@ class log_step(_Range):
 
     Args:
       low, high: The least and the greatest time step.
-
-    Raises:
-      TypeError: At the call: the dtype is not a real floating-point one.
-      ValueError: An end is not positive, or `low` is greater than `high`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -66,9 +59,6 @@ class dt_bias(_Range):
     Args:
       low, high: The least and the greatest time step.
 
-    Raises:
-      TypeError, ValueError: As in `jinit.ssm.log_step`.
-
     Example:
       >>> import jax, jax.numpy as jnp, jinit
       >>> b = jinit.ssm.dt_bias()(jax.random.key(0), (100_000,))
@@ -95,9 +85,6 @@ class a_log(_Range):
 
     Args:
       low, high: The least and the greatest rate.
-
-    Raises:
-      TypeError, ValueError: As in `jinit.ssm.log_step`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

@@ -147,7 +147,7 @@ def _filled(layers: list[_Layer], stream: Stream, wanted: _Wanted) -> dict[str, 
     """
     last = {path: n for n, layer in enumerate(layers) for path in layer.paths}
     filled: dict[str, Any] = {}
-    passed: dict[str, Callable[[], dict[str, Any]]] = {}
+    passed: dict[str, tuple[tuple[str, ...], Callable[[], Any]]] = {}
     for n, (paths, source) in enumerate(layers):
         if isinstance(source, str):
             continue
@@ -157,10 +157,10 @@ def _filled(layers: list[_Layer], stream: Stream, wanted: _Wanted) -> dict[str, 
         else:
             shapes, again = stream.pass_over(source)
             given = _placed(paths, shapes, wanted)
-            passed |= dict.fromkeys(given, partial(_again, paths, again, wanted))
+            passed |= dict.fromkeys(given, (paths, again))
         filled |= given
-    for leaf, draw in passed.items():
-        filled[leaf] = draw()[leaf]
+    for leaf, (paths, draw) in passed.items():
+        filled[leaf] = _placed(paths, draw(), wanted)[leaf]
     for paths, source in layers:
         if isinstance(source, str):
             for path in paths:
@@ -173,12 +173,6 @@ def _filled(layers: list[_Layer], stream: Stream, wanted: _Wanted) -> dict[str, 
                 "all of its paths, as a list."
             )
     return filled
-
-
-def _again(
-    paths: tuple[str, ...], draw: Callable[[], Any], wanted: _Wanted
-) -> dict[str, Any]:
-    return _placed(paths, draw(), wanted)
 
 
 def _placed(paths: tuple[str, ...], drawn: Any, wanted: _Wanted) -> dict[str, Any]:

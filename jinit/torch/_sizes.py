@@ -41,13 +41,11 @@ def several(name: str, value: Any) -> tuple[int, ...]:
 
 def row(name: str, value: Any, rows: int | None = None) -> int:
     """The index of a row, which is one of them where it is known how many there are."""
-    remedy = "count rows from 0, or from the end with -1."
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer, got {value!r}; {remedy}")
-    index = int(value)
+    index = _checks.integer(name, value)
     if rows is not None and not -rows <= index < rows:
         raise ValueError(
-            f"{name} must be one of the {rows} rows, got {index}; {remedy}"
+            f"{name} must be one of the {rows} rows, got {index}; count rows from "
+            "0, or from the end with -1."
         )
     return index
 

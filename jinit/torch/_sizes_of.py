@@ -13,14 +13,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def sizes_of(method: str, path: str | None, shapes: Shapes) -> dict[str, Any]:
-    """The sizes that a method of the stream takes, from the layer that it is to fill.
-
-    "conv" has, for a kernel of shape (3, 3, 16, 32), `in_features=16`,
-    `out_features=32` and `kernel_size=(3, 3)`.
-
-    Raises:
-      ValueError: A layer that the method is not for.
-    """
+    """The sizes that a method of the stream takes, from the layer that it fills."""
     try:
         return {"shape": shapes[""]} if method[-1] == "_" else _SIZES[method](shapes)
     except (KeyError, ValueError):

@@ -385,9 +385,7 @@ class Stream(Tensors):
           4
         """
         layers = in_features, hidden_features, num_layers, bidirectional
-        if proj_size == 0:
-            return self._stacked(self.lstm_cell, layers, bias=bias, dtype=dtype)
-        size = _checks.count("proj_size", proj_size)
+        size = _checks.count("proj_size", proj_size, at_least=0)
         cell = partial(self._projected, proj_size=size)
         return self._stacked(cell, layers, state=size, bias=bias, dtype=dtype)
 
@@ -687,7 +685,7 @@ class Stream(Tensors):
         in_features: int,
         hidden_features: int,
         *,
-        proj_size: int | None = None,
+        proj_size: int = 0,
         bias: bool,
         dtype: DType,
     ) -> Parameters:
@@ -712,7 +710,7 @@ class Stream(Tensors):
         hidden_features: Any,
         bias: bool,
         dtype: Any,
-        state: int | None = None,
+        state: int = 0,
     ) -> list[list[np.ndarray]]:
         """Kernels of inputs and of the state, and both biases, one for each gate."""
         inputs, hidden = _sizes.counts(
@@ -732,7 +730,7 @@ class Stream(Tensors):
         self,
         cell: Callable[..., Parameters],
         layers: Any,
-        state: int | None = None,
+        state: int = 0,
         **options: Any,
     ) -> list[Parameters]:
         """The cells of `layers`: inputs, state, their number, and whether both ways."""

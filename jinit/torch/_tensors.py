@@ -13,6 +13,7 @@ import numpy as np
 
 from jinit import _basic, _checks, _identity
 from jinit._checks import check_shape, is_traced
+from jinit._fans import Fans, fans
 from jinit._types import ArrayLike, DType, Shape
 from jinit.gains._gain import calculate_gain
 from jinit.torch import _sizes, functional
@@ -250,22 +251,19 @@ def _pattern(init: Any, shape: Any, dtype: Any) -> jax.Array:
     return init(None, shape, np.float32 if dtype is None else dtype)
 
 
-def _fans(shape: Any) -> tuple[int, int]:
-    shape = _sizes.of_matrix(shape)
-    field = math.prod(shape[2:])
-    return shape[1] * field, shape[0] * field
+def _fans(shape: Any) -> Fans:
+    return fans(_sizes.of_matrix(shape), in_axis=1, out_axis=0)
 
 
 def _xavier_std(shape: Any, gain: Any) -> float:
-    fans = _fans(shape)
-    if not sum(fans):
+    both = sum(_fans(shape))
+    if not both:
         raise ValueError(f"shape must have fans that are not both zero, got {shape}.")
-    return _checks.number("gain", gain, at_least=0) * math.sqrt(2.0 / sum(fans))
+    return _checks.at_least_zero("gain", gain) * math.sqrt(2.0 / both)
 
 
 def _kaiming_std(shape: Any, a: Any, mode: Any, nonlinearity: Any) -> float:
     # In torch's order, which decides on the last bit.
-    fans = dict(zip(("fan_in", "fan_out"), _fans(shape), strict=True))
-    fan = fans[_checks.choice("mode", mode, tuple(fans))]
+    fan = getattr(_fans(shape), _checks.choice("mode", mode, Fans._fields))
     gain = calculate_gain(nonlinearity, a if nonlinearity == "leaky_relu" else None)
     return gain / math.sqrt(fan) if fan else 0.0  # of an empty tensor

@@ -63,7 +63,7 @@ def seed(number: int) -> State:
       >>> print(w)  # torch.manual_seed(42); torch.rand(3)
       [0.88226926 0.91500396 0.38286376]
     """
-    number = _integer("seed", number)
+    number = _checks.integer("seed", number)
     if not -(2**63) <= number < 2**64:
         raise ValueError(
             f"seed must be from -2^63 to 2^64 - 1, as torch's, got {number!r}."
@@ -278,7 +278,8 @@ def randint(state: State, low: int, high: int, shape: Shape) -> Drawn:
       >>> print(functional.randint(functional.seed(0), 0, 10, (5,))[0])
       [4 9 3 0 3]
     """
-    low, high, shape = _integer("low", low), _integer("high", high), check_shape(shape)
+    low, high = _checks.integer("low", low), _checks.integer("high", high)
+    shape = check_shape(shape)
     if not -(2**31) <= low < high <= 2**31:
         raise ValueError(
             "high must be greater than low, and all from low on below high be of "
@@ -307,21 +308,13 @@ def bernoulli(state: State, p: ArrayLike, dtype: DType = None) -> Drawn:
       [0. 0. 1.]
     """
     dtype = _check_real(dtype)
-    if _checks.is_traced(p):
-        raise TypeError(f"p must be known when the function is traced, got {p!r}.")
-    chance = np.asarray(p, dtype)
+    chance = np.asarray(_checks.known("p", p), dtype)
     if not ((chance >= 0) & (chance <= 1)).all():
         raise ValueError(f"p must be probabilities, from 0 to 1, got {p!r}.")
     kind = real_of(dtype)
     u, state = uniforms(state, chance.size, 0.0, 1.0, np.dtype(kind))
     w = u.reshape(chance.shape) < chance.astype(kind)
     return jax.device_put(w.astype(dtype)), state
-
-
-def _integer(name: str, value: Any) -> int:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, got {value!r}.")
-    return int(value)
 
 
 def _check_real(dtype: Any) -> np.dtype:
@@ -333,12 +326,7 @@ def _check_real(dtype: Any) -> np.dtype:
 
 
 def _number(name: str, value: Any, **rule: Any) -> float:
-    if _checks.is_traced(value):
-        raise TypeError(
-            f"{name} must be known when the function is traced, got {value!r}; give a "
-            "Python number."
-        )
-    return _checks.number(name, value, **rule)
+    return _checks.number(name, _checks.known(name, value), **rule)
 
 
 def _normal_cdf(x: float) -> float:

@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _checks, _draws
-from jinit._checks import Shape
+from jinit._bits import wide_dtype
+from jinit._checks import Shape, weights
 from jinit._text import aligned, some
 from jinit._types import ArrayTree, PRNGKey
-from jinit._weights import weights, wide_dtype
 from jinit.model._paths import fold_path, named_leaves
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import jax
 
 from jinit import _checks, _draws
+from jinit._bits import wide_dtype
+from jinit._checks import weights
 from jinit._types import ArrayLike
-from jinit._weights import weights, wide_dtype
 
 
 def group_heads(w: ArrayLike, heads: int, *, axis: int = -2) -> jax.Array:
@@ -44,8 +45,7 @@ def group_heads(w: ArrayLike, heads: int, *, axis: int = -2) -> jax.Array:
     """
     w = weights("w", w)
     remedy = "reshape it to (inputs, heads, size of a head), and name the axis"
-    axis = _checks.single_axis("axis", axis)
-    ((axis,),) = _checks.resolve_axes(w.shape, remedy, axis=axis)
+    axis = _checks.resolve_axis(w.shape, axis, remedy)
     heads, old = _checks.count("heads", heads), w.shape[axis]
     if old % heads:
         raise ValueError(

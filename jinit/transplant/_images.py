@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _checks, _draws
-from jinit._checks import Shape
+from jinit._bits import wide_dtype
+from jinit._checks import Shape, weights
 from jinit._types import ArrayLike
-from jinit._weights import weights, wide_dtype
 
 _METHODS = ("nearest", "linear", "cubic", "lanczos3", "lanczos5")
 _KINDS = ("mean", "center")
@@ -63,7 +63,7 @@ def resize_positions(
       the corners of one grid onto those of the other.
     """
     w = weights("table", table)
-    new, prefix = _grid("grid", grid), _whole("prefix", prefix)
+    new, prefix = _grid("grid", grid), _checks.count("prefix", prefix, at_least=0)
     method = _checks.choice("method", method, _METHODS)
     if w.ndim < 2:
         raise ValueError(
@@ -125,9 +125,8 @@ def inflate(
     """
     w, size = weights("kernel", kernel), _checks.count("size", size)
     kind = _checks.choice("kind", kind, _KINDS)
-    axis = _checks.single_axis("axis", axis)
     shape = (*w.shape, 1)  # of as many axes as the new one
-    ((axis,),) = _checks.resolve_axes(shape, "name one of the new kernel", axis=axis)
+    axis = _checks.resolve_axis(shape, axis, "name one of the new kernel")
     one = jnp.expand_dims(w, axis)
     if kind == "mean":
         share = one.astype(wide_dtype(w.dtype)) / size
@@ -146,8 +145,3 @@ def _grid(name: str, grid: Sequence[int]) -> Shape:
             f"{grid!r}."
         )
     return _checks.check_shape(grid)
-
-
-def _whole(name: str, value: int) -> int:
-    none = isinstance(value, int | np.integer) and value == 0
-    return 0 if none and value is not False else _checks.count(name, value)

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from jinit import _checks, _draws
+from jinit._bits import wide_dtype
+from jinit._checks import weights
 from jinit._haar import matmul
 from jinit._types import ArrayLike, PRNGKey
-from jinit._weights import weights, wide_dtype
 
 
 def extend_vocabulary(
@@ -67,9 +68,9 @@ def extend_vocabulary(
       `resize_token_embeddings` of transformers 5 has eps = 1e-9, which bfloat16 rounds
       away, and the mean alone where the covariance is not positive definite.
     """
-    w, key, eps = weights("table", table), _checks.check_key(key), _share(eps)
-    axis = _checks.single_axis("axis", axis)
-    ((axis,),) = _checks.resolve_axes(w.shape, "name that of the tokens", axis=axis)
+    w, key = weights("table", table), _checks.check_key(key)
+    eps = _checks.at_least_zero("eps", eps)
+    axis = _checks.resolve_axis(w.shape, axis, "name that of the tokens")
     size, old = _checks.count("size", size), w.shape[axis]
     rows = old if rows is None else _checks.count("rows", rows)
     if rows > old:
@@ -90,10 +91,6 @@ def extend_vocabulary(
     kept = jax.lax.slice_in_dim(w, 0, rows, axis=axis)
     drawn = _near_the_mean(key, jnp.moveaxis(kept, axis, 0), size - rows, eps)
     return jnp.concatenate([kept, jnp.moveaxis(drawn, 0, axis)], axis)
-
-
-def _share(eps: Any) -> Any:
-    return _checks.at_least_zero("eps", eps)
 
 
 def _near_the_mean(key: jax.Array, rows: jax.Array, n: int, eps: Any) -> jax.Array:

@@ -14,13 +14,18 @@ from jinit._checks import (
     count,
     flag,
     is_sequence,
+    known,
     or_none,
     positive,
 )
 from jinit._initializer import option
-from jinit.vision._table import Table, untraced
+from jinit.vision._table import Table
 
 LAYOUTS = ("interleaved", "halves")
+
+
+def _base(name: str, value: Any) -> float:
+    return positive(name, known(name, value))
 
 
 def _grid(name: str, value: Any) -> tuple[int, int]:
@@ -70,7 +75,7 @@ class sinusoidal(Table):
       the sines and cosines of rotary embeddings, RoPE.
     """
 
-    base: float = option(untraced(positive), default=10000.0)
+    base: float = option(_base, default=10000.0)
     layout: str = option(partial(choice, choices=LAYOUTS), default="interleaved")
     endpoint: bool = option(flag, default=False)
     grid: tuple[int, int] | None = option(or_none(_grid), default=None)

@@ -7,25 +7,23 @@ from typing import Any
 import numpy as np
 
 from jinit._basic import check_numbers
-from jinit._checks import Shape
+from jinit._checks import Shape, known
 from jinit._initializer import option
 from jinit._types import ArrayLike
-from jinit.vision._table import Table, untraced
+from jinit.vision._table import Table
 
 
-@untraced
 def _probabilities(name: str, value: Any) -> Any:
     """A probability, or an array of them, between 0 and 1."""
-    p = check_numbers(name, value)
+    p = check_numbers(name, known(name, value))
     if np.iscomplexobj(p) or not np.all((np.asarray(p) > 0) & (np.asarray(p) < 1)):
         raise ValueError(f"{name} must be greater than 0 and less than 1, got {p!r}.")
     return p
 
 
-@untraced
 def _counts(name: str, value: Any) -> Any:
     """A vector of positive numbers."""
-    counts = check_numbers(name, value)
+    counts = check_numbers(name, known(name, value))
     if np.ndim(counts) != 1 or np.iscomplexobj(counts):
         raise TypeError(
             f"{name} must be one real number for each class, got {value!r}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 
 from jinit import _draws
 from jinit._basic import constant
-from jinit._checks import Shape, is_traced
+from jinit._checks import Shape
 from jinit._initializer import Initializer
 from jinit.laws import Law
 
@@ -37,17 +36,3 @@ class Table(Initializer):
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
         return _draws.cast(self._table(shape), dtype)
-
-
-def untraced(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    """The check of an option of a table, which is computed before a program runs."""
-
-    def known(name: str, value: Any) -> Any:
-        if is_traced(value):
-            raise TypeError(
-                f"{name} must be known before the program runs, got the traced "
-                f"{value!r}; give a Python number."
-            )
-        return check(name, value)
-
-    return known
