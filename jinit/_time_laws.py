@@ -9,13 +9,13 @@ what is stored is the bias, or the logarithm, from which the cell computes it.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from jinit import _draws
+from jinit._averages import gauss_legendre, moments_of
 from jinit._checks import Shape
 from jinit.laws import Law
 
@@ -28,34 +28,22 @@ class OfUniform(Law):
     low: Any
     high: Any
 
-    mean = property(lambda self: _moments(self).mean)
-    std = property(lambda self: _moments(self).std)
-    skewness = property(lambda self: _moments(self).skewness)
-    kurtosis = property(lambda self: _moments(self).kurtosis)
+    mean = property(lambda self: moments_of(self)[0])
+    std = property(lambda self: moments_of(self)[1])
+    skewness = property(lambda self: moments_of(self)[2])
+    kurtosis = property(lambda self: moments_of(self)[3])
 
-    @staticmethod
-    def _link(xp: Any, u: Any) -> Any:
-        """The weight that u makes, in the functions of NumPy or of JAX."""
-        raise NotImplementedError
-
-    @staticmethod
-    def _back(w: Any) -> Any:
-        """The u that made a weight."""
-        raise NotImplementedError
-
-    @staticmethod
-    def _slope(w: Any) -> Any:
-        """The derivative of u by the weight."""
-        raise NotImplementedError
+    # The weight of u, by NumPy or JAX; the u of a weight; and how u changes with it.
+    _link = staticmethod(lambda xp, u: u)
+    _back = staticmethod(lambda w: w)
+    _slope = staticmethod(lambda w: np.ones_like(w))
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the greatest weight."""
         with np.errstate(divide="ignore"):  # the logarithm of zero
             return float(self._link(np, self.low)), float(self._link(np, self.high))
 
     def draw(self, key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Draws an array of independent weights."""
         return _draws.linked(key, shape, dtype, self._link, self.low, self.high)
 
     def _pdf(self, x: np.ndarray) -> Any:
@@ -68,35 +56,31 @@ class OfUniform(Law):
         u = self._back(np.clip(x, *np.clip(self.bounds, -700, 700)))
         return np.clip((u - self.low) / (self.high - self.low), 0, 1)
 
+    def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Over the weight, whose density is smooth where the link is not."""
+        if self.low == self.high:
+            return np.array([self._link(np, self.low)]), np.ones(1)
+        least = self.low + (self.high - self.low) * _NEGLIGIBLE
+        ends = self._link(np, np.array([least, np.nextafter(self.high, self.low)]))
+        nodes, weights = gauss_legendre()
+        w = ends.mean() + (ends[1] - ends[0]) / 2 * nodes
+        p = weights * self._slope(w)
+        return w, p / p.sum()
+
 
 class Log(OfUniform):
     """The law of log u."""
 
-    @staticmethod
-    def _link(xp: Any, u: Any) -> Any:
-        return xp.log(u)
-
-    @staticmethod
-    def _back(w: Any) -> Any:
-        return np.exp(w)
-
-    _slope = _back
+    _link = staticmethod(lambda xp, u: xp.log(u))
+    _back = _slope = staticmethod(lambda w: np.exp(w))
 
 
 class Logit(OfUniform):
     """The law of log u / (1 - u): the sigmoid of the weight is uniform."""
 
-    @staticmethod
-    def _link(xp: Any, u: Any) -> Any:
-        return xp.log(u) - xp.log1p(-u)
-
-    @staticmethod
-    def _back(w: Any) -> Any:
-        return 1 / (1 + np.exp(-w))
-
-    @staticmethod
-    def _slope(w: Any) -> Any:
-        return 1 / (2 + np.exp(w) + np.exp(-w))
+    _link = staticmethod(lambda xp, u: xp.log(u) - xp.log1p(-u))
+    _back = staticmethod(lambda w: 1 / (1 + np.exp(-w)))
+    _slope = staticmethod(lambda w: 1 / (2 + np.exp(w) + np.exp(-w)))
 
 
 class SoftplusStep(OfUniform):
@@ -110,66 +94,23 @@ class SoftplusStep(OfUniform):
             large = y + xp.log(-xp.expm1(-y))
             return xp.where(u > 0, large, xp.where(u < -40, u, xp.log(xp.expm1(y))))
 
-    @staticmethod
-    def _back(w: Any) -> Any:
-        return np.log(np.logaddexp(0.0, w))
-
-    @staticmethod
-    def _slope(w: Any) -> Any:
-        return np.exp(-np.logaddexp(0.0, -w)) / np.logaddexp(0.0, w)
+    _back = staticmethod(lambda w: np.log(np.logaddexp(0.0, w)))
+    _slope = staticmethod(
+        lambda w: np.exp(-np.logaddexp(0.0, -w)) / np.logaddexp(0.0, w)
+    )
 
 
 class LogDecay(OfUniform):
     """The law of log(-log r) where 1 - r² is u: r = exp(-exp w) fills a ring."""
 
-    @staticmethod
-    def _link(xp: Any, u: Any) -> Any:
-        return xp.log(-0.5 * xp.log1p(-u))
-
-    @staticmethod
-    def _back(w: Any) -> Any:
-        return -np.expm1(-2 * np.exp(w))
-
-    @staticmethod
-    def _slope(w: Any) -> Any:
-        return 2 * np.exp(w - 2 * np.exp(w))
+    _link = staticmethod(lambda xp, u: xp.log(-0.5 * xp.log1p(-u)))
+    _back = staticmethod(lambda w: -np.expm1(-2 * np.exp(w)))
+    _slope = staticmethod(lambda w: 2 * np.exp(w - 2 * np.exp(w)))
 
 
 class SoftplusDecay(OfUniform):
     """The law of log(1/r - 1) where 1 - r² is u: r = exp(-softplus w) fills a ring."""
 
-    @staticmethod
-    def _link(xp: Any, u: Any) -> Any:
-        return xp.log(xp.expm1(-0.5 * xp.log1p(-u)))
-
-    @staticmethod
-    def _back(w: Any) -> Any:
-        return -np.expm1(-2 * np.log1p(np.exp(w)))
-
-    @staticmethod
-    def _slope(w: Any) -> Any:
-        return 2 / ((1 + np.exp(w)) ** 2 * (1 + np.exp(-w)))
-
-
-class _Moments(NamedTuple):
-    mean: float
-    std: float
-    skewness: float
-    kurtosis: float | None
-
-
-@lru_cache(maxsize=1024)
-def _moments(law: OfUniform) -> _Moments:
-    """By quadrature over the weight, whose density is smooth where the link is not."""
-    if law.low == law.high:
-        return _Moments(float(law._link(np, law.low)), 0.0, 0.0, None)
-    least = law.low + (law.high - law.low) * _NEGLIGIBLE
-    ends = law._link(np, np.array([least, np.nextafter(law.high, law.low)]))
-    nodes, weights = np.polynomial.legendre.leggauss(100)
-    w = ends.mean() + (ends[1] - ends[0]) / 2 * nodes
-    weights = weights * law._slope(w)
-    weights = weights / weights.sum()
-    mean = (weights * w).sum()
-    square, cube, fourth = ((weights * (w - mean) ** n).sum() for n in (2, 3, 4))
-    std = math.sqrt(square)
-    return _Moments(*map(float, (mean, std, cube / std**3, fourth / square**2)))
+    _link = staticmethod(lambda xp, u: xp.log(xp.expm1(-0.5 * xp.log1p(-u))))
+    _back = staticmethod(lambda w: -np.expm1(-2 * np.log1p(np.exp(w))))
+    _slope = staticmethod(lambda w: 2 / ((1 + np.exp(w)) ** 2 * (1 + np.exp(-w))))

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _averages, _draws, _links
-from jinit._bits import real_dtype, tails
+from jinit._bits import real_dtype, tails, wide_dtype
 from jinit._checks import Shape, check_range
 from jinit._value import Value
 
@@ -41,6 +41,7 @@ class Law(Value):
       kurtosis: E |w - m|⁴ / std⁴: 3 of a normal law, 1.8 of a uniform one, 2 of a
         complex normal one; it may be infinite. None where it is not known, or std is 0
         or infinite.
+      skewness: E (w - m)³ / std³ of a real law.
       bounds: The least and the greatest weight; infinite where there is none.
       open: Of each bound, whether weights come near it and do not reach it.
       dense: Whether no weights are equal but by rounding: the law has no atoms.
@@ -58,32 +59,25 @@ class Law(Value):
     if TYPE_CHECKING:  # fields of some laws, properties of others
 
         @property
-        def mean(self) -> Any:
-            """The mean."""
+        def mean(self) -> Any: ...
 
         @property
-        def std(self) -> Any:
-            """The standard deviation."""
+        def std(self) -> Any: ...
 
         @property
-        def kurtosis(self) -> float | None:
-            """The kurtosis, or None."""
+        def kurtosis(self) -> float | None: ...
 
         @property
-        def skewness(self) -> float:
-            """The third moment over std³."""
+        def skewness(self) -> float: ...
 
         @property
-        def bounds(self) -> tuple[Any, Any]:
-            """The least and the greatest weight."""
+        def bounds(self) -> tuple[Any, Any]: ...
 
         @property
-        def open(self) -> tuple[bool, bool]:
-            """Of each bound, whether weights come near it and do not reach it."""
+        def open(self) -> tuple[bool, bool]: ...
 
         @property
-        def dense(self) -> bool:
-            """Whether the law has no atoms."""
+        def dense(self) -> bool: ...
 
     else:
         kurtosis, skewness, bounds = None, 0.0, (-math.inf, math.inf)
@@ -142,7 +136,7 @@ class Law(Value):
         return 0.0
 
     def over_complex(self) -> Law:
-        """The law of complex weights that are drawn by this one."""
+        """The law of complex weights: of parts that have half the variance each."""
         return self
 
     def affine(self, scale: Any, shift: Any) -> Law:
@@ -197,7 +191,6 @@ class Point(Law):
     dense = False
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Fills an array."""
         return jnp.broadcast_to(_draws.cast(self.mean, dtype), shape)
 
     def _pdf(self, x: np.ndarray) -> Any:
@@ -208,7 +201,6 @@ class Point(Law):
         return np.where(step, 1.0, 0.0)[()]
 
     def affine(self, scale: Any, shift: Any) -> Law:
-        """The law of scale · w + shift."""
         return Point(scale * self.mean + shift)
 
     def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -230,7 +222,6 @@ class Normal(Law):
     kurtosis = 3.0
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Draws an array of independent weights."""
         return _draws.normal(key, shape, dtype, self.mean, self.std)
 
     def _pdf(self, x: np.ndarray) -> Any:
@@ -241,12 +232,10 @@ class Normal(Law):
         return _averages.ndtr((x - self.mean) / self.std)
 
     def over_complex(self) -> Law:
-        """Independent parts, of half the variance each."""
         std = self.std / math.sqrt(2)
         return Complex(Normal(self.mean, std), Normal(0.0, std))
 
     def affine(self, scale: Any, shift: Any) -> Law:
-        """The law of scale · w + shift."""
         return Normal(scale * self.mean + shift, abs(scale) * self.std)
 
 
@@ -271,7 +260,6 @@ class Uniform(Law):
     bounds = property(lambda self: (self.low, self.high))
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Draws an array of independent weights."""
         if self.symmetric:
             check_range("the bound of the weights", self.high, dtype)
             return _draws.symmetric_uniform(key, shape, dtype, self.high)
@@ -284,12 +272,10 @@ class Uniform(Law):
         return np.clip((x - self.low) / (self.high - self.low), 0, 1)
 
     def over_complex(self) -> Law:
-        """Independent parts, of half the variance each."""
         d = (self.high - self.low) / math.sqrt(8)
         return Complex(Uniform(self.mean - d, self.mean + d), Uniform(-d, d))
 
     def affine(self, scale: Any, shift: Any) -> Law:
-        """The law of scale · w + shift."""
         return Uniform(*_image_of_ends(self.bounds, scale, shift))
 
 
@@ -324,12 +310,10 @@ class Truncated(Law):
 
     @property
     def bounds(self) -> tuple[Any, Any]:
-        """The least and the greatest weight."""
         low, high = (self.location + self.scale * z for z in (self.low, self.high))
         return self.ends or (low, high)
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Draws an array of independent weights."""
         law = self.location, self.scale, self.low, self.high
         return _draws.truncated_normal(key, shape, dtype, *law, self.ends)
 
@@ -349,12 +333,10 @@ class Truncated(Law):
         return 1 - _averages.tail_cdf(-z, -self.high, -self.low)
 
     def over_complex(self) -> Law:
-        """Independent parts, of half the variance each."""
         law = self.scale / math.sqrt(2), self.low, self.high
         return Complex(Truncated(self.location, *law), Truncated(0.0, *law))
 
     def affine(self, scale: Any, shift: Any) -> Law:
-        """The law of scale · w + shift."""
         cut = (self.low, self.high) if scale >= 0 else (-self.high, -self.low)
         ends = self.ends and _image_of_ends(self.ends, scale, shift)
         law = scale * self.location + shift, abs(scale) * self.scale
@@ -381,9 +363,7 @@ class Triangular(Law):
     bounds = property(lambda self: (-self.bound, self.bound))
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Draws an array of independent weights."""
-        real = jnp.issubdtype(dtype, np.floating)
-        wide = real_dtype(dtype) if real else dtype
+        wide = wide_dtype(dtype)
         keys = jax.random.split(key)
         # The sum of draws on [-1, 1] is exact, and so the same however it is compiled.
         u, v = (_draws.symmetric_uniform(each, shape, wide, 1.0) for each in keys)
@@ -397,12 +377,10 @@ class Triangular(Law):
         return 0.5 + z - z * abs(z) / 2
 
     def over_complex(self) -> Law:
-        """Independent parts, of half the variance each."""
         part = Triangular(self.bound / math.sqrt(2))
         return Complex(part, part)
 
     def affine(self, scale: Any, shift: Any) -> Law:
-        """The law of scale · w + shift."""
         law = Triangular(abs(scale) * self.bound)
         return Affine(law, 1.0, shift) if shift else law
 
@@ -421,12 +399,10 @@ class Moments(Law):
     kurtosis: float | None = None
 
     def over_complex(self) -> Law:
-        """Parts of half the variance each."""
         std = self.std / math.sqrt(2)
         return Complex(Moments(self.mean, std), Moments(0.0, std))
 
     def affine(self, scale: Any, shift: Any) -> Law:
-        """The moments of scale · w + shift."""
         return Moments(scale * self.mean + shift, abs(scale) * self.std, self.kurtosis)
 
 
@@ -453,7 +429,6 @@ class Mixture(Law):
 
     @property
     def std(self) -> Any:
-        """The standard deviation: of the laws, and of their means."""
         if any(law.std == math.inf for _, law in self.parts):
             return math.inf
         off = ((p, law.std, abs(law.mean - self.mean)) for p, law in self.parts)
@@ -461,7 +436,6 @@ class Mixture(Law):
 
     @property
     def skewness(self) -> float:
-        """The third moment over std³: of the laws, and of their means."""
         mean, std = self.mean, self.std
         if isinstance(mean, complex) or not 0 < std < math.inf:
             return 0.0
@@ -474,7 +448,6 @@ class Mixture(Law):
 
     @property
     def kurtosis(self) -> float | None:
-        """The kurtosis, where all of the laws have one."""
         fourth, mean, std = 0.0, self.mean, self.std
         for share, law in self.parts:
             about = _fourth(law, law.mean - mean)
@@ -485,7 +458,6 @@ class Mixture(Law):
 
     @property
     def bounds(self) -> tuple[Any, Any]:
-        """The least and the greatest weight."""
         lows, highs = zip(*(law.bounds for _, law in self.parts), strict=True)
         return _corner(min, lows), _corner(max, highs)
 
@@ -510,11 +482,9 @@ class Mixture(Law):
         return jnp.select([chosen == i for i in range(len(drawn))], drawn)
 
     def over_complex(self) -> Law:
-        """The mixture of the laws of complex weights."""
         return Mixture(tuple((share, law.over_complex()) for share, law in self.parts))
 
     def affine(self, scale: Any, shift: Any) -> Law:
-        """The mixture of the laws of scale · w + shift."""
         return Mixture(tuple((p, law.affine(scale, shift)) for p, law in self.parts))
 
     def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -530,15 +500,20 @@ class _ByNodes(Law):
     std = property(lambda self: self._moments[1])
     skewness = property(lambda self: self._moments[2])
     kurtosis = property(lambda self: self._moments[3])
-
-    @property
-    def _moments(self) -> tuple[Any, ...]:
-        return _averages.moments_of(self)
+    _moments = property(lambda self: _averages.moments_of(self))
 
     def simplified(self) -> Law:
         """The law itself, or the one value between bounds that are equal."""
         low, high = self.bounds
         return Point(low) if low == high else self
+
+
+_FAMILIES = {  # SciPy's name, what draws it, and its bounds
+    "gamma": (_draws.gamma, (0.0, math.inf)),
+    "weibull_min": (_draws.weibull, (0.0, math.inf)),
+    "beta": (_draws.beta, (0.0, 1.0)),
+    "t": (_draws.student_t, (-math.inf, math.inf)),
+}
 
 
 class Family(Law):
@@ -561,6 +536,7 @@ class Family(Law):
     scale: Any = 1.0
 
     open = (True, True)
+    bounds = property(lambda self: _FAMILIES[self.name][1])
     mean = property(lambda self: self._moments[0])
     skewness = property(lambda self: self._moments[2])
     _moments = property(
@@ -570,35 +546,23 @@ class Family(Law):
     _frozen = property(lambda self: (self.parameters, self.scale))
 
     @property
-    def bounds(self) -> tuple[Any, Any]:
-        """The least and the greatest weight."""
-        return {"beta": (0.0, 1.0), "t": (-math.inf, math.inf)}.get(
-            self.name, (0.0, math.inf)
-        )
-
-    @property
     def std(self) -> Any:
-        """The standard deviation."""
         variance = self._moments[1]
         return math.inf if math.isnan(variance) else math.sqrt(variance)
 
     @property
     def kurtosis(self) -> float | None:
-        """The kurtosis; None where the standard deviation is infinite."""
         excess = self._moments[3]
         if self.std == math.inf:
             return None
         return math.inf if math.isnan(excess) else 3 + excess
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Draws an array of independent weights."""
-        draws = {"gamma": _draws.gamma, "weibull_min": _draws.weibull}
-        draws |= {"beta": _draws.beta, "t": _draws.student_t}
+        program: Any = _FAMILIES[self.name][0]
         scale = () if self.name == "beta" else (self.scale,)
-        return draws[self.name](key, shape, dtype, *self.parameters, *scale)
+        return program(key, shape, dtype, *self.parameters, *scale)
 
     def affine(self, scale: Any, shift: Any) -> Law:
-        """The law of scale · w + shift."""
         if shift or scale <= 0 or self.name == "beta":
             return Affine(self, scale, shift)
         return Family(self.name, self.parameters, scale * self.scale)
@@ -651,16 +615,13 @@ class Affine(Law):
     _map = property(lambda self: (self.scale, self.shift))
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Draws an array of independent weights."""
         w = self.law.draw(key, shape, real_dtype(dtype))
         return _draws.affine(w, dtype, self.scale, self.shift)
 
     def over_complex(self) -> Law:
-        """The law of complex weights, scaled and shifted."""
         return self.law.over_complex().affine(self.scale, self.shift)
 
     def affine(self, scale: Any, shift: Any) -> Law:
-        """The law of scale · w + shift, of the same law within."""
         return self.law.affine(scale * self.scale, scale * self.shift + shift)
 
     def simplified(self) -> Law:
@@ -716,12 +677,10 @@ class Transformed(_ByNodes):
 
     @property
     def bounds(self) -> tuple[Any, Any]:
-        """The least and the greatest weight."""
         low, high = map(self._curve.weight, self.law.bounds)
         return (low, high) if self._curve.rises else (high, low)
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Draws an array of independent weights."""
         wide = real_dtype(dtype)
         w = self._curve.inverse(self.law.draw(key, shape, wide), jnp)
         low, high = (jnp.asarray(end, wide) for end in self.bounds)
@@ -777,7 +736,6 @@ class Quantile(_ByNodes):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the greatest weight."""
         low, high = _averages.at_probabilities(self.ppf, np.array([0.0, 1.0])).tolist()
         return (
             -math.inf if math.isnan(low) else low,
@@ -785,7 +743,6 @@ class Quantile(_ByNodes):
         )
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Draws an array of independent weights."""
         wide = real_dtype(dtype)
         if callable(self.ppf) and _links.is_of_jax(self.ppf):
             p, upper = tails(key, shape, wide)
@@ -837,7 +794,6 @@ class Clipped(_ByNodes):
 
     @property
     def bounds(self) -> tuple[Any, Any]:
-        """The least and the greatest weight."""
         low, high = np.clip(self.law.bounds, self.low, self.high).tolist()
         return low, high
 
@@ -849,7 +805,6 @@ class Clipped(_ByNodes):
         return zeros + (1 - float(self.law.cdf(0.0)) if self.high == 0 else 0.0)
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Draws an array of independent weights."""
         w = self.law.draw(key, shape, real_dtype(dtype))
         return _draws.clipped(w, dtype, self.low, self.high)
 
@@ -911,7 +866,6 @@ class Complex(Law):
 
     @property
     def kurtosis(self) -> float | None:
-        """E |w - m|⁴ / std⁴, where that of both parts is known."""
         parts = (self.real, self.imaginary)
         if any(law.kurtosis is None for law in parts) or not self.std:
             return None
@@ -920,7 +874,6 @@ class Complex(Law):
 
     @property
     def bounds(self) -> tuple[Any, Any]:
-        """The corners of the rectangle that holds the weights."""
         corners = zip(self.real.bounds, self.imaginary.bounds, strict=True)
         low, high = (complex(*corner) for corner in corners)
         return low, high
@@ -932,13 +885,11 @@ class Complex(Law):
         return self.real.cdf(x.real) * self.imaginary.cdf(x.imag)
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Draws both parts."""
         part = np.finfo(dtype).dtype
         parts = zip((self.real, self.imaginary), jax.random.split(key), strict=True)
         return jax.lax.complex(*(law.draw(each, shape, part) for law, each in parts))
 
     def affine(self, scale: Any, shift: Any) -> Law:
-        """The law of scale · w + shift."""
         return Complex(
             self.real.affine(scale, shift), self.imaginary.affine(scale, 0.0)
         )
@@ -1019,7 +970,6 @@ class Disc(Law):
         return (weights * below * chord).sum(-1) * (top + math.pi / 2)[..., 0] / 2
 
     def draw(self, key: Any, shape: Shape, dtype: np.dtype) -> jax.Array:
-        """Draws an array of independent weights."""
         if self.edge is None:
             return _draws.disc_uniform(key, shape, dtype, self.scale)
         return _draws.disc_normal(key, shape, dtype, self.scale, self.edge)
