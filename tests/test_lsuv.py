@@ -485,6 +485,7 @@ def test_what_is_added_to_a_stream_has_its_share(residual, variance, key):
         assert row.after == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_kernels_in_loops_are_centered_too(key):
     params, report = lsuv(Blocks(), Blocks().init(key, X), X, center=True)
 

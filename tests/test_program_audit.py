@@ -65,6 +65,7 @@ def test_a_kernel_that_is_too_large_is_told_so():
     assert "the program sums over 64: outputs are 7.93 times too large" in found.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 8.0])
 def test_a_small_table_before_a_block_that_normalizes_last_is_found(scale):
     found = findings(PostNorm(scale), WORDS)

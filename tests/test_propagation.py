@@ -452,6 +452,7 @@ class Scanned(nn.Module):
         return blocks(name="blocks")(x, None)[0], jnp.arange(3)
 
 
+@pytest.mark.slow
 def test_layers_of_a_loop_are_those_of_the_blocks_written_out():
     params = variables(Scanned())
     found = propagation(Scanned(), params, X)

@@ -904,6 +904,7 @@ def test_an_option_that_does_not_exist_is_refused(options, error, message):
 # For optimizers
 
 
+@pytest.mark.slow
 def test_muon_gets_the_axes_of_heads_experts_and_stacks():
     optax = pytest.importorskip("optax")
 
@@ -1003,6 +1004,7 @@ def chosen(params, x):
     return jnp.sort(weights[..., :1] * x) @ params["o"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "shape"),
     [

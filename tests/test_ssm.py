@@ -544,6 +544,7 @@ def test_roles_name_what_a_time_constant_passes_through_and_leave_it_alone(
     assert not any(mask[name] for name in (*KEPT[model], "D"))
 
 
+@pytest.mark.slow
 def test_an_audit_knows_leaves_by_their_laws(usual):
     params = Mamba().init(KEY, jnp.ones(SIGNAL.shape))
     rules = {

@@ -79,6 +79,7 @@ def divergence(old, new):
     return (np.exp(p) * (p - q[:, : p.shape[1]])).sum(1)
 
 
+@pytest.mark.slow
 def test_the_mean_bounds_what_new_tokens_take_and_normal_rows_do_not(key):
     # As of a trained head: all logits are far below zero.
     size, new, bound = 500, 20, math.log(1 + 20 / 500)
@@ -128,6 +129,7 @@ def test_independent_heads_shrink_by_the_root_of_the_group(group, shrunk, key):
     assert group**-0.5 == pytest.approx(shrunk, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_equal_heads_of_a_group_compute_what_they_did(key):
     keys = jax.random.split(key, 4)
     x = jax.random.normal(keys[0], (1, 5, 12))
@@ -297,6 +299,7 @@ def small():
     return params, roles, outputs(model, params)
 
 
+@pytest.mark.slow
 def test_a_wider_transformer_computes_what_the_narrow_one_did(small, key):
     params, roles, expected = small
     model, shapes, wider = built(width=16, heads=4, hidden=36)
@@ -384,6 +387,7 @@ def built_norm(width, norm, key):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [linen.LayerNorm, linen.RMSNorm])
 def test_a_normalized_width_grows_to_a_multiple_alone(norm, key):
     params, roles = built_norm(4, norm, key)
@@ -392,6 +396,7 @@ def test_a_normalized_width_grows_to_a_multiple_alone(norm, key):
     np.testing.assert_allclose(*widened(Normalized, 8, norm, key=key), 1e-4, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [linen.BatchNorm, linen.InstanceNorm])
 def test_what_is_normalized_over_other_axes_grows_to_any_width(norm, key):
     params, roles = built_norm(4, norm, key)
