@@ -245,13 +245,43 @@ def test_a_layer_alone_is_known_too(name):
     ("name", "layer", "x", "known"),
     [
         ("ConvLocal_0", nn.ConvLocal(8, (3, 3)), IMAGE, 2),
-        ("DenseGeneral_0", nn.DenseGeneral(24, batch_dims=(0,)), jnp.ones((6, 16)), 1),
+        ("DenseGeneral_0", nn.DenseGeneral(24, batch_dims=(0,)), jnp.ones((6, 16)), 2),
     ],
 )
 def test_axes_that_flax_counts_as_inputs_are_no_stack(name, layer, x, known):
     report = audit({name: layer.init(KEY, x)["params"]}, "flax")
     assert report.findings == ()
     assert sum(leaf.init is not None for leaf in report.leaves) == known
+
+
+HEADS = {  # of names and shapes that do not tell DenseGeneral, Einsum and a stack
+    "several features": nn.DenseGeneral((3, 8, 8)),
+    "several axes": nn.DenseGeneral(24, axis=(-2, -1), use_bias=False),
+    "no bias": nn.DenseGeneral((8, 8), use_bias=False),
+    "einsum": nn.Einsum((16, 8, 8), "btd,dhk->bthk"),
+    "einsum without bias": nn.Einsum((16, 8, 8), "btd,dhk->bthk", use_bias=False),
+    "stack": nn.vmap(nn.Dense, {"params": 0}, SPLIT["split_rngs"])(16, use_bias=False),
+    "nnx": lambda keys: nnx.LinearGeneral(16, (8, 8), rngs=keys),
+    "nnx without bias": lambda keys: nnx.LinearGeneral(
+        (8, 8), 16, axis=(-2, -1), use_bias=False, rngs=keys
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_kernel_of_several_axes_is_known_by_its_deviation(name):
+    layer = HEADS[name]
+    for seed in range(3):
+        if isinstance(layer, nn.Module):
+            tree = layer.init(jax.random.key(seed), TOKENS)["params"]
+        else:
+            tree = nnx.to_pure_dict(nnx.state(layer(nnx.Rngs(seed))))
+        kernel = np.asarray(tree["kernel"])
+        for changed in (kernel, 1.1 * kernel, kernel + 0.2 * kernel.std(), 0 * kernel):
+            report = audit({"q": dict(tree, kernel=changed)}, "flax")
+            wrong = set() if changed is kernel else {"q/kernel"}
+            assert report.notes == ()
+            assert {finding.path for finding in report.findings} == wrong
 
 
 # Stores

@@ -29,6 +29,7 @@ from jinit.model._paths import Pattern, axis_names
 from jinit.model._plan import Plan
 from jinit.model._rules import Rules, decide
 from jinit.rules import RULES, rules_of
+from jinit.rules.flax import default_rules as flax_rules
 from jinit.rules.torch_state_dict import state_dict_rules
 
 
@@ -94,6 +95,8 @@ def audit(
     measured = _all_measured(leaves)
     if of_torch and plan == "torch":
         plan = state_dict_rules(measured)
+    elif plan == "flax":
+        plan = flax_rules(measured)
     entries, notes = _entries(plan, leaves, names)
     judged = [
         judge(path, array, measured[path], (entries or {}).get(path), leaves)

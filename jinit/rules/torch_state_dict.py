@@ -17,6 +17,7 @@ from jinit._checks import Shape
 from jinit._initializer import Initializer
 from jinit.laws import Law, Mixture, Normal, Point
 from jinit.model._layers import Shapes, Unknown, check_size
+from jinit.rules._nearest import nearest
 
 _FIXED = {
     "running_mean": zeros(),
@@ -77,7 +78,7 @@ def _default(path: str, shape: Shape, shapes: Shapes, measured: Any) -> Any:
         may_be.append(_within(1 / math.sqrt(weight[-2])))  # of a Bilinear
     if len(shape) == 2 and _in_transformer(layer, shapes):
         may_be.append(_within(math.sqrt(6 / sum(weight))))
-    drawn = min(may_be, key=lambda init: _off(init, found))
+    drawn = nearest(may_be, weight, found)
     if drawn == normal() and found and found.zeros == weight[0]:
         return _table_with_padding()
     return drawn
@@ -89,12 +90,6 @@ class _table_with_padding(Initializer):
     def _law(self, shape: Shape, dtype: np.dtype) -> Law:
         word = 1 / shape[-1]
         return Mixture(((word, Point(0.0)), (1 - word, Normal(0.0, 1.0))))
-
-
-def _off(init: Any, found: Any) -> float:
-    """By what factor the deviation found is off, in either direction."""
-    std = init.law(()).std
-    return max(found.std / std, std / found.std) if found and found.std else 1.0
 
 
 def _alone(layer: str, weight: Shape) -> Any:
