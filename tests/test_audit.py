@@ -302,6 +302,76 @@ def test_a_tied_parameter_is_no_copy():
     assert audit({"embedding": w, "head": {"kernel": w}}).findings == ()
 
 
+def of_layers(*names, seed=0):
+    """The weights of layers that share their draws."""
+    rng, bias = np.random.default_rng(seed), np.zeros(64, np.float32)
+    drawn = {w: rng.normal(0, 0.1, (64, 64)).astype("f4") for w in ("q", "k", "v")}
+    return {f"{n}.{w}": a.copy() for n in names for w, a in drawn.items()} | {
+        f"{n}.bias": bias for n in names
+    }
+
+
+COPIED = {
+    "two of torch": (
+        *(of_layers("layers.0", "layers.1"), "layers.1"),
+        *("equals layers.0 in 3 leaves", "TransformerEncoder"),
+    ),
+    "four": (
+        *(of_layers(*(f"a/h_{n}" for n in range(4))), "a/h_1"),
+        *("equals a/h_0 in 3 leaves, as do 'a/h_2', 'a/h_3'", "one key"),
+    ),
+    "networks": (
+        *(of_layers("actor/h", "critic/h"), "critic"),
+        *("equals actor in 3 leaves", "one key"),
+    ),
+    "one leaf": (
+        {f"h_{n}/kernel": of_layers("a")["a.q"] for n in range(3)},
+        *("h_1/kernel", "equals h_0/kernel, as does 'h_2/kernel'", "one key"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_layers_that_are_copies_of_one_have_one_finding(name):
+    tree, path, message, cause = COPIED[name]
+    (found,) = audit(tree).findings
+    assert (found.path, found.kind, found.message) == (path, "equal", message)
+    assert cause in found.cause
+
+
+def test_each_set_of_equal_layers_has_a_line_and_a_broken_leaf_its_own():
+    tree = {}
+    for seed, name in enumerate("abc"):
+        tree |= of_layers(*(f"{name}.layers.{n}" for n in range(3)), seed=seed)
+    tree["a.layers.2.q"][0, 0] = np.nan
+    lines = [line for line in str(audit(tree)).splitlines() if line[0:1] == "-"]
+    assert [line.split(" equals ")[0] for line in lines] == [
+        "- a.layers.1: equal:",
+        "- a.layers.2.q: nonfinite: 1 of 4096 weights are NaN or infinite.",
+        "- b.layers.1: equal:",
+        "- c.layers.1: equal:",
+    ]
+
+
+def test_findings_of_one_cause_are_one_line_of_a_report():
+    tree = {f"h_{n}": {"kernel": np.zeros((8, 8), np.float32)} for n in range(7)}
+    report = audit(tree)
+    assert len(report.findings) == 7
+    assert str(report).splitlines()[-2:] == [
+        "7 findings",
+        "- dead in 7 leaves, 'h_0/kernel', 'h_1/kernel', 'h_2/kernel', 'h_3/kernel', "
+        "'h_4/kernel' and 2 more: all weights are zero. "
+        "Likely: it was not initialized.",
+    ]
+    plan = jinit.plan(tree, {"**": jinit.normal()})
+    lines = str(audit({"model": tree}, plan)).splitlines()
+    assert [line.split(",")[0] for line in lines if line[0:1] == "-"] == [
+        "- dead in 7 leaves",
+        "- unexpected in 7 leaves",
+        "- missing in 7 leaves",
+    ]
+
+
 class Tied(nnx.Module):
     """A table that is a head, and a layer that comes twice, under the names given."""
 

@@ -18,7 +18,7 @@ from jinit._initializer import Initializer
 from jinit._text import some
 from jinit._types import ArrayTree
 from jinit.audit._common import with_common_cause, without_consequences
-from jinit.audit._copies import copies
+from jinit.audit._copies import by_layer, copies
 from jinit.audit._leaf import fits, judge
 from jinit.audit._program import in_program
 from jinit.audit._report import Finding, Report
@@ -117,9 +117,8 @@ def audit(
     )
     order = {path: number for number, path in enumerate(leaves)}
     findings.sort(key=lambda finding: order.get(finding.path, len(order)))
-    return Report(
-        tuple(leaf for leaf, _ in judged), tuple(findings), (*left_out, *notes)
-    )
+    found, notes = by_layer(findings), [*left_out, *notes]
+    return Report(tuple(leaf for leaf, _ in judged), tuple(found), tuple(notes))
 
 
 def _arrays(
