@@ -265,6 +265,10 @@ def check_dtype(dtype: Any) -> np.dtype:
         resolved = np.dtype(object)
     if not (jnp.issubdtype(resolved, np.number) or resolved == np.bool_):
         raise TypeError(f"dtype must be a numeric dtype, got {dtype!r}.")
+    if not (hasattr(jnp, resolved.name) and np.dtype(asked).isnative):
+        raise TypeError(
+            f"dtype must be one that JAX has, such as 'float32', got {dtype!r}."
+        )
     if jnp.issubdtype(resolved, np.floating) and float(jnp.finfo(resolved).min) > 0:
         raise TypeError(f"dtype must have a zero and a sign, got {resolved.name}.")
     by_name = not any(asked is scalar for scalar in (bool, int, float, complex))

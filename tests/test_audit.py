@@ -8,6 +8,7 @@ import re
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from faults import FAULTS
@@ -522,6 +523,7 @@ def test_params_are_not_changed():
     np.testing.assert_array_equal(params["kernel"], before)
 
 
+LINEAR = ({"kernel": np.ones((3, 3))}, lambda p, x: x @ p["kernel"])
 TREE = {"a": {"kernel": np.ones((3, 3))}, "b": {"kernel": np.ones((3, 3))}}
 BAD = [
     (lambda: audit({}), ValueError, "params must hold arrays"),
@@ -533,6 +535,19 @@ BAD = [
     (lambda: audit({"a": np.array([None])}), TypeError, "got objects at 'a'"),
     (lambda: audit({"a": np.ones(3)}, "keras"), ValueError, "'flax', 'torch'; got"),
     (lambda: audit({"a": np.ones(3)}, 3), TypeError, "rules must be"),
+    (lambda: audit("a.npz"), ValueError, "by the command jinit audit a.npz"),
+    (lambda: audit({"a": np.ones(3), 1: np.ones(3)}), TypeError, "keys of one kind"),
+    (lambda: audit(TREE, inputs=np.ones(3)), ValueError, "give model=, too"),
+    (lambda: audit(LINEAR[0], model=LINEAR[1]), ValueError, "jax.ShapeDtypeStruct, or"),
+    (
+        lambda: audit(TREE, "{" * 999),
+        ValueError,
+        "got .{20,40} One .* by jinit.Plan.from_json",
+    ),
+    (
+        lambda: audit(TREE, {"**": jax.nn.initializers.he_normal}),
+        *(ValueError, r"returns a function; call it first: he_normal\(\)"),
+    ),
     (lambda: audit({"a": np.ones(3)}, {"a": 3}), TypeError, "must be an initializer"),
     (
         lambda: jax.jit(lambda w: audit({"a": w}))(np.ones(3, np.float32)),
@@ -553,3 +568,61 @@ def test_what_was_donated_is_refused():
     w.delete()
     with pytest.raises(ValueError, match="'a' was given up"):
         audit({"a": w})
+
+
+NORMAL_F4 = np.random.default_rng(2).normal(0, 0.125, (64, 64)).astype("f4")
+STORED_AS = {  # one kernel of another dtype, and the kinds of what is found
+    "big-endian": (NORMAL_F4.astype(">f4"), set()),
+    "big-endian, too wide": (1.2 * NORMAL_F4.astype(">f8"), {"std"}),
+    "wider than JAX's": (NORMAL_F4.astype(np.longdouble), set()),
+    "complex, wider": (NORMAL_F4.astype(np.clongdouble), set()),
+    "in reverse": (NORMAL_F4[::-1, ::-1], set()),
+    "every second": (np.repeat(NORMAL_F4, 2, 1)[:, ::2], set()),
+    "float6": (NORMAL_F4.astype(ml_dtypes.float6_e3m2fn), set()),
+    "garbage": (NORMAL_F4.astype(np.float64) * 1e307, {"std"}),
+    "infinite": (np.where(NORMAL_F4 > 0.3, np.inf, NORMAL_F4), {"nonfinite"}),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", STORED_AS)
+def test_a_kernel_is_judged_in_whatever_dtype_and_order_it_is(name):
+    kernel, kinds = STORED_AS[name]
+    report = audit({"kernel": kernel}, {"kernel": jinit.normal(std=0.125)})
+    assert {finding.kind for finding in report.findings} == kinds
+    assert len(str(report).splitlines()[1]) < 100
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bool", "float8_e8m0fnu", "U1"])
+def test_what_has_no_law_is_noted(dtype):
+    quantized = np.ones((64, 64), dtype)
+    for rules in ("flax", None):
+        report = audit({"kernel": quantized}, rules)
+        assert report.findings == ()
+        assert report.notes[-1].startswith("nothing was measured")
+        beside = {"kernel": NORMAL_F4, "bias": np.zeros(64, "f4")}
+        report = audit({"a": {"kernel": quantized}, "b": beside})
+        assert report.notes == (
+            "'a/kernel' are no floating-point numbers, and are not judged",
+        )
+
+
+def test_tensors_of_torch_are_arrays():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.Linear(32, 64))
+    assert audit(model.state_dict(), "torch").findings == ()
+    assert len(audit(dict(model.named_parameters()), "torch").leaves) == 4
+    wide = {name: 1.5 * w for name, w in model.bfloat16().state_dict().items()}
+    assert "std" in {f.kind for f in audit(wide, "torch").findings}
+    with pytest.raises(TypeError, match=r"the tensor of torch\.float32 at 'a', of whi"):
+        audit({"a": torch.ones(2, device="meta")})
+    with pytest.raises(ValueError, match=r"got a Sequential.*give its state_dict\(\)"):
+        audit(model)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_memory_that_two_leaves_share_is_one_parameter(turned):
+    w = np.random.default_rng(0).normal(0, 1 / 8, (200, 64)).astype("f4")
+    tree = {"embed": {"embedding": w}, "head": {"kernel": w.T if turned else w[:]}}
+    assert audit(tree, "flax").findings == ()

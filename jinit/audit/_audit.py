@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,7 +24,7 @@ from jinit.audit._copies import by_layer, copies
 from jinit.audit._leaf import fits, judge
 from jinit.audit._program import in_program
 from jinit.audit._report import Finding, Report
-from jinit.audit._statistics import Statistics, measure
+from jinit.audit._statistics import Statistics, is_drawn, measure
 from jinit.audit._stored import in_layout_of_flax, is_equinox, is_state_dict, weights
 from jinit.model._entries import Entry, check_fit
 from jinit.model._paths import Pattern, axis_names
@@ -90,6 +92,11 @@ def audit(
             f"subtree must be left out where a model is given, got {subtree!r}: the "
             "model takes the whole tree."
         )
+    if model is None and not (isinstance(inputs, tuple) and not inputs):
+        raise ValueError(
+            f"inputs must be left out where no model is given, got {_kind(inputs)}; "
+            "give model=, too."
+        )
     leaves, left_out, names, owners = _arrays(params, subtree, plan)
     leaves, of_torch, kernels = _as_planned(leaves, plan)
     measured = _all_measured(leaves)
@@ -117,14 +124,15 @@ def audit(
     )
     order = {path: number for number, path in enumerate(leaves)}
     findings.sort(key=lambda finding: order.get(finding.path, len(order)))
-    found, notes = by_layer(findings), [*left_out, *notes]
+    found = by_layer(findings)
+    notes = [*left_out, *notes, *_not_measured(leaves, measured, entries or {})]
     return Report(tuple(leaf for leaf, _ in judged), tuple(found), tuple(notes))
 
 
 def _arrays(
     params: Any, subtree: Any, plan: Any
 ) -> tuple[
-    dict[str, Any], Sequence[str], Mapping[str, tuple[Any, ...]], Mapping[str, int]
+    dict[str, Any], Sequence[str], Mapping[str, tuple[Any, ...]], Mapping[str, Any]
 ]:
     """The leaves by path, what is left out, the names of axes, and whose leaf it is."""
     known = {entry.path for entry in plan} if isinstance(plan, Plan) else set[str]()
@@ -133,16 +141,22 @@ def _arrays(
     if not leaves:
         raise ValueError(
             f"params must hold arrays, got {_kind(params)}, in which there are no "
-            "weights; give the variables of a model."
+            f"weights; {_remedy(params)}."
         )
     names = axis_names(params, leaves)
-    owners = {path: id(leaf) for path, leaf in leaves.items()}
+    owners = {path: _owner(leaf) for path, leaf in leaves.items()}
     arrays = {path: _array(path, leaf) for path, leaf in leaves.items()}
     return arrays, left_out, names, owners
 
 
+def _owner(leaf: Any) -> Any:
+    """What a tied parameter has at all of its paths: one array, or its memory."""
+    own_memory = isinstance(leaf, np.ndarray) and leaf.size
+    return (leaf.ctypes.data, leaf.nbytes) if own_memory else id(leaf)
+
+
 def _of_all_places(
-    findings: Sequence[Finding], owners: Mapping[str, int]
+    findings: Sequence[Finding], owners: Mapping[str, Any]
 ) -> list[Finding]:
     """The findings but for those of a tied parameter that is right at another path.
 
@@ -164,6 +178,18 @@ def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], bool
     if turned:
         leaves = {path: in_layout_of_flax(leaf) for path, leaf in leaves.items()}
     return leaves, of_torch, "weight" if turned else "kernel"
+
+
+def _not_measured(
+    leaves: Mapping[str, Any], measured: Mapping[str, Any], entries: Mapping[str, Any]
+) -> Iterator[str]:
+    """Notes of what may be weights, quantized say, and has no law."""
+    if not any(measured.values()):
+        yield "nothing was measured: no leaf holds floating-point numbers"
+        return
+    whole = [p for p, w in leaves.items() if measured[p] is None and w.ndim > 1]
+    if others := [path for path in whole if path not in entries]:
+        yield f"{some(others)} are no floating-point numbers, and are not judged"
 
 
 def _among(
@@ -206,16 +232,29 @@ def _array(path: str, leaf: Any) -> Any:
         return np.asarray(leaf) if jnp.issubdtype(leaf.dtype, np.number) else leaf
     if leaf.dtype.hasobject:
         raise TypeError(f"params must hold numbers, got objects at {path!r}.")
-    return np.asarray(leaf)
+    array = np.asarray(leaf)
+    wide = {"f": np.float64, "c": np.complex128}.get(array.dtype.kind)
+    if wide is not None and array.itemsize > np.dtype(wide).itemsize:
+        return array.astype(wide)  # JAX has no wider one
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder())
 
 
 def _tuple(inputs: Any) -> tuple[Any, ...]:
     if isinstance(inputs, tuple) and not inputs:
         raise ValueError(
             "inputs must be what the model is called with, got none; give an array, "
-            "its shape, or a tuple of several."
+            "a jax.ShapeDtypeStruct, or a tuple of several."
         )
     return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
+def _remedy(params: Any) -> str:
+    """What to give in place of what holds no arrays."""
+    if isinstance(params, str | os.PathLike):
+        return f"a file is checked by the command jinit audit {os.fspath(params)}"
+    if hasattr(params, "state_dict"):
+        return "give its state_dict()"
+    return "give the variables of a model"
 
 
 def _kind(params: Any) -> str:
@@ -227,7 +266,7 @@ def _all_measured(leaves: Mapping[str, Any]) -> dict[str, Statistics | None]:
     """The statistics of each leaf of fractions."""
 
     def measured(array: Any) -> Statistics | None:
-        return measure(array) if jnp.issubdtype(array.dtype, jnp.inexact) else None
+        return measure(array) if is_drawn(array.dtype) else None
 
     with ThreadPoolExecutor() as threads:
         return dict(zip(leaves, threads.map(measured, leaves.values()), strict=True))
@@ -245,13 +284,14 @@ def _entries(
         if given not in RULES:
             raise ValueError(
                 "plan must be a plan, rules, or the name of a set of rules, "
-                f"{', '.join(map(repr, RULES))}; got {given!r}."
+                f"{', '.join(map(repr, RULES))}; got {reprlib.repr(given)}. One that "
+                "was written is read by jinit.Plan.from_json."
             )
         given = rules_of(given)
     kinds = [
         (path, jax.ShapeDtypeStruct(w.shape, jax.dtypes.canonicalize_dtype(w.dtype)))
         for path, w in leaves.items()
-        if jnp.issubdtype(w.dtype, jnp.inexact)
+        if is_drawn(w.dtype)
     ]
     decided = decide(kinds, given, names=names)
     check_fit(decided.entries)
@@ -318,7 +358,7 @@ def _structure(
             message = f"dtype {leaves[path].dtype.name}, planned {entry.dtype.name}"
             yield Finding(path, "dtype", message)
     for path, array in leaves.items():
-        if path not in entries and jnp.issubdtype(array.dtype, jnp.inexact):
+        if path not in entries and is_drawn(array.dtype):
             yield Finding(path, "unexpected", "there, but not in the plan")
 
 

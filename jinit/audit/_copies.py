@@ -17,8 +17,12 @@ _HEAD = 64  # elements that two leaves are compared by first
 _MOST = 1 << 16  # and then at most
 _EQUALS = "equals "
 _LAYER = re.compile(r"\blayers\.\d+\.")  # of torch's lists
-# Of averages, and of the slower of two networks.
-_KEPT = re.compile(r"(^|[/._])(ema|swa|teacher|average|shadow|target(?!\w*emb))", re.I)
+# Of averages, of the slower of two networks, and of the one that is kept to compare.
+_KEPT = re.compile(
+    r"(^|[/._])(ema|swa|teacher|average|shadow|target(?!\w*emb)|polyak|momentum|slow|"
+    r"lagged|(old|prev|ref|reference)(?![a-z]))",
+    re.I,
+)
 
 
 def copies(

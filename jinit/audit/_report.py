@@ -148,12 +148,18 @@ def _lines(findings: Iterable[Finding]) -> Iterator[str]:
         yield f"{which}: {first.message}{where}.{first._likely}"
 
 
+def z_score(z: float | None) -> str:
+    """Standard errors, if they are known, which of garbage would have many digits."""
+    return "" if z is None else format(z, ".1f" if abs(z) < 1e6 else ".3g")
+
+
 def _row(leaf: Leaf) -> tuple[str, ...]:
     found, cells = leaf.measured, (leaf.path, str(leaf.shape), leaf.dtype)
     if found is None or not found.size:
         return *cells, "", "", "", "", ""
     scores = [z for z in (leaf.z_mean, leaf.z_std) if z is not None]
     z = max(scores, key=abs, default=None)
-    numbers = found.mean, found.std, leaf.expected_std, z, found.kurtosis
-    forms = zip(numbers, (".3g", ".4g", ".4g", ".1f", ".2f"), strict=True)
-    return *cells, *("" if number is None else format(number, f) for number, f in forms)
+    numbers = (found.mean, ".3g"), (found.std, ".4g"), (leaf.expected_std, ".4g")
+    mean, std, meant = ("" if n is None else format(n, form) for n, form in numbers)
+    kurtosis = "" if found.kurtosis is None else f"{found.kurtosis:.2f}"
+    return *cells, mean, std, meant, z_score(z), kurtosis

@@ -11,7 +11,7 @@ from typing import Any
 
 from jinit._basic import constant, ones, zeros
 from jinit._checks import Shape
-from jinit._fan_scaled import lecun_normal, variance_scaling
+from jinit._fan_scaled import he_uniform, lecun_normal, variance_scaling
 from jinit._initializer import Initializer
 from jinit._orthogonal import orthogonal
 from jinit.model._layers import Layer, Unknown, by_layer, check_size
@@ -23,6 +23,7 @@ _FIXED = {
     "mean": zeros(),
     "var": ones(),
     "negative_slope": constant(0.01),
+    "lora_b": zeros(),
 }
 # The kernels of the state: of gates, of packed ones, of a convolutional cell.
 _OF_STATE = {"hi", "hf", "hg", "ho", "hr", "hz", "hn", "h", "dense_h"}
@@ -50,14 +51,14 @@ def _default(name: str, layer: Layer, measured: Mapping[str, Any]) -> Any:
     if name == "embedding":
         (*_, features) = layer.shape("embedding") or ()
         return variance_scaling(1.0, "fan_in", "normal", fan_in=features)
+    if name == "lora_a" and len(layer.shape(name) or ()) == 2:
+        return he_uniform()
     if name != "kernel":
         raise Unknown("Flax's default for it is not known")
     if layer.is_normalized:
         raise Unknown("it is used normalized, so that its deviation is any")
     if layer.name in _OF_STATE and (layer.cell or layer.is_packed):
         return orthogonal(**layer.axes)
-    if "einsum" in layer.name.lower():  # whose kernel is not made a matrix
-        return lecun_normal(**layer.axes)
     if "convlocal" in layer.name.lower():  # whose places count as a receptive field
         return lecun_normal()
     try:
@@ -71,8 +72,11 @@ def _default(name: str, layer: Layer, measured: Mapping[str, Any]) -> Any:
 
 
 def _of_kernel(layer: Layer) -> Any:
-    if "General" in layer.name and layer.stack and not layer.named:
-        raise Unknown("it may be a stack, or have batch_dims, which count as inputs")
+    of_einsum = "einsum" in layer.name.lower()  # whose kernel is not made a matrix
+    if (of_einsum or "General" in layer.name) and layer.stack and not layer.named:
+        raise Unknown("it may be a stack, or have batch axes, which count as inputs")
+    if of_einsum:
+        return lecun_normal(**layer.axes)
     several = layer.outputs > 1 and not layer.is_attention
     if several and "General" not in layer.name:
         raise Unknown("Flax's default differs for DenseGeneral and for Einsum")
