@@ -493,6 +493,7 @@ def test_a_missing_package_is_named(orbax, monkeypatch):
         (b"\x89HDF\r\n\x1a\n", "HDF5.*np.savez"),
         (b"\x93NUMPY\x01\x00", "arrays without names.*np.savez or Orbax"),
         (b"GGUF\x03\x00\x00\x00", "GGUF.*safetensors"),
+        (b"version https://git-lfs", "a pointer of Git LFS; .*git lfs pull"),
         (b"\x1f\x8b\x08\x00", "gzip; unpack it"),
         (b"\x28\xb5\x2f\xfd\x00", "zstd; unpack it"),
     ],

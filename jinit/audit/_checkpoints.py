@@ -104,6 +104,7 @@ _OTHERS = {
     b"\x93NUMPY": "arrays without names, as np.save and Equinox write them; read them "
     "into their tree and save it by np.savez or Orbax",
     b"GGUF": "GGUF; read it with the package gguf and save it as safetensors",
+    b"version h": "a pointer of Git LFS; fetch the file itself by git lfs pull",
     b"\x1f\x8b": "compressed by gzip; unpack it first",
     b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first",
 }

@@ -46,10 +46,7 @@ def expected(init: Any, shape: Shape, dtype: np.dtype) -> Expected:
     if law is not None:
         copies = init._copies(shape)
         return _of_law(law, law.dense and copies == 1, copies)
-    # Rounded here, as draws of jinit are: not every device has all narrow floats.
-    narrow = isinstance(init, Initializer) and dtype.itemsize == 1
-    array = init(jax.random.key(0), shape, np.float32 if narrow else kind)
-    drawn = measure(np.asarray(array).astype(kind))
+    drawn = measure(np.asarray(init(jax.random.key(0), shape, kind)))
     mean, std = (math.nan if m is None else m for m in (drawn.mean, drawn.std))
     law = Moments(mean, std, drawn.kurtosis)
     return _of_law(law, std > 0 and drawn.zeros == 0, draws=drawn.size)

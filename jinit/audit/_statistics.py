@@ -6,8 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jinit._checks import check_dtype
 
 _CHUNK = 1 << 16  # elements: in double precision they stay in a core's cache
 _SCALE = 2.0**-800  # by which the fourth power of any double is one
@@ -104,10 +107,12 @@ def _measured(array: np.ndarray) -> tuple[Any, ...]:
 
 
 def is_drawn(dtype: Any) -> bool:
-    """Whether weights are drawn in it: floats, but for the exponents of scales."""
-    if jnp.issubdtype(dtype, np.complexfloating):
-        return True
-    return jnp.issubdtype(dtype, np.floating) and float(jnp.finfo(dtype).min) < 0
+    """Whether weights are drawn in it, as in all floats but for exponents of scales."""
+    try:
+        check_dtype(jax.dtypes.canonicalize_dtype(dtype))
+    except TypeError:
+        return False
+    return jnp.issubdtype(dtype, jnp.inexact)
 
 
 def as_matrix(array: np.ndarray) -> np.ndarray:
