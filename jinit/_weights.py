@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import jax
@@ -16,9 +17,11 @@ def weights(name: str, w: Any) -> jax.Array:
     try:
         array = jnp.asarray(w)
     except (TypeError, ValueError, OverflowError) as error:
+        kind = getattr(w, "dtype", None)
+        got = f"a {type(w).__name__} of dtype {kind}" if kind else reprlib.repr(w)
         raise TypeError(
-            f"{name} must be a floating-point or complex array, got {w!r}; give the "
-            "weights as one array."
+            f"{name} must be a floating-point or complex array, got {got}; give the "
+            "weights as one array that JAX takes, as of float32."
         ) from error
     if not jnp.issubdtype(array.dtype, np.inexact):
         raise TypeError(
