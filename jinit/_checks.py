@@ -266,7 +266,7 @@ def check_dtype(dtype: Any) -> np.dtype:
     if not (jnp.issubdtype(resolved, np.number) or resolved == np.bool_):
         raise TypeError(f"dtype must be a numeric dtype, got {dtype!r}.")
     # float6 has a name in JAX, but XLA may end the process that asks for it.
-    named = hasattr(jnp, resolved.name) and not resolved.name.startswith("float6")
+    named = hasattr(jnp, resolved.name) and not resolved.name.startswith("float6_")
     if not (named and np.dtype(asked).isnative):
         raise TypeError(
             f"dtype must be one that JAX has, such as 'float32', got {dtype!r}."

@@ -607,6 +607,15 @@ def test_what_has_no_law_is_noted(dtype):
         )
 
 
+@pytest.mark.parametrize("init", [jinit.normal(), jax.nn.initializers.normal(1.0)])
+def test_doubles_are_measured_where_they_are_enabled_under_any_guard(init, x64):
+    kernel = np.random.default_rng(0).normal(size=(64, 64))
+    with jax.transfer_guard("disallow"):
+        report = audit({"kernel": kernel}, {"kernel": init})
+        assert report.findings == report.notes == ()
+        assert audit({"kernel": 1.2 * kernel}, {"kernel": init}).findings
+
+
 def test_tensors_of_torch_are_arrays():
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
