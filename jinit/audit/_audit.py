@@ -55,8 +55,8 @@ def audit(
     Args:
       params: Arrays in any pytree: the variables of a model, an `nnx.State`, a train
         state, or what a checkpoint holds; also torch's `state_dict`, whose kernels are
-        read as (out, in, *spatial). What is no array is left out, as is the state of an
-        optimizer. Nothing is changed.
+        read as (out, in, *spatial), with its tensors as they are. What is no array is
+        left out, as is the state of an optimizer. Nothing is changed.
       plan: What they were meant to be: a `jinit.Plan`, which knows each leaf by its
         path; rules, as `jinit.plan` takes them; or the name of a set of rules, "flax"
         or "torch", the defaults of their layers. A leaf that they do not know is noted,
@@ -75,7 +75,7 @@ def audit(
       TypeError: A leaf is traced, or an array of objects.
       ValueError: `params` has no array, `subtree` does not match one part of it, `plan`
         is an unknown name, or `jinit.plan` refuses the rules; `model` does not run on
-        the inputs, or is given without them.
+        the inputs, or one of these is given without the other.
 
     Example:
       >>> import jax, jinit
@@ -87,24 +87,11 @@ def audit(
     References:
       Wilson and Hilferty (1931) for the z-score of a chi² variable.
     """
-    if model is not None and subtree is not None:
-        raise ValueError(
-            f"subtree must be left out where a model is given, got {subtree!r}: the "
-            "model takes the whole tree."
-        )
-    if model is None and not (isinstance(inputs, tuple) and not inputs):
-        raise ValueError(
-            f"inputs must be left out where no model is given, got {_kind(inputs)}; "
-            "give model=, too."
-        )
+    _check_model(model, inputs, subtree)
     leaves, left_out, names, owners = _arrays(params, subtree, plan)
     leaves, of_torch, kernels = _as_planned(leaves, plan)
     measured = _all_measured(leaves)
-    if of_torch and plan == "torch":
-        plan = state_dict_rules(measured)
-    elif plan == "flax":
-        plan = flax_rules(measured)
-    entries, notes = _entries(plan, leaves, names)
+    entries, notes = _entries(_by_measure(plan, of_torch, measured), leaves, names)
     judged = [
         judge(path, array, measured[path], (entries or {}).get(path), leaves)
         for path, array in leaves.items()
@@ -127,6 +114,26 @@ def audit(
     found = by_layer(findings)
     notes = [*left_out, *notes, *_not_measured(leaves, measured, entries or {})]
     return Report(tuple(leaf for leaf, _ in judged), tuple(found), tuple(notes))
+
+
+def _check_model(model: Any, inputs: Any, subtree: Any) -> None:
+    if model is not None and subtree is not None:
+        raise ValueError(
+            f"subtree must be left out where a model is given, got {subtree!r}: the "
+            "model takes the whole tree."
+        )
+    if model is None and not (isinstance(inputs, tuple) and not inputs):
+        raise ValueError(
+            f"inputs must be left out where no model is given, got {_kind(inputs)}; "
+            "give model=, too."
+        )
+
+
+def _by_measure(plan: Any, of_torch: bool, measured: Mapping[str, Any]) -> Any:
+    """The rules of a name where deviations tell what names and shapes do not."""
+    if of_torch and plan == "torch":
+        return state_dict_rules(measured)
+    return flax_rules(measured) if plan == "flax" else plan
 
 
 def _arrays(
