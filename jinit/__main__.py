@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from jinit._text import to_json
 from jinit.gains._names import check_activation
 from jinit.rules import RULES
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PATIENCE = 2.0  # seconds of work without a word
 
 
@@ -244,7 +246,8 @@ def _patience(line: str) -> Iterator[None]:
 
 
 def _print(text: str) -> None:
-    """Prints, with a question mark for what the encoding of the output lacks."""
+    """Prints, with a question mark for what the output lacks, or would obey."""
+    text = _CONTROLS.sub("?", text)  # which a name in a checkpoint may hold
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "replace").decode(encoding))
 

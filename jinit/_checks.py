@@ -10,6 +10,7 @@ import difflib
 import math
 import numbers
 import operator
+import reprlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
@@ -167,9 +168,11 @@ def weights(name: str, w: Any) -> jax.Array:
     try:
         array = jnp.asarray(w)
     except (TypeError, ValueError, OverflowError) as error:
+        kind = getattr(w, "dtype", None)
+        got = f"a {type(w).__name__} of dtype {kind}" if kind else reprlib.repr(w)
         raise TypeError(
-            f"{name} must be a floating-point or complex array, got {w!r}; give the "
-            "weights as one array."
+            f"{name} must be a floating-point or complex array, got {got}; give the "
+            "weights as one array that JAX takes, as of float32."
         ) from error
     if not jnp.issubdtype(array.dtype, np.inexact):
         raise TypeError(
@@ -311,6 +314,12 @@ def check_dtype(dtype: Any) -> np.dtype:
         resolved = np.dtype(object)
     if not (jnp.issubdtype(resolved, np.number) or resolved == np.bool_):
         raise TypeError(f"dtype must be a numeric dtype, got {dtype!r}.")
+    # float6 has a name in JAX, but XLA may end the process that asks for it.
+    named = hasattr(jnp, resolved.name) and not resolved.name.startswith("float6_")
+    if not (named and np.dtype(asked).isnative):
+        raise TypeError(
+            f"dtype must be one that JAX has, such as 'float32', got {dtype!r}."
+        )
     if jnp.issubdtype(resolved, np.floating) and float(jnp.finfo(resolved).min) > 0:
         raise TypeError(f"dtype must have a zero and a sign, got {resolved.name}.")
     by_name = not any(asked is scalar for scalar in (bool, int, float, complex))

@@ -302,6 +302,76 @@ def test_a_tied_parameter_is_no_copy():
     assert audit({"embedding": w, "head": {"kernel": w}}).findings == ()
 
 
+def of_layers(*names, seed=0):
+    """The weights of layers that share their draws."""
+    rng, bias = np.random.default_rng(seed), np.zeros(64, np.float32)
+    drawn = {w: rng.normal(0, 0.1, (64, 64)).astype("f4") for w in ("q", "k", "v")}
+    return {f"{n}.{w}": a.copy() for n in names for w, a in drawn.items()} | {
+        f"{n}.bias": bias for n in names
+    }
+
+
+COPIED = {
+    "two of torch": (
+        *(of_layers("layers.0", "layers.1"), "layers.1"),
+        *("equals layers.0 in 3 leaves", "TransformerEncoder"),
+    ),
+    "four": (
+        *(of_layers(*(f"a/h_{n}" for n in range(4))), "a/h_1"),
+        *("equals a/h_0 in 3 leaves, as do 'a/h_2', 'a/h_3'", "one key"),
+    ),
+    "networks": (
+        *(of_layers("actor/h", "critic/h"), "critic"),
+        *("equals actor in 3 leaves", "one key"),
+    ),
+    "one leaf": (
+        {f"h_{n}/kernel": of_layers("a")["a.q"] for n in range(3)},
+        *("h_1/kernel", "equals h_0/kernel, as does 'h_2/kernel'", "one key"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_layers_that_are_copies_of_one_have_one_finding(name):
+    tree, path, message, cause = COPIED[name]
+    (found,) = audit(tree).findings
+    assert (found.path, found.kind, found.message) == (path, "equal", message)
+    assert cause in found.cause
+
+
+def test_each_set_of_equal_layers_has_a_line_and_a_broken_leaf_its_own():
+    tree = {}
+    for seed, name in enumerate("abc"):
+        tree |= of_layers(*(f"{name}.layers.{n}" for n in range(3)), seed=seed)
+    tree["a.layers.2.q"][0, 0] = np.nan
+    lines = [line for line in str(audit(tree)).splitlines() if line[0:1] == "-"]
+    assert [line.split(" equals ")[0] for line in lines] == [
+        "- a.layers.1: equal:",
+        "- a.layers.2.q: nonfinite: 1 of 4096 weights are NaN or infinite.",
+        "- b.layers.1: equal:",
+        "- c.layers.1: equal:",
+    ]
+
+
+def test_findings_of_one_cause_are_one_line_of_a_report():
+    tree = {f"h_{n}": {"kernel": np.zeros((8, 8), np.float32)} for n in range(7)}
+    report = audit(tree)
+    assert len(report.findings) == 7
+    assert str(report).splitlines()[-2:] == [
+        "7 findings",
+        "- dead in 7 leaves, 'h_0/kernel', 'h_1/kernel', 'h_2/kernel', 'h_3/kernel', "
+        "'h_4/kernel' and 2 more: all weights are zero. "
+        "Likely: it was not initialized.",
+    ]
+    plan = jinit.plan(tree, {"**": jinit.normal()})
+    lines = str(audit({"model": tree}, plan)).splitlines()
+    assert [line.split(",")[0] for line in lines if line[0:1] == "-"] == [
+        "- dead in 7 leaves",
+        "- unexpected in 7 leaves",
+        "- missing in 7 leaves",
+    ]
+
+
 class Tied(nnx.Module):
     """A table that is a head, and a layer that comes twice, under the names given."""
 
@@ -452,6 +522,7 @@ def test_params_are_not_changed():
     np.testing.assert_array_equal(params["kernel"], before)
 
 
+LINEAR = ({"kernel": np.ones((3, 3))}, lambda p, x: x @ p["kernel"])
 TREE = {"a": {"kernel": np.ones((3, 3))}, "b": {"kernel": np.ones((3, 3))}}
 BAD = [
     (lambda: audit({}), ValueError, "params must hold arrays"),
@@ -463,6 +534,19 @@ BAD = [
     (lambda: audit({"a": np.array([None])}), TypeError, "got objects at 'a'"),
     (lambda: audit({"a": np.ones(3)}, "keras"), ValueError, "'flax', 'torch'; got"),
     (lambda: audit({"a": np.ones(3)}, 3), TypeError, "rules must be"),
+    (lambda: audit("a.npz"), ValueError, "by the command jinit audit a.npz"),
+    (lambda: audit({"a": np.ones(3), 1: np.ones(3)}), TypeError, "keys of one kind"),
+    (lambda: audit(TREE, inputs=np.ones(3)), ValueError, "give model=, too"),
+    (lambda: audit(LINEAR[0], model=LINEAR[1]), ValueError, "jax.ShapeDtypeStruct, or"),
+    (
+        lambda: audit(TREE, "{" * 999),
+        ValueError,
+        "got .{20,40} One .* by jinit.Plan.from_json",
+    ),
+    (
+        lambda: audit(TREE, {"**": jax.nn.initializers.he_normal}),
+        *(ValueError, r"returns a function; call it first: he_normal\(\)"),
+    ),
     (lambda: audit({"a": np.ones(3)}, {"a": 3}), TypeError, "must be an initializer"),
     (
         lambda: jax.jit(lambda w: audit({"a": w}))(np.ones(3, np.float32)),
@@ -483,3 +567,71 @@ def test_what_was_donated_is_refused():
     w.delete()
     with pytest.raises(ValueError, match="'a' was given up"):
         audit({"a": w})
+
+
+NORMAL_F4 = np.random.default_rng(2).normal(0, 0.125, (64, 64)).astype("f4")
+STORED_AS = {  # one kernel of another dtype, and the kinds of what is found
+    "big-endian": (NORMAL_F4.astype(">f4"), set()),
+    "big-endian, too wide": (1.2 * NORMAL_F4.astype(">f8"), {"std"}),
+    "wider than JAX's": (NORMAL_F4.astype(np.longdouble), set()),
+    "complex, wider": (NORMAL_F4.astype(np.clongdouble), set()),
+    "in reverse": (NORMAL_F4[::-1, ::-1], set()),
+    "every second": (np.repeat(NORMAL_F4, 2, 1)[:, ::2], set()),
+    "garbage": (NORMAL_F4.astype(np.float64) * 1e307, {"std"}),
+    "infinite": (np.where(NORMAL_F4 > 0.3, np.inf, NORMAL_F4), {"nonfinite"}),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", STORED_AS)
+def test_a_kernel_is_judged_in_whatever_dtype_and_order_it_is(name):
+    kernel, kinds = STORED_AS[name]
+    report = audit({"kernel": kernel}, {"kernel": jinit.normal(std=0.125)})
+    assert {finding.kind for finding in report.findings} == kinds
+    assert len(str(report).splitlines()[1]) < 100
+
+
+@pytest.mark.parametrize(
+    "dtype", ["int8", "bool", "float8_e8m0fnu", "float6_e2m3fn", "U1"]
+)
+def test_what_has_no_law_is_noted(dtype):
+    quantized = np.ones((64, 64), dtype)
+    for rules in ("flax", None):
+        report = audit({"kernel": quantized}, rules)
+        assert report.findings == ()
+        assert report.notes[-1].startswith("nothing was measured")
+        beside = {"kernel": NORMAL_F4, "bias": np.zeros(64, "f4")}
+        report = audit({"a": {"kernel": quantized}, "b": beside})
+        assert report.notes == (
+            "'a/kernel' are no floating-point numbers, and are not judged",
+        )
+
+
+@pytest.mark.parametrize("init", [jinit.normal(), jax.nn.initializers.normal(1.0)])
+def test_doubles_are_measured_where_they_are_enabled_under_any_guard(init, x64):
+    kernel = np.random.default_rng(0).normal(size=(64, 64))
+    with jax.transfer_guard("disallow"):
+        report = audit({"kernel": kernel}, {"kernel": init})
+        assert report.findings == report.notes == ()
+        assert audit({"kernel": 1.2 * kernel}, {"kernel": init}).findings
+
+
+def test_tensors_of_torch_are_arrays():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.Linear(32, 64))
+    assert audit(model.state_dict(), "torch").findings == ()
+    assert len(audit(dict(model.named_parameters()), "torch").leaves) == 4
+    wide = {name: 1.5 * w for name, w in model.bfloat16().state_dict().items()}
+    assert "std" in {f.kind for f in audit(wide, "torch").findings}
+    with pytest.raises(TypeError, match=r"the tensor of torch\.float32 at 'a', of whi"):
+        audit({"a": torch.ones(2, device="meta")})
+    with pytest.raises(ValueError, match=r"got a Sequential.*give its state_dict\(\)"):
+        audit(model)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_memory_that_two_leaves_share_is_one_parameter(turned):
+    w = np.random.default_rng(0).normal(0, 1 / 8, (200, 64)).astype("f4")
+    tree = {"embed": {"embedding": w}, "head": {"kernel": w.T if turned else w[:]}}
+    assert audit(tree, "flax").findings == ()

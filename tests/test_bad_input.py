@@ -277,6 +277,9 @@ CALL = [
     (jinit.normal(), ((3,), object), TypeError, "dtype must be a numeric dtype"),
     (jinit.normal(), ((3,), KEY.dtype), TypeError, "dtype must be a numeric dtype"),
     (jinit.zeros(), ((3,), "float8_e8m0fnu"), TypeError, "a zero and a sign"),
+    (jinit.zeros(), ((3,), ">f4"), TypeError, "dtype must be one that JAX has, .*>f4"),
+    (jinit.zeros(), ((3,), "float6_e2m3fn"), TypeError, "dtype must be one that JAX"),
+    (jinit.zeros(), ((3,), np.longdouble), TypeError, "dtype must be one that JAX has"),
     (jinit.normal(), ((3,), None, "x"), TypeError, "out_sharding must be"),
     (jinit.normal(), ((3,), None, PartitionSpec("x")), ValueError, r"jax\.set_mesh"),
 ]

@@ -431,6 +431,41 @@ def test_a_folder_of_safetensors_is_read_by_its_index_or_as_its_one_file(tmp_pat
         read_checkpoint(folder_of(tmp_path / "torn", shards))
 
 
+FOLDERS = {  # the files of one, and what is said of it, or None where it is read
+    "of diffusers": (
+        ["model_index.json", *(f"{n}/a.safetensors" for n in ("unet", "vae", "text"))],
+        "none of safetensors; give one that is in it, here 'text', 'unet', 'vae'",
+    ),
+    "of one model": (["unet/a.safetensors"], "give one that is in it, here 'unet'"),
+    "of steps": (["run/step-5/model.safetensors"], "here 'run/step-5'"),
+    "of files": (["flax_model.msgpack", "config.json"], "here 'flax_model.msgpack'"),
+    "of two models": (["a.safetensors", "b.safetensors"], "here 'a.safetens.*', 'b.s"),
+    "of versions": (["sd_v1.4.safetensors", "sd_v1.5.safetensors"], "here 'sd_v1.4"),
+    "of variants": (["a.safetensors", "a.fp16.safetensors"], None),
+    "of an adapter beside": (["model.safetensors", "adapter.safetensors"], None),
+    "of pickles": (["pytorch_model.bin"], "'pytorch_model.bin' may be a pickle, whi"),
+    "without shards": (["model.safetensors.index.json"], "KeyError: 'weight_map'"),
+    "of nothing": (["config.json"], "_METADATA, .* give the directory of one item"),
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_what_a_folder_holds_is_read_or_named(name, tmp_path):
+    files, message = FOLDERS[name]
+    content = safetensors_bytes({"a": KERNEL})
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"{}" if file.endswith(".json") else content)
+    if message is None:
+        check_equal(read_checkpoint(tmp_path), {"a": KERNEL})
+        return
+    with pytest.raises(ValueError, match=message) as caught:
+        read_checkpoint(tmp_path)
+    for within in str(caught.value).partition("here ")[2].split(", "):
+        if within:  # what is named is what is read
+            check_equal(read_checkpoint(tmp_path / within.strip("'.")), {"a": KERNEL})
+
+
 @pytest.mark.parametrize("share", [None, 0.0, 0.5])
 def test_a_damaged_item_is_refused(share, orbax, tmp_path):
     for damaged in ("_METADATA", "manifest.ocdbt", "d/*"):
@@ -458,6 +493,7 @@ def test_a_missing_package_is_named(orbax, monkeypatch):
         (b"\x89HDF\r\n\x1a\n", "HDF5.*np.savez"),
         (b"\x93NUMPY\x01\x00", "arrays without names.*np.savez or Orbax"),
         (b"GGUF\x03\x00\x00\x00", "GGUF.*safetensors"),
+        (b"version https://git-lfs", "a pointer of Git LFS; .*git lfs pull"),
         (b"\x1f\x8b\x08\x00", "gzip; unpack it"),
         (b"\x28\xb5\x2f\xfd\x00", "zstd; unpack it"),
     ],

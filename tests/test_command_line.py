@@ -108,6 +108,7 @@ def test_a_shape_is_sizes_between_commas(text, shape, capsys):
         (["normal(", "--shape", "3"], "jinit show: an initializer must be given as"),
         (["normal", "--shape", "9999,9999"], "jinit show: shape must have at most"),
         (["normal", "--shape", "3", "--dtype", "int8"], "jinit show: normal() draws"),
+        (["normal", "--shape", "3", "--dtype", "float6_e2m3fn"], "jinit show: dtype"),
     ],
 )
 def test_show_refuses_in_one_line(arguments, message, capsys):
@@ -160,6 +161,15 @@ def test_audit_as_json_is_the_reports(checkpoint, capsys):
     assert config["findings"][0]["path"] == "kernel"
 
 
+def test_names_that_a_terminal_would_obey_are_printed_with_question_marks(
+    tmp_path, capsys
+):
+    np.savez(tmp_path / "a.npz", **{"\x1b[31mred\x9b\x07": np.zeros((8, 8))})
+    out = run(capsys, "audit", str(tmp_path / "a.npz"), status=1)
+
+    assert "\n- ?[31mred??: dead: " in out
+
+
 def test_audit_hands_the_arrays_and_the_plan_on(checkpoint, monkeypatch, capsys):
     given = []
 
@@ -191,7 +201,7 @@ def test_audit_hands_the_arrays_and_the_plan_on(checkpoint, monkeypatch, capsys)
     ("arguments", "message"),
     [
         (["nowhere"], "jinit audit: path 'nowhere' cannot be opened: "),
-        (["."], "jinit audit: path '.' cannot be read as an Orbax checkpoint: it has"),
+        (["."], "jinit audit: path '.' cannot be read as a folder of safetensors or a"),
         (["notes.txt"], "jinit audit: path 'notes.txt' must be an Orbax directory or"),
         (["good.npz", "--plan", "nowhere"], "jinit audit: plan 'nowhere' cannot be re"),
         (["good.npz", "--plan", "good.npz"], "jinit audit: plan 'good.npz' cannot be"),

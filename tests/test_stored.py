@@ -245,13 +245,45 @@ def test_a_layer_alone_is_known_too(name):
     ("name", "layer", "x", "known"),
     [
         ("ConvLocal_0", nn.ConvLocal(8, (3, 3)), IMAGE, 2),
-        ("DenseGeneral_0", nn.DenseGeneral(24, batch_dims=(0,)), jnp.ones((6, 16)), 1),
+        ("DenseGeneral_0", nn.DenseGeneral(24, batch_dims=(0,)), jnp.ones((6, 16)), 2),
+        ("Einsum_0", nn.Einsum((5, 16, 8), "btd,edk->btek"), TOKENS, 2),
     ],
 )
 def test_axes_that_flax_counts_as_inputs_are_no_stack(name, layer, x, known):
     report = audit({name: layer.init(KEY, x)["params"]}, "flax")
     assert report.findings == ()
     assert sum(leaf.init is not None for leaf in report.leaves) == known
+
+
+HEADS = {  # of names and shapes that do not tell DenseGeneral, Einsum and a stack
+    "several features": nn.DenseGeneral((3, 8, 8)),
+    "several axes": nn.DenseGeneral(24, axis=(-2, -1), use_bias=False),
+    "no bias": nn.DenseGeneral((8, 8), use_bias=False),
+    "einsum": nn.Einsum((16, 8, 8), "btd,dhk->bthk"),
+    "einsum without bias": nn.Einsum((16, 8, 8), "btd,dhk->bthk", use_bias=False),
+    "stack": nn.vmap(nn.Dense, {"params": 0}, SPLIT["split_rngs"])(16, use_bias=False),
+    "nnx": lambda keys: nnx.LinearGeneral(16, (8, 8), rngs=keys),
+    "nnx without bias": lambda keys: nnx.LinearGeneral(
+        (8, 8), 16, axis=(-2, -1), use_bias=False, rngs=keys
+    ),
+    "nnx with LoRA": lambda keys: nnx.LoRALinear(64, 64, lora_rank=4, rngs=keys),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_kernel_of_several_axes_is_known_by_its_deviation(name):
+    layer = HEADS[name]
+    for seed in range(3):
+        if isinstance(layer, nn.Module):
+            tree = layer.init(jax.random.key(seed), TOKENS)["params"]
+        else:
+            tree = nnx.to_pure_dict(nnx.state(layer(nnx.Rngs(seed))))
+        kernel = np.asarray(tree["kernel"])
+        for changed in (kernel, 1.1 * kernel, kernel + 0.2 * kernel.std(), 0 * kernel):
+            report = audit({"q": dict(tree, kernel=changed)}, "flax")
+            wrong = set() if changed is kernel else {"q/kernel"}
+            assert report.notes == ()
+            assert {finding.path for finding in report.findings} == wrong
 
 
 # Stores
@@ -363,6 +395,13 @@ def test_where_nothing_is_compared_the_report_says_so():
         ("target/params", set()),
         ("critic", {"equal"}),
         ("target_embedding", {"equal"}),
+        ("polyak", set()),
+        ("momentum_encoder", set()),
+        ("old_params", set()),
+        ("reference", set()),
+        ("folded", {"equal"}),
+        ("older", {"equal"}),
+        ("refine", {"equal"}),
     ],
 )
 def test_averages_of_weights_may_start_equal_to_them(copy, kinds):
@@ -490,6 +529,18 @@ def test_a_subtree_is_audited_under_its_own_paths():
     plan = jinit.plan(of_linen(), {"**": jinit.lecun_normal(fan_in=64)})
     state = train_state()
     assert audit(state, plan, subtree="params").leaves == audit(state, plan).leaves
+
+
+@pytest.mark.parametrize(
+    "subtree", ["text.encoder", "text/encoder", "t*/encoder", "text.enc*", "*/encoder"]
+)
+def test_a_subtree_of_names_with_dots_is_audited(subtree):
+    names = ("text.encoder.0", "text.head", "image.decoder.0")
+    tree = {f"{name}.weight": np.zeros((8, 8), "f4") for name in names}
+    (found,) = audit(tree, subtree=subtree).findings
+    assert (found.path, found.kind) == ("0.weight", "dead")
+    with pytest.raises(ValueError, match=r"which has 'image', 'text' at its top"):
+        audit(tree, subtree="vision")
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (48, 64, 3, 3)])

@@ -120,6 +120,7 @@ def test_a_head_of_a_group_is_the_mean_of_its_heads(key):
         group_heads(w.swapaxes(0, 1), 3, axis=0), expected.swapaxes(0, 1), 1e-5, 1e-6
     )
     np.testing.assert_array_equal(group_heads(w, 6), w)
+    assert group_heads(np.zeros((5, 6, 0)), 3).shape == (5, 3, 0)
 
 
 @pytest.mark.parametrize(("group", "shrunk"), [(2, 0.707), (4, 0.5), (8, 0.354)])
@@ -552,6 +553,8 @@ TABLE = jnp.ones((17, 4))
         (lambda: extend_vocabulary(KEY, W, 8, eps=-1), ValueError, "eps must be at le"),
         (lambda: extend_vocabulary(0, W, 8), TypeError, "key must be a JAX random key"),
         (lambda: extend_vocabulary(KEY, W > 0, 8), TypeError, "table must be a float"),
+        (lambda: group_heads(np.ones((2, 2), ">f4"), 1), TypeError, "dtype >f4; give"),
+        (lambda: group_heads({"w": W}, 1), TypeError, "got {'w'.{1,40}; give the wei"),
         (lambda: group_heads(W, 4, axis=0), ValueError, "heads must divide the 6"),
         (lambda: group_heads(W[0], 2), ValueError, "has no axis -2"),
         (lambda: group_heads(W, 2.0), TypeError, "heads must be an integer"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,17 +20,18 @@ from jinit._initializer import Initializer
 from jinit._text import some
 from jinit._types import ArrayTree
 from jinit.audit._common import with_common_cause, without_consequences
-from jinit.audit._copies import copies
+from jinit.audit._copies import by_layer, copies
 from jinit.audit._leaf import fits, judge
 from jinit.audit._program import in_program
 from jinit.audit._report import Finding, Report
-from jinit.audit._statistics import Statistics, measure
+from jinit.audit._statistics import Statistics, is_drawn, measure
 from jinit.audit._stored import in_layout_of_flax, is_equinox, is_state_dict, weights
 from jinit.model._entries import Entry, check_fit
 from jinit.model._paths import Pattern, axis_names
 from jinit.model._plan import Plan
 from jinit.model._rules import Rules, decide
 from jinit.rules import RULES, rules_of
+from jinit.rules.flax import default_rules as flax_rules
 from jinit.rules.torch_state_dict import state_dict_rules
 
 
@@ -52,8 +55,8 @@ def audit(
     Args:
       params: Arrays in any pytree: the variables of a model, an `nnx.State`, a train
         state, or what a checkpoint holds; also torch's `state_dict`, whose kernels are
-        read as (out, in, *spatial). What is no array is left out, as is the state of an
-        optimizer. Nothing is changed.
+        read as (out, in, *spatial), with its tensors as they are. What is no array is
+        left out, as is the state of an optimizer. Nothing is changed.
       plan: What they were meant to be: a `jinit.Plan`, which knows each leaf by its
         path; rules, as `jinit.plan` takes them; or the name of a set of rules, "flax"
         or "torch", the defaults of their layers. A leaf that they do not know is noted,
@@ -72,7 +75,7 @@ def audit(
       TypeError: A leaf is traced, or an array of objects.
       ValueError: `params` has no array, `subtree` does not match one part of it, `plan`
         is an unknown name, or `jinit.plan` refuses the rules; `model` does not run on
-        the inputs, or is given without them.
+        the inputs, or one of these is given without the other.
 
     Example:
       >>> import jax, jinit
@@ -84,17 +87,11 @@ def audit(
     References:
       Wilson and Hilferty (1931) for the z-score of a chi² variable.
     """
-    if model is not None and subtree is not None:
-        raise ValueError(
-            f"subtree must be left out where a model is given, got {subtree!r}: the "
-            "model takes the whole tree."
-        )
+    _check_model(model, inputs, subtree)
     leaves, left_out, names, owners = _arrays(params, subtree, plan)
     leaves, of_torch, kernels = _as_planned(leaves, plan)
     measured = _all_measured(leaves)
-    if of_torch and plan == "torch":
-        plan = state_dict_rules(measured)
-    entries, notes = _entries(plan, leaves, names)
+    entries, notes = _entries(_by_measure(plan, of_torch, measured), leaves, names)
     judged = [
         judge(path, array, measured[path], (entries or {}).get(path), leaves)
         for path, array in leaves.items()
@@ -114,15 +111,35 @@ def audit(
     )
     order = {path: number for number, path in enumerate(leaves)}
     findings.sort(key=lambda finding: order.get(finding.path, len(order)))
-    return Report(
-        tuple(leaf for leaf, _ in judged), tuple(findings), (*left_out, *notes)
-    )
+    found = by_layer(findings)
+    notes = [*left_out, *notes, *_not_measured(leaves, measured, entries or {})]
+    return Report(tuple(leaf for leaf, _ in judged), tuple(found), tuple(notes))
+
+
+def _check_model(model: Any, inputs: Any, subtree: Any) -> None:
+    if model is not None and subtree is not None:
+        raise ValueError(
+            f"subtree must be left out where a model is given, got {subtree!r}: the "
+            "model takes the whole tree."
+        )
+    if model is None and not (isinstance(inputs, tuple) and not inputs):
+        raise ValueError(
+            f"inputs must be left out where no model is given, got {_kind(inputs)}; "
+            "give model=, too."
+        )
+
+
+def _by_measure(plan: Any, of_torch: bool, measured: Mapping[str, Any]) -> Any:
+    """The rules of a name where deviations tell what names and shapes do not."""
+    if of_torch and plan == "torch":
+        return state_dict_rules(measured)
+    return flax_rules(measured) if plan == "flax" else plan
 
 
 def _arrays(
     params: Any, subtree: Any, plan: Any
 ) -> tuple[
-    dict[str, Any], Sequence[str], Mapping[str, tuple[Any, ...]], Mapping[str, int]
+    dict[str, Any], Sequence[str], Mapping[str, tuple[Any, ...]], Mapping[str, Any]
 ]:
     """The leaves by path, what is left out, the names of axes, and whose leaf it is."""
     known = {entry.path for entry in plan} if isinstance(plan, Plan) else set[str]()
@@ -131,16 +148,22 @@ def _arrays(
     if not leaves:
         raise ValueError(
             f"params must hold arrays, got {_kind(params)}, in which there are no "
-            "weights; give the variables of a model."
+            f"weights; {_remedy(params)}."
         )
     names = axis_names(params, leaves)
-    owners = {path: id(leaf) for path, leaf in leaves.items()}
+    owners = {path: _owner(leaf) for path, leaf in leaves.items()}
     arrays = {path: _array(path, leaf) for path, leaf in leaves.items()}
     return arrays, left_out, names, owners
 
 
+def _owner(leaf: Any) -> Any:
+    """What a tied parameter has at all of its paths: one array, or its memory."""
+    own_memory = isinstance(leaf, np.ndarray) and leaf.size
+    return (leaf.ctypes.data, leaf.nbytes) if own_memory else id(leaf)
+
+
 def _of_all_places(
-    findings: Sequence[Finding], owners: Mapping[str, int]
+    findings: Sequence[Finding], owners: Mapping[str, Any]
 ) -> list[Finding]:
     """The findings but for those of a tied parameter that is right at another path.
 
@@ -162,6 +185,18 @@ def _as_planned(leaves: dict[str, Any], plan: Any) -> tuple[dict[str, Any], bool
     if turned:
         leaves = {path: in_layout_of_flax(leaf) for path, leaf in leaves.items()}
     return leaves, of_torch, "weight" if turned else "kernel"
+
+
+def _not_measured(
+    leaves: Mapping[str, Any], measured: Mapping[str, Any], entries: Mapping[str, Any]
+) -> Iterator[str]:
+    """Notes of what may be weights, quantized say, and has no law."""
+    if not any(measured.values()):
+        yield "nothing was measured: no leaf holds floating-point numbers"
+        return
+    whole = [p for p, w in leaves.items() if measured[p] is None and w.ndim > 1]
+    if others := [path for path in whole if path not in entries]:
+        yield f"{some(others)} are no floating-point numbers, and are not judged"
 
 
 def _among(
@@ -204,16 +239,29 @@ def _array(path: str, leaf: Any) -> Any:
         return np.asarray(leaf) if jnp.issubdtype(leaf.dtype, np.number) else leaf
     if leaf.dtype.hasobject:
         raise TypeError(f"params must hold numbers, got objects at {path!r}.")
-    return np.asarray(leaf)
+    array = np.asarray(leaf)
+    wide = {"f": np.float64, "c": np.complex128}.get(array.dtype.kind)
+    if wide is not None and array.itemsize > np.dtype(wide).itemsize:
+        return array.astype(wide)  # JAX has no wider one
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder())
 
 
 def _tuple(inputs: Any) -> tuple[Any, ...]:
     if isinstance(inputs, tuple) and not inputs:
         raise ValueError(
             "inputs must be what the model is called with, got none; give an array, "
-            "its shape, or a tuple of several."
+            "a jax.ShapeDtypeStruct, or a tuple of several."
         )
     return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
+def _remedy(params: Any) -> str:
+    """What to give in place of what holds no arrays."""
+    if isinstance(params, str | os.PathLike):
+        return f"a file is checked by the command jinit audit {os.fspath(params)}"
+    if hasattr(params, "state_dict"):
+        return "give its state_dict()"
+    return "give the variables of a model"
 
 
 def _kind(params: Any) -> str:
@@ -225,7 +273,7 @@ def _all_measured(leaves: Mapping[str, Any]) -> dict[str, Statistics | None]:
     """The statistics of each leaf of fractions."""
 
     def measured(array: Any) -> Statistics | None:
-        return measure(array) if jnp.issubdtype(array.dtype, jnp.inexact) else None
+        return measure(array) if is_drawn(array.dtype) else None
 
     with ThreadPoolExecutor() as threads:
         return dict(zip(leaves, threads.map(measured, leaves.values()), strict=True))
@@ -243,13 +291,14 @@ def _entries(
         if given not in RULES:
             raise ValueError(
                 "plan must be a plan, rules, or the name of a set of rules, "
-                f"{', '.join(map(repr, RULES))}; got {given!r}."
+                f"{', '.join(map(repr, RULES))}; got {reprlib.repr(given)}. One that "
+                "was written is read by jinit.Plan.from_json."
             )
         given = rules_of(given)
     kinds = [
         (path, jax.ShapeDtypeStruct(w.shape, jax.dtypes.canonicalize_dtype(w.dtype)))
         for path, w in leaves.items()
-        if jnp.issubdtype(w.dtype, jnp.inexact)
+        if is_drawn(w.dtype)
     ]
     decided = decide(kinds, given, names=names)
     check_fit(decided.entries)
@@ -316,7 +365,7 @@ def _structure(
             message = f"dtype {leaves[path].dtype.name}, planned {entry.dtype.name}"
             yield Finding(path, "dtype", message)
     for path, array in leaves.items():
-        if path not in entries and jnp.issubdtype(array.dtype, jnp.inexact):
+        if path not in entries and is_drawn(array.dtype):
             yield Finding(path, "unexpected", "there, but not in the plan")
 
 

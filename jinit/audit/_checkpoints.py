@@ -25,6 +25,7 @@ from jinit._types import ArrayTree
 MOST_LEAVES = 100_000  # beyond this a file is taken for something else
 Leaf = tuple[Sequence[str], Any]  # the keys on the way to it, and what is there
 
+_INDEX = "*.safetensors.index*.json"  # of a model in several files
 _LONGEST_HEADER = 100_000_000  # in bytes, by the definition of safetensors
 
 # The names that safetensors has for dtypes, but for those that share a byte.
@@ -95,6 +96,7 @@ _PICKLE = (
     "a pickle, which could run any code when loaded; save the arrays as safetensors or "
     ".npz"
 )
+_OF_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 # What else begins like this is, and how to make of it what can be read.
 _OTHERS = {
     **{bytes([0x80, version]): _PICKLE for version in (2, 3, 4, 5)},
@@ -102,6 +104,7 @@ _OTHERS = {
     b"\x93NUMPY": "arrays without names, as np.save and Equinox write them; read them "
     "into their tree and save it by np.savez or Orbax",
     b"GGUF": "GGUF; read it with the package gguf and save it as safetensors",
+    b"version h": "a pointer of Git LFS; fetch the file itself by git lfs pull",
     b"\x1f\x8b": "compressed by gzip; unpack it first",
     b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first",
 }
@@ -127,10 +130,12 @@ def _kind_of_archive(path: Path) -> str:
 def _format(path: Path) -> tuple[str, Callable[[Path], Iterable[Leaf]]]:
     """The name of a format, by the first bytes of the file, and its reader."""
     try:
-        if path.is_dir() and any(path.glob("*.safetensors")):
+        if (path / "_METADATA").is_file():
+            return "an Orbax checkpoint", _orbax
+        if any(path.glob("*.safetensors")) or any(path.glob(_INDEX)):
             return "a directory of safetensors", _directory
         if path.is_dir():
-            return "an Orbax checkpoint", _orbax
+            return "a folder of safetensors or an Orbax checkpoint", _no_model
         if path.exists() and not path.is_file():  # reading a pipe might never end
             raise OSError("it is neither a file nor a directory")
         with path.open("rb") as file:
@@ -158,18 +163,26 @@ def _format(path: Path) -> tuple[str, Callable[[Path], Iterable[Leaf]]]:
     )
 
 
+def _no_model(path: Path) -> Iterator[Leaf]:
+    """Says what to give in place of a directory that is no checkpoint itself."""
+    names = ("_METADATA", "*.safetensors", _INDEX)
+    levels = [f"{level}{name}" for name in names for level in ("*/", "*/*/")]
+    found = {file.parent for name in levels for file in path.glob(name)}
+    found |= {file for end in ("msgpack", "npz") for file in path.glob(f"*.{end}")}
+    remedy = "give the directory of one item"
+    if found:
+        within = some(sorted(str(each.relative_to(path)) for each in found))
+        remedy = f"give one that is in it, here {within}"
+    elif pickles := [f.name for f in path.iterdir() if f.suffix in _OF_PICKLES]:
+        remedy = f"{some(sorted(pickles))} may be {_PICKLE}"
+    raise ValueError(f"it has no file _METADATA, and none of safetensors; {remedy}.")
+
+
 # Orbax's own reader is not used: where an array is damaged, that of 0.12 leaves the
 # tracebacks of its other reads on the terminal.
 def _orbax(path: Path) -> Iterator[Leaf]:
     import tensorstore  # comes with Flax
 
-    if not (path / "_METADATA").is_file():
-        files = sorted((*path.glob("*/_METADATA"), *path.glob("*/*/_METADATA")))
-        within = some(str(file.parent.relative_to(path)) for file in files)
-        raise ValueError(
-            "it has no file _METADATA, and none of safetensors; give the directory of "
-            "one item" + (f", here {within}." if within else ".")
-        )
     metadata = json.loads((path / "_METADATA").read_text(encoding="utf-8"))
     driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
     # Else zeros stand for what is lost. Older versions left zeros out on purpose.
@@ -216,8 +229,8 @@ def _safetensors(path: Path) -> Iterator[Leaf]:
 def _directory(path: Path) -> Iterator[Leaf]:
     """The files of a model, as Hugging Face has them: of the index, or the only one."""
     names, indices = (
-        sorted(file.name for file in path.glob(f"*.safetensors{end}"))
-        for end in ("", ".index.json")
+        _without_variants(sorted(file.name for file in path.glob(names)))
+        for names in ("*.safetensors", _INDEX)
     )
     if len(indices) == 1:
         index = json.loads((path / indices[0]).read_text(encoding="utf-8"))
@@ -228,6 +241,14 @@ def _directory(path: Path) -> Iterator[Leaf]:
         raise ValueError(f"it has no index of its files; give one, here {some(names)}.")
     for name in names:
         yield from _safetensors(path / name)
+
+
+def _without_variants(names: list[str]) -> list[str]:
+    """The one that the others are variants of, such as model.fp16.safetensors."""
+    shortest = min(names, key=len, default="")
+    start, _, _ = shortest.rpartition(".")
+    alike = all(name.startswith(f"{start}.") for name in names)
+    return [shortest] if names and alike else names
 
 
 def _npz(path: Path) -> Iterator[Leaf]:

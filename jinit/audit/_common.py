@@ -15,11 +15,11 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jinit._basic import uniform, zeros
 from jinit._fan_scaled import xavier_uniform
 from jinit.audit._report import Finding
+from jinit.audit._statistics import is_drawn
 from jinit.model._rules import decide
 from jinit.rules import rules_of
 
@@ -80,7 +80,7 @@ def with_common_cause(
     kinds = [
         (path, jax.ShapeDtypeStruct(w.shape, jax.dtypes.canonicalize_dtype(w.dtype)))
         for path, w in leaves.items()
-        if jnp.issubdtype(w.dtype, jnp.inexact)
+        if is_drawn(w.dtype)
     ]
     best, cause = set[str](), ""
     for text, rules in _libraries():

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from jinit._text import some
 from jinit.audit._report import Finding, Found
 from jinit.audit._statistics import Statistics, is_made, real_parts
 
 _HEAD = 64  # elements that two leaves are compared by first
 _MOST = 1 << 16  # and then at most
+_EQUALS = "equals "
 _LAYER = re.compile(r"\blayers\.\d+\.")  # of torch's lists
-# Of averages, and of the slower of two networks.
-_KEPT = re.compile(r"(^|[/._])(ema|swa|teacher|average|shadow|target(?!\w*emb))", re.I)
+# Of averages, of the slower of two networks, and of the one that is kept to compare.
+_KEPT = re.compile(
+    r"(^|[/._])(ema|swa|teacher|average|shadow|target(?!\w*emb)|polyak|momentum|slow|"
+    r"lagged|(old|prev|ref|reference)(?![a-z]))",
+    re.I,
+)
 
 
 def copies(
@@ -45,6 +52,43 @@ def copies(
     return found
 
 
+def by_layer(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings, where all leaves that two or more layers share make one."""
+    groups = dict[str, dict[str, list[Finding]]]()
+    for finding in findings:
+        if finding.kind == "equal" and finding.message.startswith(_EQUALS):
+            layer, of = _layers(finding.path, finding.message.removeprefix(_EQUALS))
+            groups.setdefault(of, {}).setdefault(layer, []).append(finding)
+    first, grouped = dict[Finding, Finding](), set[Finding]()
+    for of, copied in groups.items():
+        together = [finding for found in copied.values() for finding in found]
+        if len(together) > 1:
+            first[together[0]] = _of_layers(of, copied)
+            grouped.update(together)
+    others = (f for f in findings if f in first or f not in grouped)
+    return [first.get(finding, finding) for finding in others]
+
+
+def _layers(path: str, of: str) -> tuple[str, str]:
+    """Two paths without the names that they share at their ends."""
+    names, others = (re.split(r"([./])", each) for each in (path, of))
+    while len(names) > 2 and len(others) > 2 and names[-2:] == others[-2:]:
+        names, others = names[:-2], others[:-2]
+    return "".join(names), "".join(others)
+
+
+def _of_layers(of: str, copied: Mapping[str, Sequence[Finding]]) -> Finding:
+    """The finding of layers that equal one, by the first of them."""
+    names = [f[0].path if len(f) == 1 else layer for layer, f in copied.items()]
+    found = next(iter(copied.values()))
+    message = f"{_EQUALS}{of} in {len(found)} leaves"
+    if len(found) == 1:
+        message = found[0].message
+    if alike := names[1:]:
+        message += f", as {'does' if len(alike) == 1 else 'do'} {some(alike)}"
+    return replace(found[0], path=names[0], message=message)
+
+
 def _is_kept(path: str) -> bool:
     """Whether it is of weights that follow others, and start equal to them."""
     return _KEPT.search(path) is not None
@@ -65,7 +109,7 @@ def _copy(path: str, array: np.ndarray, of: str, other: np.ndarray) -> list[Find
     if _LAYER.sub("", path) == _LAYER.sub("", of):
         cause = "the layer was copied, as torch.nn.TransformerEncoder does; draw each"
     times = f"is {factor:.4g} times {of} at its start"
-    return [Finding(path, "equal", f"equals {of}" if equal else times, cause)]
+    return [Finding(path, "equal", f"{_EQUALS}{of}" if equal else times, cause)]
 
 
 def _equal_parts(array: np.ndarray) -> Found:

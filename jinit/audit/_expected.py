@@ -46,7 +46,8 @@ def expected(init: Any, shape: Shape, dtype: np.dtype) -> Expected:
     if law is not None:
         copies = init._copies(shape)
         return _of_law(law, law.dense and copies == 1, copies)
-    drawn = measure(np.asarray(init(jax.random.key(0), shape, kind)))
+    with jax.transfer_guard("allow"):  # JAX's keys are moved to their device
+        drawn = measure(np.asarray(init(jax.random.key(0), shape, kind)))
     mean, std = (math.nan if m is None else m for m in (drawn.mean, drawn.std))
     law = Moments(mean, std, drawn.kurtosis)
     return _of_law(law, std > 0 and drawn.zeros == 0, draws=drawn.size)

@@ -14,7 +14,7 @@ from jinit._checks import Shape
 from jinit._initializer import Initializer
 from jinit.audit._causes import cause_of_std
 from jinit.audit._expected import Expected, expected
-from jinit.audit._report import Finding, Found, Leaf
+from jinit.audit._report import Finding, Found, Leaf, z_score
 from jinit.audit._statistics import (
     Statistics,
     as_matrix,
@@ -187,7 +187,7 @@ def _moments(
     if _is_off(z_std, ratio - 1, array.dtype):
         message = f"std {found.std:.4g}, expected {meant.std:.4g} ({ratio:.3g} of it"
         cause = cause_of_std(init, array.shape, found, kernel)
-        yield "std", f"{message}, z = {z_std:.1f})", cause
+        yield "std", f"{message}, z = {z_score(z_std)})", cause
     else:
         yield from _other_law(array, found, meant)
     yield from _too_few_zeros(found, meant)
@@ -196,7 +196,7 @@ def _moments(
         coarse = "drawn in the dtype itself, in whose few values it is rounded down"
         # Rounding moves the mean by a few percent; what moves it more is unknown.
         cause = coarse if array.dtype.itemsize < 4 and abs(off) < 0.05 else ""
-        yield "mean", f"{message} (z = {z_mean:.1f})", cause
+        yield "mean", f"{message} (z = {z_score(z_mean)})", cause
 
 
 def _is_off(z: float | None, share: float, dtype: np.dtype) -> bool:
@@ -249,6 +249,7 @@ def _other_law(array: np.ndarray, found: Statistics, meant: Expected) -> Found:
     else:
         return
     given = meant.name.replace("truncated", "truncated normal")
+    given = given.replace("moments", "planned")  # of a law of which no more is known
     close = max(error / 2, 0.05)
     near = (law for law, k in _LAWS.items() if abs(found.kurtosis - k) < close)
     other = next((law for law in near if law != meant.name), given)

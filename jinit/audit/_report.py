@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from jinit._checks import Shape
-from jinit._text import aligned, to_json
+from jinit._text import aligned, some, to_json
 from jinit.audit._statistics import Statistics
 
 Found = Iterator[tuple[str, str, str]]
 """The kind, the message and the cause of findings."""
+
+_MANY = 3  # findings of one cause that are one line of a report
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Finding:
     """What is wrong with a leaf.
 
     Attributes:
-      path: Its path in the tree.
+      path: Its path in the tree; that of the layer where this is a copy of another.
       kind: "nonfinite", "dead", "constant", "equal", "std", "mean", "distribution",
         "pattern", "spectrum", "rank", "saturated", "precision", "dtype", "shape",
         "layout", "missing" or "unexpected"; and by the program of a model "signal",
@@ -72,13 +74,18 @@ class Finding:
     cause: str = ""
 
     def __str__(self) -> str:
-        cause = f" Likely: {self.cause}." if self.cause else ""
-        return f"{self.path}: {self.kind}: {self.message}.{cause}"
+        return f"{self.path}: {self.kind}: {self.message}.{self._likely}"
+
+    @property
+    def _likely(self) -> str:
+        return f" Likely: {self.cause}." if self.cause else ""
 
 
 @dataclass(frozen=True, repr=False)
 class Report:
     """What `jinit.diagnostics.audit` found. It prints as a table and the findings.
+
+    Findings of one kind and cause, where they are many, are one line of it.
 
     Attributes:
       leaves: One `Leaf` for each of the tree, in its order.
@@ -108,7 +115,7 @@ class Report:
         count = len(self.findings)
         lines = [aligned(rows), ""]
         lines += [f"{count or 'no'} finding{'s' if count != 1 else ''}"]
-        lines += [f"- {finding}" for finding in self.findings]
+        lines += [f"- {line}" for line in _lines(self.findings)]
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
 
     def to_json(self) -> str:
@@ -123,12 +130,36 @@ class Report:
         return to_json("audit", **asdict(self))
 
 
+def _lines(findings: Iterable[Finding]) -> Iterator[str]:
+    """The findings, with one line for many leaves that have one cause."""
+    groups = dict[tuple[str, str], list[Finding]]()
+    for finding in findings:
+        by_message = finding.kind == "equal" or not finding.cause  # equal to which?
+        one = finding.kind, finding.message if by_message else finding.cause
+        groups.setdefault(one, []).append(finding)
+    for (kind, _), found in groups.items():
+        if len(found) < _MANY:
+            yield from map(str, found)
+            continue
+        first, paths = found[0], some(finding.path for finding in found)
+        alike = all(finding.message == first.message for finding in found)
+        which = f"{kind} in {len(found)} leaves, {paths}"
+        where = "" if alike else " in the first"
+        yield f"{which}: {first.message}{where}.{first._likely}"
+
+
+def z_score(z: float | None) -> str:
+    """Standard errors, if they are known, which of garbage would have many digits."""
+    return "" if z is None else format(z, ".1f" if abs(z) < 1e6 else ".3g")
+
+
 def _row(leaf: Leaf) -> tuple[str, ...]:
     found, cells = leaf.measured, (leaf.path, str(leaf.shape), leaf.dtype)
     if found is None or not found.size:
         return *cells, "", "", "", "", ""
     scores = [z for z in (leaf.z_mean, leaf.z_std) if z is not None]
     z = max(scores, key=abs, default=None)
-    numbers = found.mean, found.std, leaf.expected_std, z, found.kurtosis
-    forms = zip(numbers, (".3g", ".4g", ".4g", ".1f", ".2f"), strict=True)
-    return *cells, *("" if number is None else format(number, f) for number, f in forms)
+    numbers = (found.mean, ".3g"), (found.std, ".4g"), (leaf.expected_std, ".4g")
+    mean, std, meant = ("" if n is None else format(n, form) for n, form in numbers)
+    kurtosis = "" if found.kurtosis is None else f"{found.kurtosis:.2f}"
+    return *cells, mean, std, meant, z_score(z), kurtosis

@@ -6,10 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jinit._checks import check_dtype
+
 _CHUNK = 1 << 16  # elements: in double precision they stay in a core's cache
+_SCALE = 2.0**-800  # by which the fourth power of any double is one
 _COLUMNS, _ROWS = 64, 1024  # of a kernel, at most, whose rank is taken
 
 
@@ -77,7 +81,8 @@ def _measured(array: np.ndarray) -> tuple[Any, ...]:
     flat = np.ascontiguousarray(array).reshape(-1)
     start = _chunk_of(flat, 0)
     start = start[np.isfinite(start)]
-    shift = float(start.mean()) if start.size else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        shift = float(start.mean()) if start.size else 0.0
     sums, low, high, zeros, count = np.zeros(4), math.nan, math.nan, 0, 0
     for x in (_chunk_of(flat, start) for start in range(0, flat.size, _CHUNK)):
         if not np.isfinite(x).all():
@@ -88,10 +93,26 @@ def _measured(array: np.ndarray) -> tuple[Any, ...]:
         low, high = float(np.fmin(low, x.min())), float(np.fmax(high, x.max()))
         zeros, count = zeros + x.size - int(np.count_nonzero(x)), count + x.size
         x = x - shift
-        squares = x * x
-        # Not by BLAS, whose own threads get into each other's way here.
-        sums += x.sum(), squares.sum(), (x * squares).sum(), np.square(squares).sum()
-    return *_central(sums, shift, count), low, high, zeros, flat.size - count
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = x * x
+            # Not by BLAS, whose own threads get into each other's way here.
+            powers = x.sum(), squares.sum(), (x * squares).sum()
+            sums += *powers, np.square(squares).sum()
+    if np.isfinite(sums).all():
+        moments = _central(sums, shift, count)
+    else:  # of doubles whose powers are none any more
+        mean, std, kurtosis, *_ = _measured(flat * _SCALE)
+        moments = mean / _SCALE, std / _SCALE, kurtosis
+    return *moments, low, high, zeros, flat.size - count
+
+
+def is_drawn(dtype: Any) -> bool:
+    """Whether weights are drawn in it, as in all floats but for exponents of scales."""
+    try:
+        check_dtype(jax.dtypes.canonicalize_dtype(dtype))
+    except TypeError:
+        return False
+    return jnp.issubdtype(dtype, jnp.inexact)
 
 
 def as_matrix(array: np.ndarray) -> np.ndarray:
@@ -166,8 +187,9 @@ def _rank(array: np.ndarray) -> tuple[int | None, int | None]:
     if columns.shape[1] < 2:
         return None, None
     # A mean that all weights share says nothing of their rank.
-    columns = columns - columns.mean()
-    gram = columns.conj().T @ columns
+    with np.errstate(over="ignore", invalid="ignore"):
+        columns = columns - columns.mean()
+        gram = columns.conj().T @ columns
     if not np.isfinite(gram).all():
         return None, None
     squares = np.linalg.eigvalsh(gram)

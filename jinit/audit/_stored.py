@@ -13,7 +13,7 @@ What is no array (an activation, a step counter) is left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -58,6 +58,7 @@ def weights(
         notes.append(f"{left_out} are no weights, and are left out")
     found = {path: leaf for path, leaf in leaves.items() if path not in parts}
     leaves = _of_model(found) if "opt_state" in parts.values() else found
+    leaves = {p: _of_tensor(p, w) for p, w in leaves.items()}
     arrays = {p: w for p, w in leaves.items() if isinstance(w, _ARRAYS)}
     if others := [path for path in leaves if path not in arrays]:
         notes.append(f"{_text.some(others)} are no arrays, and are left out")
@@ -73,16 +74,34 @@ def _with_slashes(leaves: dict[str, Any]) -> dict[str, Any]:
 _ARRAYS = jax.Array | np.ndarray | np.generic
 
 
+def _of_tensor(path: str, leaf: Any) -> Any:
+    """A tensor of torch as an array of the same memory, and what is none as it is."""
+    if not (hasattr(leaf, "detach") and hasattr(leaf, "__dlpack__")):
+        return leaf
+    try:
+        tensor = leaf.detach().cpu()
+        try:
+            return np.asarray(tensor)
+        except TypeError:  # NumPy has no bfloat16 and no float8
+            return np.asarray(jax.dlpack.from_dlpack(tensor))
+    except Exception as error:  # of torch, whatever it has
+        raise TypeError(
+            f"params must hold arrays or tensors with values, got the tensor of "
+            f"{leaf.dtype} at {path!r}, of which torch says: {error}"
+        ) from error
+
+
 def _below(subtree: Pattern, leaves: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves below the paths that match, without these."""
     matches, found = matcher(subtree), dict[str, Any]()
+    # The names that torch joins by dots are parts of the tree, where no others match.
+    ends = (re.compile(text) for text in ("/", "[/.]"))
+    starts = ({p: _start(p, end, matches) for p in leaves} for end in ends)
+    start = next((s for s in starts if any(s.values())), {})
     for path, leaf in leaves.items():
-        names = path.split("/")
-        starts = ("/".join(names[:n]) for n in range(1, len(names)))
-        start = next((s for s in starts if matches(s)), None)
-        if start is None:
+        if not start.get(path):
             continue
-        within = path.removeprefix(f"{start}/")
+        within = path[len(start[path]) + 1 :]
         if within in found:
             raise ValueError(
                 f"subtree {subtree!r} must match one part of the tree, but several "
@@ -90,12 +109,19 @@ def _below(subtree: Pattern, leaves: Mapping[str, Any]) -> dict[str, Any]:
             )
         found[within] = leaf
     if not found:
-        tops = sorted({path.split("/")[0] for path in leaves})
+        dotted = not any("/" in path for path in leaves)
+        tops = sorted({path.split("." if dotted else "/")[0] for path in leaves})
         raise ValueError(
             f"subtree {subtree!r} must match a part of the tree, which has "
             f"{_text.some(tops)} at its top."
         )
     return found
+
+
+def _start(path: str, end: re.Pattern[str], matches: Callable[[str], bool]) -> str:
+    """The first part of a path, from its beginning to such an end, that matches."""
+    parts = (path[: found.start()] for found in end.finditer(path))
+    return next((p for p in parts if matches(p) or matches(p.replace(".", "/"))), "")
 
 
 def _of_training(paths: Iterable[str], known: Collection[str]) -> dict[str, str]:

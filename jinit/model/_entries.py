@@ -58,8 +58,15 @@ def _check_fit(entry: Entry) -> None:
         f"which {_name(draw)}, given by {rule},"
     )
     key = jax.eval_shape(jax.random.key, 0)
+
+    def draws(key: Any) -> Any:
+        array = draw(key, entry.shape, entry.dtype)
+        if callable(array):  # as jax.nn.initializers.he_normal returns an initializer
+            raise TypeError(f"it returns a function; call it first: {_name(draw)}()")
+        return array
+
     try:
-        drawn = jax.eval_shape(lambda key: draw(key, entry.shape, entry.dtype), key)
+        drawn = jax.eval_shape(draws, key)
     except Exception as error:  # a function of the user's may raise anything
         raise ValueError(f"{where} refuses: {error}") from error
     got = getattr(drawn, "shape", None), getattr(drawn, "dtype", None)

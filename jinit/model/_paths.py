@@ -17,7 +17,13 @@ _OF_VARIABLES = ("out_sharding", "sharding_names")  # of newer Flax, and of olde
 
 def named_leaves(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
     """Flattens a tree into its leaves and their paths."""
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
+    try:
+        leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
+    except ValueError as error:  # of a dict with keys that cannot be sorted
+        raise TypeError(
+            "tree must have keys of one kind in each of its dicts, as strings, but "
+            f"JAX says: {error}"
+        ) from error
     named = {}
     for keypath, leaf in leaves:
         path = path_of(keypath)

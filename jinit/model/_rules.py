@@ -82,7 +82,7 @@ def _rules(rules: Any) -> list[_Rule]:
     except TypeError:
         raise TypeError(
             "rules must be a mapping from patterns to initializers, or a sequence of "
-            f"such pairs, got {rules!r}."
+            f"such pairs, as in {{'**/kernel': jinit.he_normal()}}, got {rules!r}."
         ) from None
     checked = []
     for pattern, gives in pairs:

@@ -14,6 +14,7 @@ from jinit._basic import constant, normal, ones, uniform, zeros
 from jinit._checks import Shape
 from jinit.distributions._mixture import mixture
 from jinit.model._layers import Shapes, Unknown, check_size
+from jinit.rules._nearest import nearest
 
 _FIXED = {
     "running_mean": zeros(),
@@ -74,16 +75,10 @@ def _default(path: str, shape: Shape, shapes: Shapes, measured: Any) -> Any:
         may_be.append(_within(1 / math.sqrt(weight[-2])))  # of a Bilinear
     if len(shape) == 2 and _in_transformer(layer, shapes):
         may_be.append(_within(math.sqrt(6 / sum(weight))))
-    drawn = min(may_be, key=lambda init: _off(init, found))
+    drawn = nearest(may_be, weight, found)
     padded = drawn == normal() and found and found.zeros == weight[0] < math.prod(shape)
     word = 1 / shape[-1]  # of one of the words, that of the padding
     return mixture([(word, zeros()), (1 - word, drawn)]) if padded else drawn
-
-
-def _off(init: Any, found: Any) -> float:
-    """By what factor the deviation found is off, in either direction."""
-    std = init.law(()).std
-    return max(found.std / std, std / found.std) if found and found.std else 1.0
 
 
 def _alone(layer: str, weight: Shape) -> Any:

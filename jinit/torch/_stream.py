@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -66,6 +66,11 @@ def to_nnx(cell: Parameters, *, packed: bool = False) -> Parameters:
       (3, 16)
     """
     packed = _checks.flag("packed", packed)
+    if not isinstance(cell, Mapping):
+        raise TypeError(
+            "cell must be the parameters of a recurrent cell, as stream.lstm_cell "
+            f"returns them, got {cell!r}."
+        )
     gates = {2: ("",), 6: ("r", "z", "n"), 8: tuple("ifgo")}.get(len(cell), ())
     if not gates or set(cell) != {f"{side}{gate}" for side in "ih" for gate in gates}:
         raise ValueError(

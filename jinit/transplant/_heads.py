@@ -52,6 +52,6 @@ def group_heads(w: ArrayLike, heads: int, *, axis: int = -2) -> jax.Array:
             f"heads must divide the {old} heads along axis {axis} of shape {w.shape}, "
             f"got {heads}."
         )
-    groups = w.reshape(*w.shape[:axis], heads, -1, *w.shape[axis + 1 :])
+    groups = w.reshape(*w.shape[:axis], heads, old // heads, *w.shape[axis + 1 :])
     mean = groups.astype(wide_dtype(w.dtype)).mean(axis + 1)
     return _draws.round_to(mean, w.dtype)

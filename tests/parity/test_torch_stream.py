@@ -487,6 +487,8 @@ def test_what_is_no_cell_of_nnx_is_refused():
     stream = jinit.torch.manual_seed(0)
     with pytest.raises(ValueError, match="bias=False"):
         jinit.torch.to_nnx(stream.gru_cell(3, 4))
+    with pytest.raises(TypeError, match="must be the parameters of a recurrent cell"):
+        jinit.torch.to_nnx(3)
     with pytest.raises(ValueError, match="must be the parameters of a recurrent cell"):
         jinit.torch.to_nnx(stream.linear(3, 4))
 
