@@ -34,6 +34,7 @@ import numpy as np
 from jax.lax import FftType
 
 from jinit.gains._curve import FUNCTIONS
+from jinit.model._classes import classes
 from jinit.model._constants import BY_ELEMENT, by_element, computed
 from jinit.model._features import Features
 from jinit.model._graph import Graph, Step, Use, Value
@@ -88,6 +89,7 @@ class Moments:
         self._uses = {
             id(u.step): u for u in graph.uses if u.kind in ("contraction", "table")
         }
+        self._classes = classes(graph)
         for value in graph.inputs:
             self._samples[id(value)] = self._input(value)
         for loop, steps in groupby(graph.steps, lambda step: step.loops[:1]):
@@ -138,6 +140,8 @@ class Moments:
             return self._unknown(value)
         if np.ndim(number) == 0:
             return np.asarray(number)
+        if not number.size:
+            return np.zeros((), number.dtype)
         # A row for each feature, along which the places lie, as keys do along a mask;
         # the same of arrays of one size, such as a sine and its cosine.
         rng, shape = np.random.default_rng(0), number.shape
@@ -211,7 +215,9 @@ class Moments:
         if jnp.issubdtype(value.dtype, jnp.inexact):
             return self._normal(value.dtype)
         if jnp.issubdtype(value.dtype, np.integer):
-            return self._rng.integers(1, _MOST, (PLACES, FEATURES))
+            known = self._classes.get(id(value))
+            least, most = (1, _MOST) if known is None else (0, known)
+            return self._rng.integers(least, most, (PLACES, FEATURES))
         return self._rng.random((PLACES, FEATURES)) < 0.5
 
     def _normal(
@@ -531,8 +537,26 @@ class Moments:
         return [self._rng.integers(0, most, (PLACES, FEATURES), dtype, endpoint=True)]
 
     def _gather(self, step: Step) -> list[np.ndarray]:
+        """Of a constant, as a table of sines, its numbers, at any places."""
         value = step.inputs[0]
-        return [self.of(value) if value.data else self._input(step.outputs[0])]
+        if value.data:
+            return [self.of(value)]
+        if value.views or value.number is None or not math.prod(value.shape):
+            return [self._input(step.outputs[0])]
+        numbers = np.ravel(value.number)
+        return [self._rng.choice(numbers, (PLACES, FEATURES))]
+
+    def _dynamic_slice(self, step: Step) -> list[np.ndarray]:
+        if step.inputs[0].data:
+            return [self._given(step, step.inputs[0])]
+        return self._gather(step)
+
+    def _put(self, step: Step) -> list[np.ndarray]:
+        """An array of which a part is another, as a cache of keys is filled."""
+        before, new = step.inputs[0], step.inputs[2 if step.name == "scatter" else 1]
+        part = math.prod(new.shape) / max(math.prod(before.shape), 1)
+        taken = self._rng.random((PLACES, FEATURES)) < part
+        return [np.where(taken, self._given(step, new), self._given(step, before))]
 
 
 def _starts_of(graph: Graph) -> dict[str, float]:
@@ -624,6 +648,9 @@ _RULES: dict[str, Callable[[Moments, Step], list[np.ndarray]]] = {
     "dot_general": Moments._dot_general,
     "conv_general_dilated": Moments._conv_general_dilated,
     "gather": Moments._gather,
+    "dynamic_slice": Moments._dynamic_slice,
+    "dynamic_update_slice": Moments._put,
+    "scatter": Moments._put,
     "scatter-add": Moments._scatter_add,
     "pad": Moments._pad,
     "fft": Moments._fft,

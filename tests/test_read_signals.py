@@ -1,0 +1,138 @@
+"""Signals that are read of a program are as large as they are where it runs.
+
+Each model returns what a kernel meets. It is drawn by its rules and run, and what is
+read of the program alone is held to that within a factor of two.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jinit
+
+KEY = jax.random.key(0)
+X = jax.random.normal(KEY, (32, 16, 64))
+
+
+def struct(*shape):
+    return jax.ShapeDtypeStruct(shape, "float32")
+
+
+def read_and_run(model, params, *inputs):
+    """The roles, the second moment that is read of the result, and the true one."""
+    shapes = {name: struct(*shape) for name, shape in params.items()}
+    out = jax.eval_shape(model, shapes, *inputs)
+    shapes["head"] = struct(out.shape[-1], 3)
+    roles = jinit.roles(lambda p, *x: model(p, *x) @ p["head"], shapes, *inputs)
+    kept = {name: jnp.zeros(each.shape) for name, each in shapes.items()}
+    made = []
+    for seed in range(2):
+        drawn = jinit.plan(kept, roles.rules()).init(jax.random.key(seed))
+        made.append(float(jnp.square(jnp.abs(model(drawn, *inputs))).mean()))
+    return roles, roles["head"].moment, np.mean(made)
+
+
+def integers(most, *shape):
+    return jax.random.randint(jax.random.key(1), shape, 0, most)
+
+
+# Integers: how many classes there are, by what they are compared with or look up.
+
+CLASSES = {
+    "one-hot": (lambda p, c: jax.nn.one_hot(c, 10), 10),
+    "one-hot, along the first axis": (lambda p, c: jax.nn.one_hot(c, 10, axis=0).T, 10),
+    "compared with counted rows": (
+        lambda p, c: (c[:, None] == jnp.arange(10)[None]).astype("float32"),
+        10,
+    ),
+    "one of a few, counted from one": (lambda p, c: jax.nn.one_hot(c - 1, 10), 11),
+    "lengths": (
+        lambda p, c: jnp.where(jnp.arange(64)[None] < c[:, None], X[0, 0][None], 0.0),
+        64,
+    ),
+    "rows of a constant": (lambda p, c: jnp.asarray(np.eye(10, dtype="f4"))[c], 10),
+    "a few numbers": (lambda p, c: c[:, None].astype("float32") * p["table"][c], 10),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_integer_is_one_of_as_many_as_the_program_tells_apart(name):
+    model, most = CLASSES[name]
+    _, moment, true = read_and_run(model, {"table": (10, 64)}, integers(most, 512))
+    assert 0.5 < moment / true < 2
+
+
+def test_an_integer_of_which_nothing_is_known_is_any():
+    def scaled(p, x):
+        return x.astype("float32") / 64
+
+    _, moment, _ = read_and_run(scaled, {}, integers(127, 8, 16))
+    assert moment == pytest.approx(4 / 3, rel=0.05)
+
+
+def test_classes_of_which_there_are_none_are_read():
+    params, classes = {"w": struct(0, 3)}, jax.ShapeDtypeStruct((4,), "int32")
+    found = jinit.roles(lambda p, c: jax.nn.one_hot(c, 0) @ p["w"], params, classes)
+    assert found["w"].fan_in == 0
+
+
+# Tables that are cut where data says.
+
+
+def cut(table, at, x):
+    return lax.dynamic_slice_in_dim(table, at, x.shape[1])[None]
+
+
+def cut_in_a_scan(p, x, at):
+    def turn(at, x):
+        return at + 1, x + lax.dynamic_slice_in_dim(p["t"], at, 1)
+
+    return lax.scan(turn, at, jnp.moveaxis(x, 1, 0))[1]
+
+
+TABLES = {
+    "added": lambda p, x, at: x + cut(p["t"], at, x),
+    "multiplied": lambda p, x, at: x * cut(p["t"], at, x),
+    "looked up": lambda p, x, at: x + p["t"][at + jnp.arange(16)][None],
+    "three axes": lambda p, x, at: (
+        x + lax.dynamic_slice(p["t"][None], jnp.array((0, at, 0)), (1, 16, 64))
+    ),
+    "each its own": lambda p, x, at: jax.vmap(
+        lambda x, n: x + cut(p["t"], n, x[None])[0]
+    )(x, at + jnp.arange(32)),
+    "scan": cut_in_a_scan,
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_that_is_cut_where_data_says_is_one(name):
+    roles, moment, true = read_and_run(TABLES[name], {"t": (100, 64)}, X, jnp.int32(3))
+    assert (roles["t"].kind, roles["t"].axes) == ("table", ("index", "out"))
+    assert 0.5 < moment / true < 2
+
+
+SINES = np.sin(np.outer(np.arange(100), 0.9 ** np.arange(64))).astype("f4") * 9
+
+
+def cached(p, x, at):
+    """Keys that are put into a cache, most of which is zero."""
+    keys = jnp.zeros((32, 64, 64))
+    return lax.dynamic_update_slice(keys, x @ p["k"], (0, at, 0))
+
+
+CONSTANTS = {
+    "cut": lambda p, x, at: x * cut(jnp.asarray(SINES), at, x),
+    "looked up": lambda p, x, at: x * jnp.asarray(SINES)[at + jnp.arange(16)][None],
+    "filled": cached,
+    "set": lambda p, x, at: (0.1 * x).at[:, at].set(x[:, 0] @ p["k"] * 4),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_what_is_cut_out_or_put_in_where_data_says_is_as_large_as_it_is(name):
+    model = CONSTANTS[name]
+    roles, moment, true = read_and_run(model, {"k": (64, 64)}, X, jnp.int32(3))
+    assert 0.5 < moment / true < 2
+    assert not roles["head"].assumed
