@@ -136,3 +136,83 @@ def test_what_is_cut_out_or_put_in_where_data_says_is_as_large_as_it_is(name):
     roles, moment, true = read_and_run(model, {"k": (64, 64)}, X, jnp.int32(3))
     assert 0.5 < moment / true < 2
     assert not roles["head"].assumed
+
+
+# Loops: what they carry is as large as it is on average, and in the end.
+
+
+def by_scan(a, v):
+    def turn(h, av):
+        h = av[0] * h + av[1]
+        return h, h
+
+    along = jnp.moveaxis(a, 1, 0), jnp.moveaxis(v, 1, 0)
+    return jnp.moveaxis(lax.scan(turn, jnp.zeros_like(v[:, 0]), along)[1], 0, 1)
+
+
+def by_halves(a, v):
+    def combined(left, right):
+        return left[0] * right[0], right[0] * left[1] + right[1]
+
+    return lax.associative_scan(combined, (a, v), axis=1)[1]
+
+
+def averaged(p, x):
+    """From the first place, of which little is left in the end."""
+
+    def turn(h, x):
+        h = 0.98 * h + 0.02 * x
+        return h, h
+
+    return lax.scan(turn, x[:, 0], jnp.moveaxis(x, 1, 0))[1]
+
+
+def layers(p, x):
+    def turn(x, w):
+        return x + jnp.tanh(x @ w[0]) @ w[1], None
+
+    return lax.scan(turn, x, (p["up"], p["down"]))[0]
+
+
+def inside(p, x):
+    """A loop along places, for each of four layers."""
+
+    def layer(x, w):
+        return x, by_scan(jnp.full(x.shape, 0.9), x @ w)
+
+    return lax.scan(layer, x, p["w"])[1]
+
+
+LONG = jax.random.normal(KEY, (4, 256, 64))
+DECAYS = {
+    "half": lambda p, _: jax.nn.sigmoid(p["a"]),
+    "a tenth": lambda p, _: jnp.exp(-jnp.exp(p["a"] - 2.3)),
+    "hardly": lambda p, _: jax.nn.sigmoid(p["a"] + 5),
+    "nothing in between": lambda p, _: jnp.exp(-jnp.exp(p["a"] + 1)),
+    "by the inputs": lambda p, x: jax.nn.sigmoid(x @ p["v"] + 3),
+}
+
+
+@pytest.mark.parametrize("by", [by_scan, by_halves])
+@pytest.mark.parametrize("name", DECAYS)
+def test_what_decays_is_as_large_as_what_is_left_of_it(name, by):
+    def model(p, x):
+        v = x @ p["v"]
+        return by(jnp.broadcast_to(DECAYS[name](p, x), v.shape), v)
+
+    _, moment, true = read_and_run(model, {"v": (64, 64), "a": (1, 1, 64)}, LONG)
+    assert 0.6 < moment / true < 1.6
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "x"),
+    [
+        (averaged, {}, LONG),
+        (layers, {"up": (24, 64, 64), "down": (24, 64, 64)}, X),
+        (layers, {"up": (4, 64, 64), "down": (4, 64, 64)}, X),
+        (inside, {"w": (4, 64, 64)}, LONG),
+    ],
+)
+def test_a_loop_that_is_long_or_within_another_is_run_for_its_size(model, params, x):
+    _, moment, true = read_and_run(model, params, x)
+    assert 0.6 < moment / true < 1.6

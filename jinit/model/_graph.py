@@ -467,10 +467,9 @@ class _Reader:
         self.loops = around
         pairs = zip(carry, results, strict=False)
         self.graph.carried += [pair for pair in pairs if pair[0] is not pair[1]]
-        return [
-            self.result("loop", var.aval, [result])
-            for var, result in zip(equation.outvars, results, strict=True)
-        ]
+        names = ["last"] * len(carry) + ["loop"] * (len(results) - len(carry))
+        made = zip(names, equation.outvars, results, strict=True)
+        return [self.result(name, var.aval, [value]) for name, var, value in made]
 
     def carry(self, jaxpr: Any, var: Any, outer: Value, end: Any) -> Value:
         """What a loop sees of a value that it carries on."""

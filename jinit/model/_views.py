@@ -25,7 +25,8 @@ KEPT = {  # what moves elements, and leaves them as they are
     *("reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims", "slice"),
     *("rev", "copy", "copy_p", "stop_gradient", "sharding_constraint", "pvary", "pad"),
     *("reshard", "mesh_cast", "layout_constraint", "reduce_precision", "split"),
-    *("dynamic_slice", "along", "carry", "loop", "unstack", "convert_element_type"),
+    *("dynamic_slice", "along", "carry", "loop", "last", "unstack"),
+    "convert_element_type",
     *("optimization_barrier", "cumlogsumexp", "all_gather", "pcast", "tile"),
 }
 
