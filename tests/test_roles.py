@@ -1268,6 +1268,56 @@ def test_products_that_are_summed_are_a_contraction(name):
     assert role.is_kernel
 
 
+PICKED_SUMS = {  # products of a kernel that data picks, summed at once
+    "all": lambda w, x, at, s: (x[:, None, :, None] * w[at]).sum((1, 2)),
+    "each": lambda w, x, at, s: (x[:, None, :, None] * w[at]).sum(2),
+    "weighted": lambda w, x, at, s: (
+        x[:, None, :, None] * w[at] * s[:, :, None, None]
+    ).sum((1, 2)),
+    "weighted before": lambda w, x, at, s: (
+        x[:, None, :, None] * (s[:, :, None, None] * w[at])
+    ).sum((1, 2)),
+    "mean of each": lambda w, x, at, s: jax.vmap(
+        lambda x, n: (w[n] * x[:, None]).mean(0)
+    )(x, at[:, 0]),
+}
+
+
+@pytest.mark.parametrize("name", PICKED_SUMS)
+def test_products_of_a_kernel_that_data_picks_are_a_contraction(name):
+    def model(p, x, at, shares):
+        return jnp.tanh(PICKED_SUMS[name](p["w"], x, at, shares)) @ p["o"]
+
+    params = {"w": struct(5, 16, 8), "o": struct(8, 3)}
+    chosen = struct(4, 2, dtype="int32"), struct(4, 2)
+    found = of(model, params, struct(4, 16), *chosen)
+    assert found["w"].axes == ("batch", "in", "out")
+    picks = 1 if "each" in name else 2
+    assert (found["w"].fan_in, found["w"].fan_out) == (16 * picks, 8)
+    assert found["o"].moment == pytest.approx(
+        0.394 if "mean" not in name else 16**-2, rel=0.2
+    )
+
+
+def test_rows_that_are_multiplied_and_summed_are_of_tables():
+    def scores(p, words, x):
+        return (p["words"][words] * x).sum(-1)
+
+    found = of(
+        scores, {"words": struct(10, 16)}, struct(4, dtype="int32"), struct(4, 16)
+    )
+    assert found["words"].kind == "table"
+
+
+def test_a_scale_of_one_of_two_that_meet_in_a_sum_is_one():
+    def logits(p, q, k):
+        q = q * jax.lax.rsqrt((q * q).mean(-1, keepdims=True)) * p["g"][None]
+        return (q[:, None] * k[None]).sum(-1)
+
+    found = of(logits, {"g": struct(16)}, struct(4, 16), struct(4, 16))
+    assert found["g"].kind == "scale"
+
+
 def test_a_scale_before_what_sums_along_other_axes_or_is_not_alone_is_one():
     def function(p, x):
         pooled = (x * p["pooled"][None, None]).mean(1)
