@@ -216,3 +216,48 @@ def test_what_decays_is_as_large_as_what_is_left_of_it(name, by):
 def test_a_loop_that_is_long_or_within_another_is_run_for_its_size(model, params, x):
     _, moment, true = read_and_run(model, params, x)
     assert 0.6 < moment / true < 1.6
+
+
+# Kernels that gates mix: each has its own fans, and what they make the size one.
+
+
+def mixed_by_softmax(p, x, z):
+    shares = jax.nn.softmax(z @ p["g"])
+    return jnp.einsum("bti,bio->bto", x, jnp.einsum("be,eio->bio", shares, p["w"]))
+
+
+def mixed_by_sigmoid(p, x, z):
+    shares = jax.nn.sigmoid(z @ p["g"])
+    return jnp.einsum("bti,bio->bto", x, jnp.einsum("be,eio->bio", shares, p["w"]))
+
+
+def mixed_once(p, x, z):
+    return x @ jnp.tensordot(jax.nn.softmax(z[0] @ p["g"]), p["w"], 1)
+
+
+def mixed_flat(p, x, z):
+    kernels = jax.nn.softmax(z @ p["g"]) @ p["w"].reshape(4, -1)
+    return jnp.einsum("bti,bio->bto", x, kernels.reshape(-1, 64, 24))
+
+
+MIXED = [mixed_by_softmax, mixed_by_sigmoid, mixed_once, mixed_flat]
+
+
+@pytest.mark.parametrize("model", MIXED)
+def test_kernels_that_are_mixed_have_fans_of_their_own(model):
+    params, z = {"g": (8, 4), "w": (4, 64, 24)}, jax.random.normal(KEY, (32, 8))
+    roles, moment, true = read_and_run(model, params, X, z)
+    assert roles["w"].axes == ("batch", "in", "out")
+    assert (roles["w"].fan_in, roles["w"].fan_out) == (64, 24)
+    assert moment == pytest.approx(1)
+    assert 0.5 < moment / true < 2
+
+
+def test_what_gates_average_is_no_kernel():
+    """The values of a memory, and experts that are averaged after they ran."""
+
+    def memory(p, x):
+        return jax.nn.softmax(x @ p["k"]) @ p["v"]
+
+    roles, _, _ = read_and_run(memory, {"k": (64, 50), "v": (50, 24)}, X)
+    assert (roles["v"].axes, roles["v"].fan_in) == (("in", "out"), 50)

@@ -1356,6 +1356,46 @@ def test_what_a_loop_starts_from_is_a_state(name):
     assert roles["u"].recurrent
 
 
+def gated(p, h, x):
+    z, r = (jax.nn.sigmoid(x @ p["w" + n] + h @ p["u" + n]) for n in "zr")
+    new = jnp.tanh(x @ p["w"] + r * (h @ p["u"] + p["b"][None]))
+    return (1 - z) * new + z * h
+
+
+CELLS = {  # whose turns are written out
+    "plain": lambda p, h, x: jnp.tanh(x @ p["w"] + h @ p["u"]),
+    "bias between": lambda p, h, x: jnp.tanh(h @ p["u"] + p["b"][None] + x @ p["w"]),
+    "gated": gated,
+    "beside": lambda p, h, x: jnp.tanh(jnp.concatenate([x, h], 1) @ p["wu"]),
+}
+
+
+@pytest.mark.parametrize("start", ["spread", "one", "none"])
+@pytest.mark.parametrize("name", CELLS)
+def test_what_turns_that_are_written_out_start_from_is_a_state(name, start):
+    def model(p, x):
+        h = jnp.zeros((2, 8)) if start == "none" else p["first"]
+        h = jnp.broadcast_to(h, (2, 8)) if name == "beside" or start == "spread" else h
+        for n in range(6):
+            h = CELLS[name](p, h, x[:, n])
+        return h @ p["head"]
+
+    shapes = {"wu": (24, 8), "b": (8,), "head": (8, 3), "first": (1, 8)}
+    shapes |= {"w" + n: (16, 8) for n in ("", "z", "r")}
+    shapes |= {"u" + n: (8, 8) for n in ("", "z", "r")}
+    roles = jinit.roles(model, {n: struct(*shape) for n, shape in shapes.items()}, X)
+    used = {role.path: role for role in roles if role.kind != "unused"}
+    if start != "none":
+        assert used.pop("first").kind == "state"
+        assert dict(roles.rules())["first"] == jinit.zeros()
+    if "b" in used:
+        assert used.pop("b").kind == "shift"
+    assert {role.kind for role in used.values()} == {"contraction"}
+    assert {role.axes for role in used.values()} == {("in", "out")}
+    assert not any(any(role.other_axes) for role in used.values())
+    assert (used.get("u") or used["wu"]).moment < 0.7
+
+
 def test_a_kernel_that_a_loop_carries_is_one_and_what_it_changes_is_left():
     def carried(p, x):
         turn = lambda n, carry: (carry[0], jnp.tanh(carry[1] @ carry[0]))  # noqa: E731

@@ -8,7 +8,8 @@ Those that data picks, or multiplies, before they are contracted:
 
 A row of a table has no axis that is kept where it is summed over: logits of a word that
 is looked up, or of a pair of words. What is multiplied so are kernels with dropped
-connections, and those that a style modulates.
+connections, and those that a style modulates; mixed so, by a product with gates, are
+those of CondConv.
 
 Those whose products are summed by another operation, and not used before:
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 def picked(step: Step, shapes: Sequence[Shape]) -> list[Views]:
     """Of results that depend on the inputs the parameters that they are parts of."""
+    if (gates := mixing(step)) is not None:
+        return [_mixed(step, step.inputs.index(gates))]
     inputs = [replace(v, views=v.picked) if v.data else v for v in step.inputs]
     given = [value for value in inputs if value.views]
     if len(given) == 1:
@@ -44,6 +47,33 @@ def picked(step: Step, shapes: Sequence[Shape]) -> list[Views]:
         if step.name in KEPT and inputs[0].views:
             return moved(step.name, step.equation.params, inputs, shapes)
     return [() for _ in shapes]
+
+
+def mixing(step: Step) -> Value | None:
+    """The gates by which a step mixes kernels, as those of a softmax, if it does."""
+    if step.name != "dot_general" or not any(v.views for v in step.inputs):
+        return None
+    gates = next((value for value in step.inputs if value.data), None)
+    made = origin(gates) if gates is not None else None
+    if made is not None and made.name == "div":
+        made = origin(made.inputs[0])
+        return gates if made is not None and made.name == "exp" else None
+    return gates if made is not None and made.name == "logistic" else None
+
+
+def _mixed(step: Step, gates: int) -> Views:
+    """The kernels as views of what they are mixed to, of which gates pick each."""
+    numbers = step.equation.params["dimension_numbers"]
+    kernels = step.inputs[1 - gates].views
+    inputs = [replace(v, views=() if v.data else v.views) for v in step.inputs]
+    views = moved(step.name, {"dimension_numbers": numbers}, inputs, [()])[0]
+    found = list[View]()
+    for old, new in zip(kernels, views, strict=True):
+        along = (old.axes[axis] for axis in numbers[0][1 - gates])
+        index = tuple((PICKED, digit) for digits in along for digit in digits)
+        stack = *old.stack, *index
+        found.append(replace(new, functions=old.functions, stack=stack))
+    return tuple(found)
 
 
 def _rows(step: Step, view: View, ndim: int) -> View:

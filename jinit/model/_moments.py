@@ -97,6 +97,8 @@ class Moments:
         self._classes = classes(graph)
         for value in graph.inputs:
             self._samples[id(value)] = self._input(value)
+        for path in graph.states:
+            self._samples[id(graph.signals[path])] = np.zeros((PLACES, FEATURES), "f4")
         self._run_steps(graph.steps)
 
     def _run_steps(self, steps: Sequence[Step], depth: int = 0) -> None:
@@ -642,15 +644,18 @@ class Moments:
 def _starts_of(graph: Graph) -> dict[str, float]:
     """What parameters start from: one of what multiplies or divides, else zero.
 
-    Of m and 1 - m, which mix two values, that is one half.
+    Of m and 1 - m, which mix two values, that is one half. What is added anywhere is a
+    bias, which a gate multiplies in the first turn if the state is zero.
     """
     starts: dict[str, set[float]] = {}
+    added = {use.view.path for use in graph.uses if use.is_added}
     for use in graph.uses:
         first, *others = use.view.functions or (use.kind,)
         if first not in ("contraction", "table"):
             one = first in _ONE or "rsqrt" in others or "sqrt" in others
             starts.setdefault(use.view.path, set()).add(float(one))
-    return {path: fmean(found) for path, found in starts.items()}
+    means = {path: fmean(found) for path, found in starts.items()}
+    return means | dict.fromkeys(added & starts.keys(), 0.0)
 
 
 def _growth(sizes: Sequence[float]) -> float:
