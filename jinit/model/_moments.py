@@ -72,6 +72,7 @@ class Moments:
 
     Attributes:
       unknown: The operations that have no rule, by name.
+      features: Which axes of the values the layers made.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Moments:
     ) -> None:
         self._targets, self._sizes, self._graph = targets or {}, sizes or {}, graph
         self._rng = np.random.default_rng(0)
-        self._features = Features(graph)
+        self.features = Features(graph)
         self._samples: dict[int, np.ndarray] = {}
         self.unknown: set[str] = set()
         self._turn = 0  # of the loop that is run
@@ -379,9 +380,9 @@ class Moments:
         sizes = (value.shape[axis] for axis in moved)
         start = [*start, *sizes]  # so parts of parts are of other places again
         rng = np.random.default_rng(start)
-        if all(self._features.along(value)[axis] for axis in moved):
+        if all(self.features.along(value)[axis] for axis in moved):
             return x[:, rng.permutation(FEATURES)]
-        if not any(self._features.along(value)):
+        if not any(self.features.along(value)):
             return rng.permuted(x.reshape(-1)).reshape(x.shape)
         return self._elsewhere(x, start)
 
@@ -456,7 +457,7 @@ class Moments:
 
     def _summed(self, value: Value, axes: Iterable[int]) -> np.ndarray:
         axes = list(axes)
-        features = self._features.count(value, axes)
+        features = self.features.count(value, axes)
         places = math.prod(value.shape[axis] for axis in axes) // max(features, 1)
         x = self._floats(value)
         x = self._over_features(x, features) if features > 1 else x
@@ -547,8 +548,8 @@ class Moments:
         if not (left.data and right.data):
             return [self._by_constant(step)]
         features = min(
-            self._features.count(left, contracted),
-            self._features.count(right, other),
+            self.features.count(left, contracted),
+            self.features.count(right, other),
         )
         places = math.prod(left.shape[axis] for axis in contracted) // features
         x, y = (self._floats(value) for value in (left, right))

@@ -21,6 +21,7 @@ from jinit._checks import Shape
 from jinit.model._attention import Part, attention
 from jinit.model._graph import Graph, Use
 from jinit.model._kernels import mixing, origin
+from jinit.model._merging import merged
 from jinit.model._moments import Moments
 from jinit.model._outputs import Outputs
 from jinit.model._role import Place, Role
@@ -60,6 +61,7 @@ class _Reader:
         self.heads = {id(use) for use in graph.heads()}
         self.attention = attention(graph)
         self.outputs = Outputs(graph)
+        self.merged = merged(graph, moments.features)
         self.gates = {id(use) for branch in found.branches for use in branch.gates}
         self.places: dict[int, Place] = {}
         self.written: dict[int, int] = {}
@@ -105,6 +107,7 @@ class _Reader:
             recurrent=recurrent,
             state=state,
             factor=use.view.factor,
+            merged=tuple(self.merged.get(path, ())),
         )
         if use.kind == "contraction":
             tied = any(other.kind == "table" for other in uses)
