@@ -13,6 +13,8 @@ normalization needs a rule. Sums over features add what is independent, and sums
 places what is alike: so an average over an image, or by attention, is as large as what
 its places share. What has no rule starts again as normal numbers of variance one. What
 a loop carries is run for some turns; how it grows from there on is a geometric series.
+Places are alike with all others or with none: that what a recurrence makes is like its
+neighbours is not known, so a second recurrence over it is taken for smaller than it is.
 
     y = dot_general x w     fresh, of variance 1
     g = logistic y          run on the samples of y
