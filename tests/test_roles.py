@@ -1270,6 +1270,56 @@ def test_products_that_are_summed_are_a_contraction(name):
     assert role.is_kernel
 
 
+PICKED_SUMS = {  # products of a kernel that data picks, summed at once
+    "all": lambda w, x, at, s: (x[:, None, :, None] * w[at]).sum((1, 2)),
+    "each": lambda w, x, at, s: (x[:, None, :, None] * w[at]).sum(2),
+    "weighted": lambda w, x, at, s: (
+        x[:, None, :, None] * w[at] * s[:, :, None, None]
+    ).sum((1, 2)),
+    "weighted before": lambda w, x, at, s: (
+        x[:, None, :, None] * (s[:, :, None, None] * w[at])
+    ).sum((1, 2)),
+    "mean of each": lambda w, x, at, s: jax.vmap(
+        lambda x, n: (w[n] * x[:, None]).mean(0)
+    )(x, at[:, 0]),
+}
+
+
+@pytest.mark.parametrize("name", PICKED_SUMS)
+def test_products_of_a_kernel_that_data_picks_are_a_contraction(name):
+    def model(p, x, at, shares):
+        return jnp.tanh(PICKED_SUMS[name](p["w"], x, at, shares)) @ p["o"]
+
+    params = {"w": struct(5, 16, 8), "o": struct(8, 3)}
+    chosen = struct(4, 2, dtype="int32"), struct(4, 2)
+    found = of(model, params, struct(4, 16), *chosen)
+    assert found["w"].axes == ("batch", "in", "out")
+    picks = 1 if "each" in name else 2
+    assert (found["w"].fan_in, found["w"].fan_out) == (16 * picks, 8)
+    assert found["o"].moment == pytest.approx(
+        0.394 if "mean" not in name else 16**-2, rel=0.2
+    )
+
+
+def test_rows_that_are_multiplied_and_summed_are_of_tables():
+    def scores(p, words, x):
+        return (p["words"][words] * x).sum(-1)
+
+    found = of(
+        scores, {"words": struct(10, 16)}, struct(4, dtype="int32"), struct(4, 16)
+    )
+    assert found["words"].kind == "table"
+
+
+def test_a_scale_of_one_of_two_that_meet_in_a_sum_is_one():
+    def logits(p, q, k):
+        q = q * jax.lax.rsqrt((q * q).mean(-1, keepdims=True)) * p["g"][None]
+        return (q[:, None] * k[None]).sum(-1)
+
+    found = of(logits, {"g": struct(16)}, struct(4, 16), struct(4, 16))
+    assert found["g"].kind == "scale"
+
+
 def test_a_scale_before_what_sums_along_other_axes_or_is_not_alone_is_one():
     def function(p, x):
         pooled = (x * p["pooled"][None, None]).mean(1)
@@ -1306,6 +1356,46 @@ def test_what_a_loop_starts_from_is_a_state(name):
     assert (roles["first"].kind, roles["first"].uses) == ("state", 1)
     assert dict(roles.rules())["first"] == jinit.zeros()
     assert roles["u"].recurrent
+
+
+def gated(p, h, x):
+    z, r = (jax.nn.sigmoid(x @ p["w" + n] + h @ p["u" + n]) for n in "zr")
+    new = jnp.tanh(x @ p["w"] + r * (h @ p["u"] + p["b"][None]))
+    return (1 - z) * new + z * h
+
+
+CELLS = {  # whose turns are written out
+    "plain": lambda p, h, x: jnp.tanh(x @ p["w"] + h @ p["u"]),
+    "bias between": lambda p, h, x: jnp.tanh(h @ p["u"] + p["b"][None] + x @ p["w"]),
+    "gated": gated,
+    "beside": lambda p, h, x: jnp.tanh(jnp.concatenate([x, h], 1) @ p["wu"]),
+}
+
+
+@pytest.mark.parametrize("start", ["spread", "one", "none"])
+@pytest.mark.parametrize("name", CELLS)
+def test_what_turns_that_are_written_out_start_from_is_a_state(name, start):
+    def model(p, x):
+        h = jnp.zeros((2, 8)) if start == "none" else p["first"]
+        h = jnp.broadcast_to(h, (2, 8)) if name == "beside" or start == "spread" else h
+        for n in range(6):
+            h = CELLS[name](p, h, x[:, n])
+        return h @ p["head"]
+
+    shapes = {"wu": (24, 8), "b": (8,), "head": (8, 3), "first": (1, 8)}
+    shapes |= {"w" + n: (16, 8) for n in ("", "z", "r")}
+    shapes |= {"u" + n: (8, 8) for n in ("", "z", "r")}
+    roles = jinit.roles(model, {n: struct(*shape) for n, shape in shapes.items()}, X)
+    used = {role.path: role for role in roles if role.kind != "unused"}
+    if start != "none":
+        assert used.pop("first").kind == "state"
+        assert dict(roles.rules())["first"] == jinit.zeros()
+    if "b" in used:
+        assert used.pop("b").kind == "shift"
+    assert {role.kind for role in used.values()} == {"contraction"}
+    assert {role.axes for role in used.values()} == {("in", "out")}
+    assert not any(any(role.other_axes) for role in used.values())
+    assert (used.get("u") or used["wu"]).moment < 0.7
 
 
 def test_a_kernel_that_a_loop_carries_is_one_and_what_it_changes_is_left():

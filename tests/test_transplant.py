@@ -493,6 +493,55 @@ def test_what_cannot_be_kept_is_not_widened(before, after, message, key):
         widen(key, params, roles, built(**after)[2])
 
 
+def cosine(h):
+    h = h * jax.lax.rsqrt(jnp.square(h).sum(-1, keepdims=True))
+    return h @ jnp.swapaxes(h, 1, 2)
+
+
+MERGED = {  # of units, what is made of them, and the widths of 16 that keep it
+    "sum": (lambda h: h.sum(-1), ()),
+    "sum of squares": (lambda h: jnp.square(h).sum((1, 2)), ()),
+    "product": (lambda h: h @ jnp.swapaxes(h, 1, 2), ()),
+    "mean": (lambda h: h.mean(-1), (32,)),
+    "norm": (
+        lambda h: h * jax.lax.rsqrt(jnp.square(h).mean(-1, keepdims=True)),
+        (32,),
+    ),
+    "cosine": (cosine, (32,)),
+    "mean of places": (lambda h: h.mean(1), (32, 24)),
+}
+
+
+@pytest.mark.parametrize("width", [32, 24])
+@pytest.mark.parametrize("name", MERGED)
+def test_units_that_are_merged_without_a_kernel_grow_where_that_is_kept(
+    name, width, key
+):
+    merge, widths = MERGED[name]
+
+    def model(params, x):
+        made = merge(jnp.tanh(x @ params["up"]))
+        return made @ params["down"] if "down" in params else made
+
+    def shapes(n):
+        made = jax.eval_shape(merge, jax.ShapeDtypeStruct((2, 6, n), "float32"))
+        sizes = {"up": (8, n)} | ({"down": (n, 3)} if made.shape[-1] == n else {})
+        return {k: jax.ShapeDtypeStruct(v, "float32") for k, v in sizes.items()}
+
+    x = jax.random.normal(key, (2, 6, 8))
+    params = {n: jax.random.normal(key, each.shape) for n, each in shapes(16).items()}
+    narrow, wide = (jinit.roles(model, shapes(n), x) for n in (16, width))
+    if width not in widths:
+        with pytest.raises(
+            ValueError, match=r"'up' makes what a \w+ is .* over 16 units"
+        ):
+            widen(key, params, narrow, wide)
+    else:
+        new, _ = widen(key, params, narrow, wide)
+        expected, found = model(params, x), model(new, x)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_larger_heads_are_refused_for_their_logits_would_change(key):
     def attention(size):
         model = linen.MultiHeadDotProductAttention(2, qkv_features=2 * size)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinit._checks import Shape
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from jinit.model._graph import Graph, Step, Use, Value
 
 _MADE_ANEW = {"sort", "argsort", "iota"}
+_NEW = -1  # the number of a digit that is of no parameter that is known
 
 
 class _Labelled(NamedTuple):
@@ -37,6 +39,7 @@ class Features:
 
     def __init__(self, graph: Graph) -> None:
         self._axes: dict[int, tuple[Digits, ...]] = {}
+        self._paths: list[str] = []  # of the parameters that digits are of, by number
         uses = {
             id(use.step): use
             for use in graph.uses
@@ -53,12 +56,21 @@ class Features:
         along = self.along(value)
         return math.prod(digit.size for axis in axes for digit in along[axis])
 
+    def source(self, value: Value, axes: Iterable[int]) -> str | None:
+        """The path of a parameter that made the features there, if there are any."""
+        along = self.along(value)
+        numbers = (digit.axis for axis in axes for digit in along[axis])
+        known = (n for n in numbers if n is not None and n != _NEW)
+        return next((self._paths[n] for n in known), None)
+
     def along(self, value: Value) -> Sequence[Digits]:
         return self._axes.get(id(value), ((),) * len(value.shape))
 
     def _of_step(self, step: Step, out: Value, use: Use | None) -> Sequence[Digits]:
         if use is not None:
-            return self._of_use(step, out, use)
+            self._paths.append(use.view.path)
+            axes = self._of_use(step, out, use)
+            return [tuple(self._named(digit) for digit in digits) for digits in axes]
         if step.name == "dot_general":
             return self._of_product(step, out, None)
         if step.name == "conv_general_dilated":
@@ -88,12 +100,17 @@ class Features:
             return [one or own for n, (one, own) in enumerate(sides) if n not in gone]
         return _at(out, [len(out.shape) - 1])
 
+    def _named(self, digit: Digit) -> Digit:
+        """A digit of the parameter that is used, unless it is of one before."""
+        new = digit.axis == _NEW
+        return replace(digit, axis=len(self._paths) - 1) if new else digit
+
     def _of_product(self, step: Step, out: Value, kernel: int | None) -> list[Digits]:
         """The batch axes, and those that are left of each side; of a kernel all."""
         contracted, batch = step.equation.params["dimension_numbers"]
         sides = [
             [
-                (Digit(0, 1, size),) if side == kernel else digits
+                (Digit(_NEW, 1, size),) if side == kernel else digits
                 for size, digits in zip(value.shape, self.along(value), strict=True)
             ]
             for side, value in enumerate(step.inputs)
@@ -134,4 +151,4 @@ def _params(step: Step) -> Any:
 def _at(value: Value, axes: Iterable[int]) -> list[Digits]:
     chosen = set(axes)
     sizes = enumerate(value.shape)
-    return [(Digit(0, 1, size),) if axis in chosen else () for axis, size in sizes]
+    return [(Digit(_NEW, 1, size),) if axis in chosen else () for axis, size in sizes]

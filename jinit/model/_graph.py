@@ -31,11 +31,13 @@ from jinit._checks import Shape
 from jinit.model._constants import computed, known
 from jinit.model._kernels import behind, kernels, origin, picked, take_sums
 from jinit.model._meeting import meeting, only_scales, seen, signals
+from jinit.model._states import first_states
 from jinit.model._views import (
     KEPT,
     PICKED,
     View,
     Views,
+    is_zero,
     moved,
     whole,
     without_first_axis,
@@ -125,6 +127,11 @@ class Use:
     seen: float = 1.0
     all_axes: frozenset[tuple[int, str]] = frozenset()
 
+    @property
+    def is_added(self) -> bool:
+        """Whether it is added as it is, as a bias."""
+        return self.kind == "shift" and not self.view.functions
+
     def sizes(self, role: str) -> list[int]:
         """Of the digits that the parameter has where it is used, in a role."""
         digits = (digit for digits in self.view.axes for digit in digits)
@@ -138,7 +145,8 @@ class Graph:
     """A program, as far as it was asked for."""
 
     shapes: dict[str, Shape]
-    signals: set[str] = field(default_factory=set)
+    signals: dict[str, Value] = field(default_factory=dict)  # parameters that are data
+    states: set[str] = field(default_factory=set)  # those that start a recurrence
     steps: list[Step] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
     inputs: list[Value] = field(default_factory=list)
@@ -260,25 +268,30 @@ def read(closed: core.ClosedJaxpr, paths: Sequence[str]) -> Graph:
 
     A parameter may be a signal, as the latents of a Perceiver: what layers with other
     parameters make of it meets the inputs. Then the program is read again, with that
-    parameter as one of the inputs.
+    parameter as one of the inputs. So it is with the first state of a recurrence.
     """
-    signals = set[str]()
+    signals, states = set[str](), set[str]()
     while True:
         graph = _read(closed, paths, signals)
-        found = {path for use in graph.uses for path in use.signals} - signals
-        if not found:
+        first = first_states(graph)
+        found = {path for use in graph.uses for path in use.signals} | first
+        if found <= signals:
+            # A matrix may be latents, which must not be equal.
+            vectors = (p for p in states if sum(n > 1 for n in graph.shapes[p]) < 2)
+            graph.states = set(vectors)
             return graph
-        signals |= found
+        signals, states = signals | found, states | first
 
 
 def _read(closed: core.ClosedJaxpr, paths: Sequence[str], signals: set[str]) -> Graph:
     avals = [var.aval for var in closed.jaxpr.invars]
     shapes = {p: tuple(a.shape) for p, a in zip(paths, avals, strict=False)}
-    graph = Graph(shapes, signals=set(signals))
+    graph = Graph(shapes)
     given = [
         _data(aval) if path in signals else _parameter(path, aval)
         for path, aval in zip(paths, avals, strict=False)
     ]
+    graph.signals = {p: v for p, v in zip(paths, given, strict=False) if v.data}
     given += [_data(aval) for aval in avals[len(paths) :]]
     graph.inputs = [value for value in given if value.data]
     graph.outputs = _Reader(graph).run(closed, given)
@@ -376,6 +389,8 @@ class _Reader:
             pairs = zip(avals, views, strict=True)
             return [replace(_data(aval, step), picked=v) for aval, v in pairs]
         if any(value.views for value in step.inputs):
+            if step.name in ("mul", "dot_general") and any(map(is_zero, step.inputs)):
+                return [Value(tuple(a.shape), a.dtype, number=0.0) for a in avals]
             views = moved(
                 step.name,
                 step.equation.params,
@@ -467,10 +482,9 @@ class _Reader:
         self.loops = around
         pairs = zip(carry, results, strict=False)
         self.graph.carried += [pair for pair in pairs if pair[0] is not pair[1]]
-        return [
-            self.result("loop", var.aval, [result])
-            for var, result in zip(equation.outvars, results, strict=True)
-        ]
+        names = ["last"] * len(carry) + ["loop"] * (len(results) - len(carry))
+        made = zip(names, equation.outvars, results, strict=True)
+        return [self.result(name, var.aval, [value]) for name, var, value in made]
 
     def carry(self, jaxpr: Any, var: Any, outer: Value, end: Any) -> Value:
         """What a loop sees of a value that it carries on."""

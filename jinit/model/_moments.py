@@ -11,7 +11,10 @@ features, which have weights of their own, each at so many places, which share t
 Operations on elements are run on the samples, so that no activation, gate or
 normalization needs a rule. Sums over features add what is independent, and sums over
 places what is alike: so an average over an image, or by attention, is as large as what
-its places share. What has no rule starts again as normal numbers of variance one.
+its places share. What has no rule starts again as normal numbers of variance one. What
+a loop carries is run for some turns; how it grows from there on is a geometric series.
+Places are alike with all others or with none: that what a recurrence makes is like its
+neighbours is not known, so a second recurrence over it is taken for smaller than it is.
 
     y = dot_general x w     fresh, of variance 1
     g = logistic y          run on the samples of y
@@ -34,6 +37,7 @@ import numpy as np
 from jax.lax import FftType
 
 from jinit.gains._curve import FUNCTIONS
+from jinit.model._classes import classes
 from jinit.model._constants import BY_ELEMENT, by_element, computed
 from jinit.model._features import Features
 from jinit.model._graph import Graph, Step, Use, Value
@@ -42,10 +46,13 @@ from jinit.model._views import KEPT
 PLACES, FEATURES = 16, 1 << 9
 SAMPLES = PLACES * FEATURES
 _MOST = 127  # of whole numbers that are inputs: words, classes, pixels
-_TURNS = 8  # of a loop, after which what it carries is taken to be as it stays
+_TURNS, _MOST_TURNS = 8, 32  # of a loop: those that are run at first, and at most
+_SAME = 0.05  # by which part sizes differ that are taken for the same
 
 _SUMS = {"add", "sub", "add_any", "concatenate"}  # to which a parameter adds little
 _ONE = {"scale", "other", "mul", "div", "max", "sqrt", "rsqrt"}  # what it starts from
+
+_NEVER_ZERO = {"mul", "exp", "exp2", "integer_pow", "square", "logistic"}  # of others
 
 _BY_ELEMENT = {
     *BY_ELEMENT,
@@ -67,6 +74,7 @@ class Moments:
 
     Attributes:
       unknown: The operations that have no rule, by name.
+      features: Which axes of the values the layers made.
     """
 
     def __init__(
@@ -77,34 +85,94 @@ class Moments:
     ) -> None:
         self._targets, self._sizes, self._graph = targets or {}, sizes or {}, graph
         self._rng = np.random.default_rng(0)
-        self._features = Features(graph)
+        self.features = Features(graph)
         self._samples: dict[int, np.ndarray] = {}
         self.unknown: set[str] = set()
         self._turn = 0  # of the loop that is run
         self._before: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._ends = {id(first): last for first, last in graph.carried}
         self._starts = _starts_of(graph)
+        self._last: dict[int, float] = {}  # the sizes of what loops carry, in the end
         self._numbers: dict[int, Any] = {}  # of parameters alone, and of counters
         self._uses = {
             id(u.step): u for u in graph.uses if u.kind in ("contraction", "table")
         }
+        self._classes = classes(graph)
         for value in graph.inputs:
             self._samples[id(value)] = self._input(value)
-        for loop, steps in groupby(graph.steps, lambda step: step.loops[:1]):
-            # Of a loop to its middle, for its layers are drawn alike.
-            turns = [(each.turns or _TURNS) // 2 + 1 for each in loop]
-            self._run_steps(list(steps), min([_TURNS, *turns]) if turns else 1)
+        for path in graph.states:
+            self._samples[id(graph.signals[path])] = np.zeros((PLACES, FEATURES), "f4")
+        self._run_steps(graph.steps)
 
-    def _run_steps(self, steps: Sequence[Step], times: int) -> None:
-        """Runs them, those of a loop often enough that what it carries stays so."""
-        for self._turn in range(times):
-            for step in steps:
-                if any(value.data for value in step.outputs):
+    def _run_steps(self, steps: Sequence[Step], depth: int = 0) -> None:
+        """Runs them in order, and those of loops several times."""
+        for loops, each in groupby(steps, lambda step: step.loops[depth : depth + 1]):
+            inside = list(each)
+            if loops:
+                around = self._turn
+                self._run_loop(inside, depth + 1, loops[0].turns or _TURNS)
+                self._turn = around
+            else:
+                for step in inside:
                     self._run_step(step)
-                else:
-                    self._work_out(step)
+
+    def _run_loop(self, steps: Sequence[Step], depth: int, length: int) -> None:
+        """Runs a loop until what it carries stays as it is, or grows as is known.
+
+        Not all of it: its layers are drawn alike, and its places, as one kernel, for
+        what they are on average.
+        """
+        carried, sizes = dict[int, Value](), dict[int, list[float]]()
+        for step in steps:
+            own = step.name == "carry" and len(step.loops) == depth
+            end = self._end(step) if own else None
+            if end is not None and jnp.issubdtype(end.dtype, jnp.inexact):
+                carried[id(end)] = end
+                start = self.second(step.inputs[0])  # unknown of some parameters
+                sizes[id(end)] = [0.0 if math.isnan(start) else start]
+        turns = min(_TURNS, length // 2 + 1)
+        for self._turn in range(_MOST_TURNS):
+            self._run_steps(steps, depth)
+            for end, size in sizes.items():
+                size.append(self.second(carried[end]))
+            if self._turn + 1 == turns:
+                slow = any(_growth(size) > 0.5 for size in sizes.values())
+                if not slow or length <= 4 * turns:
+                    break
+                turns *= 2
+        self._carry_on(steps, depth, length, sizes)
+
+    def _carry_on(
+        self,
+        steps: Sequence[Step],
+        depth: int,
+        length: int,
+        carried: Mapping[int, list[float]],
+    ) -> None:
+        """Makes what a loop carries as large as it is on average, and in the end."""
+        grown = {
+            end: (size[-1], *_grown(size, length))
+            for end, size in carried.items()
+            if len(size) > 2 and size[-1]
+        }
+        whole = all(len(size) > length // 2 for size in carried.values())
+        ratios = {end: mean / size for end, (size, mean, _) in grown.items()}
+        if not whole and any(abs(ratio - 1) > _SAME for ratio in ratios.values()):
+            for end, ratio in ratios.items():
+                self._samples[end] = self._samples[end] * np.float32(math.sqrt(ratio))
+            self._turn += 1
+            self._run_steps(steps, depth)
+        self._last |= {end: last for end, (*_, last) in grown.items()}
+
+    def _end(self, step: Step) -> Value | None:
+        """What a signal that a loop carries is at the end of a turn."""
+        end = self._ends.get(id(step.outputs[0]))
+        return end if end is not None and end.data else None
 
     def _run_step(self, step: Step) -> None:
+        if not any(value.data for value in step.outputs):
+            self._work_out(step)
+            return
         for value, made in zip(step.outputs, self._made(step), strict=True):
             whole = np.broadcast_to(made, (PLACES, FEATURES))
             self._samples[id(value)] = whole
@@ -119,9 +187,13 @@ class Moments:
         first: Any = given[0] if given else None
         if step.name == "carry":  # a counter
             return self._number(self._ends[id(value)]) if self._turn else first
-        if step.name == "along" and np.ndim(first):
-            return first[self._turn % len(first)]
-        return computed(step, given, value)
+        if step.name == "along":
+            return first[self._turn % len(first)] if np.ndim(first) else first
+        made = computed(step, given, value)
+        if step.name in _NEVER_ZERO and made is not None and not np.any(made):
+            # A long product of decays is too small, and not one that is left out.
+            return np.finfo(np.float32).tiny if all(map(np.any, given)) else made
+        return made
 
     def _number(self, value: Value) -> Any:
         """What a value is that is computed of neither samples nor random numbers."""
@@ -138,6 +210,8 @@ class Moments:
             return self._unknown(value)
         if np.ndim(number) == 0:
             return np.asarray(number)
+        if not number.size:
+            return np.zeros((), number.dtype)
         # A row for each feature, along which the places lie, as keys do along a mask;
         # the same of arrays of one size, such as a sine and its cosine.
         rng, shape = np.random.default_rng(0), number.shape
@@ -211,7 +285,9 @@ class Moments:
         if jnp.issubdtype(value.dtype, jnp.inexact):
             return self._normal(value.dtype)
         if jnp.issubdtype(value.dtype, np.integer):
-            return self._rng.integers(1, _MOST, (PLACES, FEATURES))
+            known = self._classes.get(id(value))
+            least, most = (1, _MOST) if known is None else (0, known)
+            return self._rng.integers(least, most, (PLACES, FEATURES))
         return self._rng.random((PLACES, FEATURES)) < 0.5
 
     def _normal(
@@ -234,16 +310,17 @@ class Moments:
     def _made(self, step: Step) -> list[np.ndarray]:
         if use := self._uses.get(id(step)):
             return [self._drawn(step, use) for _ in step.outputs]
-        if step.name == "carry" and id(step.outputs[0]) in self._ends:
-            end = self._ends[id(step.outputs[0])]
-            if id(end) in self._samples:  # of the turn before
-                return [self._samples[id(end)]]
+        if step.name == "carry" and self._turn and (end := self._end(step)) is not None:
+            return [self._samples[id(end)]]  # of the turn before
         if step.name in _RULES:
             return _RULES[step.name](self, step)
         # A loop may start from a constant, such as a state of zeros.
         first = next((v for v in step.inputs if v.data), step.inputs[0])
         if step.name == "along":  # another place in each turn
-            return [np.roll(self._wide(first), self._turn, axis=0)]
+            return [self._elsewhere(self._wide(first), [self._turn])]
+        if step.name == "last" and id(first) in self._last and self.second(first):
+            change = self._last[id(first)] / self.second(first)
+            return [self.of(first) * np.float32(math.sqrt(change))]
         if step.name in ("slice", "split", "unstack") and first.data:
             return [self._part(first, start) for start in _starts(step)]
         if step.name in KEPT or step.name == "sort":
@@ -302,10 +379,24 @@ class Moments:
         moved = [axis for axis, at in enumerate(start) if at]
         if not moved:
             return x
-        rng = np.random.default_rng([*start])
-        if all(self._features.along(value)[axis] for axis in moved):
+        sizes = (value.shape[axis] for axis in moved)
+        start = [*start, *sizes]  # so parts of parts are of other places again
+        rng = np.random.default_rng(start)
+        if all(self.features.along(value)[axis] for axis in moved):
             return x[:, rng.permutation(FEATURES)]
-        if not any(self._features.along(value)):
+        if not any(self.features.along(value)):
+            return rng.permuted(x.reshape(-1)).reshape(x.shape)
+        return self._elsewhere(x, start)
+
+    def _elsewhere(self, x: np.ndarray, at: Sequence[int]) -> np.ndarray:
+        """The samples of other places, of those that are hardly alike any samples.
+
+        For there are few places, so that in a long sum they would come again.
+        """
+        rng = np.random.default_rng([*at])
+        if not any(at):
+            return x
+        if self._share(x - x.mean()) < 1 / PLACES:
             return rng.permuted(x.reshape(-1)).reshape(x.shape)
         return x[rng.permutation(PLACES)]
 
@@ -368,7 +459,7 @@ class Moments:
 
     def _summed(self, value: Value, axes: Iterable[int]) -> np.ndarray:
         axes = list(axes)
-        features = self._features.count(value, axes)
+        features = self.features.count(value, axes)
         places = math.prod(value.shape[axis] for axis in axes) // max(features, 1)
         x = self._floats(value)
         x = self._over_features(x, features) if features > 1 else x
@@ -459,8 +550,8 @@ class Moments:
         if not (left.data and right.data):
             return [self._by_constant(step)]
         features = min(
-            self._features.count(left, contracted),
-            self._features.count(right, other),
+            self.features.count(left, contracted),
+            self.features.count(right, other),
         )
         places = math.prod(left.shape[axis] for axis in contracted) // features
         x, y = (self._floats(value) for value in (left, right))
@@ -531,22 +622,65 @@ class Moments:
         return [self._rng.integers(0, most, (PLACES, FEATURES), dtype, endpoint=True)]
 
     def _gather(self, step: Step) -> list[np.ndarray]:
+        """Of a constant, as a table of sines, its numbers, at any places."""
         value = step.inputs[0]
-        return [self.of(value) if value.data else self._input(step.outputs[0])]
+        if value.data:
+            return [self.of(value)]
+        if value.views or value.number is None or not math.prod(value.shape):
+            return [self._input(step.outputs[0])]
+        numbers = np.ravel(value.number)
+        return [self._rng.choice(numbers, (PLACES, FEATURES))]
+
+    def _dynamic_slice(self, step: Step) -> list[np.ndarray]:
+        if step.inputs[0].data:
+            return [self._given(step, step.inputs[0])]
+        return self._gather(step)
+
+    def _put(self, step: Step) -> list[np.ndarray]:
+        """An array of which a part is another, as a cache of keys is filled."""
+        before, new = step.inputs[0], step.inputs[2 if step.name == "scatter" else 1]
+        part = math.prod(new.shape) / max(math.prod(before.shape), 1)
+        taken = self._rng.random((PLACES, FEATURES)) < part
+        return [np.where(taken, self._given(step, new), self._given(step, before))]
 
 
 def _starts_of(graph: Graph) -> dict[str, float]:
     """What parameters start from: one of what multiplies or divides, else zero.
 
-    Of m and 1 - m, which mix two values, that is one half.
+    Of m and 1 - m, which mix two values, that is one half. What is added anywhere is a
+    bias, which a gate multiplies in the first turn if the state is zero.
     """
     starts: dict[str, set[float]] = {}
+    added = {use.view.path for use in graph.uses if use.is_added}
     for use in graph.uses:
         first, *others = use.view.functions or (use.kind,)
         if first not in ("contraction", "table"):
             one = first in _ONE or "rsqrt" in others or "sqrt" in others
             starts.setdefault(use.view.path, set()).add(float(one))
-    return {path: fmean(found) for path, found in starts.items()}
+    means = {path: fmean(found) for path, found in starts.items()}
+    return means | dict.fromkeys(added & starts.keys(), 0.0)
+
+
+def _growth(sizes: Sequence[float]) -> float:
+    """The factor by which what is left to grow shrinks in half of these turns, or one.
+
+    None is left of what stays as it is; what grows on and on does so by as much.
+    """
+    at = (len(sizes) - 1) // 2
+    first, half, last = sizes[0], sizes[at], sizes[2 * at]
+    if abs(half - first) < _SAME * max(half, first):
+        return 0.0
+    return min(max((last - half) / (half - first), 0.0), 1.0)
+
+
+def _grown(sizes: Sequence[float], turns: int) -> tuple[float, float]:
+    """The mean of the sizes in so many turns, and the last, of a geometric series."""
+    first, half = sizes[0], (len(sizes) - 1) // 2
+    factor, times = min(max(_growth(sizes), 1e-9), 1 - 1e-6), turns / half
+    limit = first + (sizes[half] - first) / (1 - factor)
+    left = factor**times
+    mean = limit + (first - limit) * (left - 1) / (times * math.log(factor))
+    return max(mean, 0.0), max(limit + (first - limit) * left, 0.0)
 
 
 def _second(x: np.ndarray) -> float:
@@ -624,6 +758,9 @@ _RULES: dict[str, Callable[[Moments, Step], list[np.ndarray]]] = {
     "dot_general": Moments._dot_general,
     "conv_general_dilated": Moments._conv_general_dilated,
     "gather": Moments._gather,
+    "dynamic_slice": Moments._dynamic_slice,
+    "dynamic_update_slice": Moments._put,
+    "scatter": Moments._put,
     "scatter-add": Moments._scatter_add,
     "pad": Moments._pad,
     "fft": Moments._fft,

@@ -20,7 +20,8 @@ import numpy as np
 from jinit._checks import Shape
 from jinit.model._attention import Part, attention
 from jinit.model._graph import Graph, Use
-from jinit.model._kernels import origin
+from jinit.model._kernels import mixing, origin
+from jinit.model._merging import merged
 from jinit.model._moments import Moments
 from jinit.model._outputs import Outputs
 from jinit.model._role import Place, Role
@@ -60,6 +61,7 @@ class _Reader:
         self.heads = {id(use) for use in graph.heads()}
         self.attention = attention(graph)
         self.outputs = Outputs(graph)
+        self.merged = merged(graph, moments.features)
         self.gates = {id(use) for branch in found.branches for use in branch.gates}
         self.places: dict[int, Place] = {}
         self.written: dict[int, int] = {}
@@ -73,12 +75,15 @@ class _Reader:
     def role(self, path: str) -> Role:
         """Of a parameter's uses the one that decides: what it is contracted with."""
         graph, uses, shape = self.graph, self.uses[path], self.graph.shapes[path]
+        if path in graph.states:
+            return Role(path, shape, "state", ("free",) * len(shape))
         if path in graph.signals:
             axes = *("index" for _ in shape[1:]), "out"
             return Role(path, shape, "table", axes, fan_out=float(shape[-1]))
         if not uses:
             return Role(path, shape, "unused", uses=0)
-        use = min(uses, key=_order)
+        added = any(use.is_added for use in uses)
+        use = min(uses, key=lambda use: (*_order(use, added), self._is_idle(use)))
         made = self.attention.get(id(use.step), Part())
         times = [1 if each.kind == "state" else each.step.times for each in uses]
         parts = self._parts(use, uses) if use.kind == "contraction" else []
@@ -102,6 +107,7 @@ class _Reader:
             recurrent=recurrent,
             state=state,
             factor=use.view.factor,
+            merged=tuple(self.merged.get(path, ())),
         )
         if use.kind == "contraction":
             tied = any(other.kind == "table" for other in uses)
@@ -114,6 +120,10 @@ class _Reader:
             role = replace(role, normalized=self._normalized(use))
         return role
 
+    def _is_idle(self, use: Use) -> bool:
+        """Whether a kernel meets zeros there, as the first state of a recurrence."""
+        return use.kind == "contraction" and not self.moments.second(use.operand)
+
     def _contracted(self, use: Use, parts: list[np.ndarray]) -> dict[str, Any]:
         """What a kernel gives, and what it meets."""
         outputs = [int(each.sum()) for each in parts]
@@ -122,14 +132,28 @@ class _Reader:
         share = fmean(outputs) / parts[0].size if parts else 1.0
         # Zeros beyond the borders count where they are much of what is met.
         seen = use.seen if use.seen < _MUCH else 1.0
-        moment = self.moments.second(use.operand) * seen
+        shared = self._shares(use)
+        moment = self.moments.second(use.operand) * seen * shared
         return {
             "fan_out": use.fan_out * share,
             "outputs": tuple(outputs) if len(outputs) > 1 else (),
             "moment": moment if moment > 1e-12 else 1.0,
             "assumed": self.moments.assumed(use.operand),
-            "activation": self.moments.activation(use.operand) if seen == 1 else None,
+            "activation": self.moments.activation(use.operand)
+            if seen == shared == 1
+            else None,
         }
+
+    def _shares(self, use: Use) -> float:
+        """Of kernels that are mixed the sum of the squares of their shares, or one."""
+        own = (v for v in use.step.inputs if use.view in v.views and not v.data)
+        step = next((origin(value) for value in own if value.step), None)
+        gates = mixing(step) if step is not None else None
+        if step is None or gates is None:
+            return 1.0
+        mixed = step.equation.params["dimension_numbers"][0][step.inputs.index(gates)]
+        count = math.prod(gates.shape[axis] for axis in mixed)
+        return count * self.moments.second(gates)
 
     def _parts(self, use: Use, uses: list[Use]) -> list[np.ndarray]:
         """The parts that the outputs of a parameter are cut into, before or after."""
@@ -202,9 +226,13 @@ def _places(branch: Branch, length: int) -> Iterator[tuple[Use, Place]]:
         yield use, Place(branch.stream, length, branch.number, count, count)
 
 
-def _order(use: Use) -> tuple[int, bool]:
-    """The order in which uses decide; of m and 1 - m, which mix, the function does."""
-    return _KINDS.index(use.kind), use.kind == "scale" and not use.view.functions
+def _order(use: Use, added: bool) -> tuple[int, bool]:
+    """The order in which uses decide; of m and 1 - m, which mix, the function does.
+
+    A bias that a gate multiplies where the state is zero is one.
+    """
+    kind = "shift" if added and use.kind == "scale" else use.kind
+    return _KINDS.index(kind), use.kind == "scale" and not use.view.functions
 
 
 def _other_axes(use: Use, uses: list[Use], rank: int) -> tuple[str, ...]:

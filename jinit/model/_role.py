@@ -43,6 +43,8 @@ class Role:
         and nothing is chosen by it: where they are packed with others.
       factor: What it is multiplied with before it is used; a table also after.
       normalized: Of a scale or a shift the axes over which what it meets is normalized.
+      merged: How its results are merged without a kernel, as "sum", "mean", "norm" or
+        "product", and of how many units.
 
     Example:
       >>> import jax, jinit
@@ -78,6 +80,7 @@ class Role:
     state: tuple[int, int] | None = None
     factor: float = 1.0
     normalized: tuple[int, ...] = ()
+    merged: tuple[tuple[str, int], ...] = ()
 
     @property
     def is_kernel(self) -> bool:

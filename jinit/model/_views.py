@@ -25,7 +25,8 @@ KEPT = {  # what moves elements, and leaves them as they are
     *("reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims", "slice"),
     *("rev", "copy", "copy_p", "stop_gradient", "sharding_constraint", "pvary", "pad"),
     *("reshard", "mesh_cast", "layout_constraint", "reduce_precision", "split"),
-    *("dynamic_slice", "along", "carry", "loop", "unstack", "convert_element_type"),
+    *("dynamic_slice", "along", "carry", "loop", "last", "unstack"),
+    "convert_element_type",
     *("optimization_barrier", "cumlogsumexp", "all_gather", "pcast", "tile"),
 }
 
@@ -141,6 +142,9 @@ def moved(
     if name in SAME:
         views = [value.views for value in inputs] if len(inputs) == len(shapes) else ()
         return list(views) or [first.views for _ in shapes]
+    if name in ("add", "sub") and any(map(is_zero, inputs)):
+        value = next(value for value in inputs if not is_zero(value))
+        return [_each(value, _aligned, value.shape, shapes[0])]
     if name == "split":
         axis = params["axis"]
         return [_part(first, _cut, axis, shape[axis]) for shape in shapes]
@@ -212,6 +216,13 @@ def _broadcast(
     return moved
 
 
+def _aligned(axes: Sequence[Digits], old: Shape, new: Shape) -> list[Digits]:
+    """Of an operation on elements, in which axes of length one are repeated."""
+    if len(old) != len(new):
+        return [() for _ in new]
+    return [d if a == b else () for d, a, b in zip(axes, old, new, strict=True)]
+
+
 def _cut(axes: Sequence[Digits], axis: int, size: int) -> list[Digits]:
     return [_shorter(d, size) if n == axis else d for n, d in enumerate(axes)]
 
@@ -278,6 +289,11 @@ def _gathered(axes: Sequence[Digits], numbers: Any, shape: Shape) -> list[Digits
     return moved
 
 
+def is_zero(value: Any) -> bool:
+    """Whether it is zero everywhere, as what most recurrences start from."""
+    return np.ndim(value.number) == 0 and value.number == 0
+
+
 def _factor(name: str, inputs: Sequence[Any]) -> float | None:
     """What a view is multiplied with, if that is one number."""
     if name == "neg":
@@ -314,11 +330,11 @@ def _product(numbers: Any, inputs: Sequence[Any]) -> Views:
 
 
 def _passed(name: str, inputs: Sequence[Any], shape: Shape) -> Views:
-    """Of each parameter one view, which keeps its axes if the shape is kept."""
+    """Of each parameter one view, which keeps its axes where their sizes are kept."""
     found: dict[str, View] = {}
     for value in inputs:
         for view in value.views:
-            kept = view.axes if value.shape == shape else ((),) * len(shape)
+            kept = _aligned(view.axes, value.shape, shape)
             new = view.along(kept).through(name)
             if view.path not in found or any(kept):
                 functions = found.get(view.path, new).functions

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from jinit.model._roles import Roles
 
 
+_OF_ANY = ("mean", "norm")  # of units that stay if each has as many copies
+
+
 @dataclass(frozen=True)
 class Grown:
     """What became of one parameter, in what `jinit.transplant.widen` returns.
@@ -83,12 +86,13 @@ def widen(
     for each kernel. So copies get different gradients and part, where equal ones would
     stay equal for ever.
 
-    Normalizations of a width are kept where it becomes a multiple, and refused where
-    it does not. Those without scale and bias, or of a number of groups, are not seen,
-    nor is what is reshaped such that copies do not lie behind all that they are of, as
-    the pixels of a convolution that is flattened or gates in one kernel. Nor are units
-    that are summed, or contracted with one another, without a kernel: the logits of
-    two towers, a softmax over units. Compare the outputs of both models once.
+    Normalizations and means of a width are kept where it becomes a multiple, and
+    refused where it does not. Refused are units that are summed, or contracted with one
+    another, without a kernel, as the logits of two towers. Not seen are a softmax over
+    units, a norm that is no mean of squares, normalizations of a number of groups, and
+    what is reshaped such that copies do not lie behind all that they are of, as the
+    pixels of a convolution that is flattened or gates in one kernel. Compare the
+    outputs of both models once.
 
     Args:
       key: A JAX key, for the shares.
@@ -105,8 +109,8 @@ def widen(
       ValueError: The two are not one model in two widths; parameters are of other
         shapes; an axis that grows is not known; or what grows cannot be kept: the size
         of a head, a tied table, queries, keys and values that are packed in an axis,
-        the inputs of what passes through a function, or a width that is normalized over
-        and becomes no multiple.
+        the inputs of what passes through a function, units that are summed without a
+        kernel, or a width that is normalized over and becomes no multiple.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -311,6 +315,14 @@ def _check_widened(role: Role, other: Role) -> None:
             f"is for what is normalized over {n} units, which do not count alike among "
             f"{m} copies: give it {n * -(-m // n)}"
         )
+    elif grown := _grown_sums(role, other):
+        how, n, m = grown
+        reason = (
+            f"makes what a {how} is taken of, over {n} units, which would be another "
+            f"among {m} copies"
+        )
+        if how in _OF_ANY:
+            reason += f": give it {n * -(-m // n)}"
     if role.head_size != other.head_size:
         reason = (
             f"is for heads of size {other.head_size} instead of {role.head_size}, "
@@ -321,6 +333,15 @@ def _check_widened(role: Role, other: Role) -> None:
             f"wider must be what can be kept, but {role.path!r} {reason}; leave that "
             "size as it is."
         )
+
+
+def _grown_sums(role: Role, other: Role) -> tuple[str, int, int] | None:
+    """How units that grow are merged, if their copies would change that."""
+    for (how, n), (_, m) in zip(role.merged, other.merged, strict=False):
+        kept = m % n == 0 if how in _OF_ANY else m == n
+        if not kept:
+            return how, n, m
+    return None
 
 
 @partial(jax.jit, static_argnums=(2, 3))
