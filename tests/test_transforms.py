@@ -275,7 +275,9 @@ def test_a_traced_constant_that_does_not_broadcast_is_refused(key):
 
 
 def test_a_traced_sparsity_is_refused():
-    with pytest.raises(TypeError, match="sparsity must be known when the program is traced"):
+    with pytest.raises(
+        TypeError, match="sparsity must be known when the program is traced"
+    ):
         jax.eval_shape(jinit.sparse, 0.5)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jinit import _checks, _draws
 from jinit._bits import wide_dtype
 from jinit._checks import Axis, Number, weights
 from jinit._types import ArrayLike
-from jinit.adapter._axes import axes_of
+from jinit.adapter._axes import Axes, axes_of
 
 
 class Split(NamedTuple):
@@ -162,6 +164,11 @@ def _split(w: Any, rank: Any, scale: Any, named: Any, factor: _Factor) -> Split:
     w = weights("w", w)
     axes = axes_of(w.shape, *named)
     rank, scale = axes.check_rank(rank), _checks.positive("scale", scale)
+    return _parts(w, scale, rank, axes, factor)
+
+
+@partial(jax.jit, static_argnums=(2, 3, 4))
+def _parts(w: jax.Array, scale: Any, rank: int, axes: Axes, factor: _Factor) -> Split:
     wide = w.astype(wide_dtype(w.dtype))
     factors = factor(axes.matrices(wide, axes.outputs), rank, scale)
     shapes = zip(axes.full(rank), axes.shapes(rank), strict=True)
@@ -169,6 +176,8 @@ def _split(w: Any, rank: Any, scale: Any, named: Any, factor: _Factor) -> Split:
         _draws.round_to(axes.kernel(matrices, full).reshape(shape), w.dtype)
         for matrices, (full, shape) in zip(factors, shapes, strict=True)
     )
+    # The residual is that of the pair as rounded, which the compiler might leave out.
+    a, b = lax.optimization_barrier((a, b))
     residual = wide - scale * axes.product(a, b, rank, wide.dtype)
     return Split(a, b, _draws.round_to(residual, w.dtype))
 

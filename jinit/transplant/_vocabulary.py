@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -93,6 +94,7 @@ def extend_vocabulary(
     return jnp.concatenate([kept, jnp.moveaxis(drawn, 0, axis)], axis)
 
 
+@partial(jax.jit, static_argnums=2)
 def _near_the_mean(key: jax.Array, rows: jax.Array, n: int, eps: Any) -> jax.Array:
     wide = rows.astype(wide_dtype(rows.dtype)).reshape(rows.shape[0], -1)
     mean = wide.mean(0, keepdims=True)
