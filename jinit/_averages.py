@@ -62,7 +62,7 @@ def truncation(low: Number, high: Number) -> _Cut:
     weights = weights * xp.exp(-d * (mode + d / 2))
     mass = weights.sum() * (right - left) / 2
     weights = weights / weights.sum()
-    mean = (weights * d).sum()
+    mean = 0.0 if xp is np and low == -high else (weights * d).sum()
     square, cube, fourth = ((weights * (d - mean) ** n).sum() for n in (2, 3, 4))
     with np.errstate(invalid="ignore", divide="ignore"):  # of bounds that are one
         std = xp.sqrt(square)

@@ -134,6 +134,12 @@ def test_the_law_is_the_one_of_the_definition(init):
         assert law.bounds == pytest.approx(meant.bounds, rel=1e-12)
 
 
+@pytest.mark.parametrize("edge", [0.1, 2.0, 8.0])
+def test_a_law_cut_alike_on_both_sides_has_its_mean_in_the_middle(edge):
+    law = Truncated(0.5, 0.02, -edge, edge)
+    assert (law.mean, jinit.lecun_normal().law((64, 32)).mean) == (0.5, 0.0)
+
+
 def test_laws_print_as_the_call_that_makes_them_and_compare():
     for law in [
         *filter(None, LAWS.values()),
