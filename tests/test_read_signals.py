@@ -64,6 +64,39 @@ def test_an_integer_is_one_of_as_many_as_the_program_tells_apart(name):
     assert 0.5 < moment / true < 2
 
 
+# Edges: what is looked up at two of their ends is of two places.
+
+LOOKED_UP = {
+    "differences": lambda h, s, t: h[t] - h[s],
+    "products": lambda h, s, t: h[s] * h[t],
+    "products of what is looked up alike": lambda h, s, t: h[s] * jnp.tanh(h[s]),
+    "sums within a nonlinearity": lambda h, s, t: jax.nn.relu(h[s] + h[t]),
+    "both": lambda h, s, t: jnp.concatenate([h[s], h[t] - h[s]], -1),
+    "taken": lambda h, s, t: jnp.take(h, s, 0) - jnp.take(h, t, 0, mode="clip"),
+    "distances among features": lambda h, s, t: jnp.concatenate(
+        [h[s], jnp.square(h[s] - h[t]).sum(-1, keepdims=True)], -1
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOKED_UP)
+def test_what_is_looked_up_elsewhere_is_of_other_places(name):
+    def model(params, x, source, target):
+        return LOOKED_UP[name](x @ params["w"], source, target)
+
+    x, s, t = X.reshape(-1, 64), *integers(512, 2, 1000)
+    _, moment, true = read_and_run(model, {"w": (64, 32)}, x, s, t)
+    assert 0.5 < moment / true < 2
+
+
+def test_many_values_are_put_together():
+    def model(params, x):
+        return jnp.concatenate([n * x[:, :1] for n in range(100)], -1)
+
+    _, moment, true = read_and_run(model, {}, X[:, 0])
+    assert moment == pytest.approx(true, rel=0.5)
+
+
 def test_an_integer_of_which_nothing_is_known_is_any():
     def scaled(p, x):
         return x.astype("float32") / 64

@@ -29,7 +29,7 @@ def classes(graph: Graph) -> dict[int, int]:
     found = dict[int, int]()
     for step in graph.steps:
         for value, size in _bounds(step):
-            for source in _sources(value):
+            for source in sources(value):
                 size = max(size, 1)  # of an array without elements
                 found[id(source)] = min(size, found.get(id(source), size))
     return found
@@ -67,16 +67,15 @@ def _compared(value: Value, number: np.ndarray) -> Iterator[tuple[Value, int]]:
         yield value, int(most) + 1
 
 
-def _sources(value: Value) -> Iterator[Value]:
-    """The integers that no step makes of which a value is one, or a shifted one."""
+def sources(value: Value) -> Iterator[Value]:
+    """The integers that a value is one of, or a shifted one, and no longer a class."""
     seen, front = set[int](), [value]
     while front:
         value = front.pop()
         if id(value) in seen or not value.data:
             continue
         seen.add(id(value))
-        if value.step is None:
-            if jnp.issubdtype(value.dtype, np.integer):
-                yield value
-        elif value.step.name in _LEFT:
+        if value.step is not None and value.step.name in _LEFT:
             front += value.step.inputs
+        elif jnp.issubdtype(value.dtype, np.integer):
+            yield value

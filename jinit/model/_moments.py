@@ -37,7 +37,7 @@ import numpy as np
 from jax.lax import FftType
 
 from jinit.gains._curve import FUNCTIONS
-from jinit.model._classes import classes
+from jinit.model._classes import classes, sources
 from jinit.model._constants import BY_ELEMENT, by_element, computed
 from jinit.model._features import Features
 from jinit.model._graph import Graph, Step, Use, Value
@@ -98,6 +98,7 @@ class Moments:
             id(u.step): u for u in graph.uses if u.kind in ("contraction", "table")
         }
         self._classes = classes(graph)
+        self._indices: dict[frozenset[int], int] = {}  # of what is looked up
         for value in graph.inputs:
             self._samples[id(value)] = self._input(value)
         for path in graph.states:
@@ -528,20 +529,20 @@ class Moments:
 
     def _concatenate(self, step: Step) -> list[np.ndarray]:
         axis = step.equation.params["dimension"]
-        sizes = np.array([value.shape[axis] for value in step.inputs], float)
-        return [self._one(step, sizes / sizes.sum())]
+        return [self._one(step, [value.shape[axis] for value in step.inputs])]
 
     def _one_of(self, step: Step) -> list[np.ndarray]:
         """Of what is stacked, or of the branches of a condition."""
-        return [self._one(step, None)]
+        return [self._one(step, [1] * len(step.inputs))]
 
-    def _one(self, step: Step, chances: Any) -> np.ndarray:
-        """For each feature that of one input."""
-        chosen = self._rng.choice(len(step.inputs), FEATURES, p=chances)
+    def _one(self, step: Step, sizes: Sequence[int]) -> np.ndarray:
+        """For each feature that of one input, each in its share of features."""
+        ends = np.cumsum([0, *(sizes if any(sizes) else [1] * len(sizes))])
+        times = np.diff(np.round(ends / ends[-1] * FEATURES).astype(int))
+        chosen = self._rng.permutation(np.repeat(np.arange(len(sizes)), times))
         given = [self._given(step, value) for value in step.inputs]
-        return np.choose(
-            chosen, [np.broadcast_to(g, (PLACES, FEATURES)) for g in given]
-        )
+        whole = np.stack([np.broadcast_to(g, (PLACES, FEATURES)) for g in given])
+        return whole[chosen, :, np.arange(FEATURES)].T
 
     def _dot_general(self, step: Step) -> list[np.ndarray]:
         """Of two values: sums of products, of which those of places are alike."""
@@ -625,11 +626,19 @@ class Moments:
         """Of a constant, as a table of sines, its numbers, at any places."""
         value = step.inputs[0]
         if value.data:
-            return [self.of(value)]
+            return [self._looked_up(self.of(value), step.inputs[1])]
         if value.views or value.number is None or not math.prod(value.shape):
             return [self._input(step.outputs[0])]
         numbers = np.ravel(value.number)
         return [self._rng.choice(numbers, (PLACES, FEATURES))]
+
+    def _looked_up(self, x: np.ndarray, index: Value) -> np.ndarray:
+        """At places that data says, which are others for each of the ends of edges."""
+        indices = frozenset(map(id, sources(index)))
+        if not indices:
+            return x
+        turns = self._indices.setdefault(indices, len(self._indices))
+        return np.roll(x, 1 + turns % (PLACES - 1), axis=0)
 
     def _dynamic_slice(self, step: Step) -> list[np.ndarray]:
         if step.inputs[0].data:
