@@ -11,7 +11,7 @@ import jax
 
 from jinit._checks import is_mapping, is_sequence, is_traced, nearest, number
 from jinit._initializer import Initializer
-from jinit._text import VERSION
+from jinit._text import VERSION, check_version
 from jinit._value import FrozenArray
 
 
@@ -109,11 +109,7 @@ def _build(config: Any) -> Initializer:
             "config must have the entries 'jinit', 'name' and 'options', got "
             f"{sorted(map(str, config))}."
         )
-    if type(config["jinit"]) is not int or config["jinit"] != VERSION:
-        raise ValueError(
-            f"config must be of version {VERSION}, got {config['jinit']!r}; read it "
-            "with the version of jinit that wrote it."
-        )
+    check_version("config must be", config["jinit"])
     factory, options = _factory(config["name"]), config["options"]
     if not is_mapping(options):
         raise TypeError(f"options of config must be a dict, got {options!r}.")

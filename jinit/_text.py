@@ -39,6 +39,15 @@ def to_json(kind: str, **content: Any) -> str:
     return json.dumps(plain(config), indent=2, allow_nan=False)
 
 
+def check_version(what: str, version: Any) -> None:
+    """Refuses what another version has written."""
+    if type(version) is not int or version != VERSION:
+        raise ValueError(
+            f"{what} of version {VERSION}, got {version!r}; read it with the version "
+            "of jinit that wrote it."
+        )
+
+
 def plain(value: Any) -> Any:
     """What JSON can hold: arrays as lists, numbers that it lacks as strings."""
     if isinstance(value, Mapping):

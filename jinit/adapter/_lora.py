@@ -15,7 +15,6 @@ from jinit._initializer import Initializer
 from jinit._types import ArrayLike
 from jinit._types import Shape as AnyShape
 from jinit.adapter._axes import axes_of
-from jinit.model._choice import axes_by_role
 from jinit.model._role import Role
 
 
@@ -178,16 +177,15 @@ def kernel_axes(role: Role) -> dict[str, Any]:
             f"role must be one of jinit.roles(model, params, x), got {role!r}; take it "
             "in a loop over them."
         )
-    named = axes_by_role(role.axes)
-    ins = (*named.get("in", ()), *named.get("index", ()))
-    if not (ins and named.get("out")) or not named.keys() <= _NAMED:
+    ins, outs = role._axes("in", "index"), role._axes("out")
+    if not (ins and outs) or not set(role.axes) <= _NAMED:
         raise ValueError(
             f"role must be that of a kernel or of a table that is looked up, but "
             f"{role.path!r} is a {role.kind} with the axes {role.axes}; leave it out, "
             "or name its axes yourself (in_axis=, out_axis=, batch_axis=)."
         )
-    batch = sorted((*named.get("batch", ()), *named.get("stack", ())))
-    return {"in_axis": ins, "out_axis": tuple(named["out"]), "batch_axis": tuple(batch)}
+    batch = tuple(sorted(role._axes("batch", "stack")))
+    return {"in_axis": ins, "out_axis": outs, "batch_axis": batch}
 
 
 _NAMED = {"in", "index", "out", "space", "batch", "stack"}

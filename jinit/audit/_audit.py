@@ -24,7 +24,7 @@ from jinit.audit._copies import by_layer, copies
 from jinit.audit._leaf import fits, judge
 from jinit.audit._program import in_program
 from jinit.audit._report import Finding, Report
-from jinit.audit._statistics import Statistics, is_drawn, measure
+from jinit.audit._statistics import Statistics, is_drawn, kinds_of, measure
 from jinit.audit._stored import in_layout_of_flax, is_equinox, is_state_dict, weights
 from jinit.model._entries import Entry, check_fit
 from jinit.model._paths import Pattern, axis_names
@@ -295,11 +295,7 @@ def _entries(
                 "was written is read by jinit.Plan.from_json."
             )
         given = rules_of(given)
-    kinds = [
-        (path, jax.ShapeDtypeStruct(w.shape, jax.dtypes.canonicalize_dtype(w.dtype)))
-        for path, w in leaves.items()
-        if is_drawn(w.dtype)
-    ]
+    kinds = kinds_of(leaves)
     decided = decide(kinds, given, names=names)
     check_fit(decided.entries)
     entries = {

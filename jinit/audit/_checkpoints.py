@@ -21,6 +21,7 @@ import numpy as np
 
 from jinit._text import some
 from jinit._types import ArrayTree
+from jinit.model._paths import put
 
 MOST_LEAVES = 100_000  # beyond this a file is taken for something else
 Leaf = tuple[Sequence[str], Any]  # the keys on the way to it, and what is there
@@ -300,13 +301,10 @@ def _nested(leaves: Iterable[Leaf]) -> dict[str, Any]:
     for keys, value in leaves:
         if not keys or not all(isinstance(key, str) for key in keys):
             raise TypeError(f"keys must be strings, got {keys!r}.")
-        node: Any = tree
-        for key in keys[:-1]:
-            node = node.setdefault(key, {}) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or keys[-1] in node:
+        leaf = _array(value)
+        if not put(tree, keys, leaf):
             raise ValueError(f"there is more than {'/'.join(keys)!r} in its place.")
-        node[keys[-1]] = _array(value)
-        known |= isinstance(node[keys[-1]], np.ndarray)
+        known |= isinstance(leaf, np.ndarray)
     if not known:
         raise ValueError("it holds no arrays of numbers.")
     return tree

@@ -14,26 +14,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import jax
-
 from jinit._basic import uniform, zeros
 from jinit._fan_scaled import xavier_uniform
 from jinit.audit._report import Finding
-from jinit.audit._statistics import is_drawn
+from jinit.audit._statistics import kinds_of
 from jinit.model._rules import decide
 from jinit.rules import rules_of
 
 _LEAST = 3  # findings that a common cause explains
-_KINDS = (
-    "std",
-    "mean",
-    "distribution",
-    "dead",
-    "pattern",
-    "spectrum",
-)  # that follow from a draw
-
 _FROM_DRAW = ("std", "mean", "distribution", "spectrum", "rank", "pattern")
+_KINDS = {*_FROM_DRAW, "dead"} - {"rank"}  # which a draw by other rules explains
 _CONSEQUENCES = {
     "nonfinite": (*_FROM_DRAW, "saturated", "precision", "equal", "dead"),
     "dead": _FROM_DRAW,
@@ -77,11 +67,7 @@ def with_common_cause(
     wrong = list(dict.fromkeys(f.path for f in findings if f.kind in _KINDS))
     if len(wrong) < _LEAST:
         return list(findings)
-    kinds = [
-        (path, jax.ShapeDtypeStruct(w.shape, jax.dtypes.canonicalize_dtype(w.dtype)))
-        for path, w in leaves.items()
-        if is_drawn(w.dtype)
-    ]
+    kinds = kinds_of(leaves)
     best, cause = set[str](), ""
     for text, rules in _libraries():
         decided = decide(kinds, rules, names=names)

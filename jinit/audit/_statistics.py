@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +114,13 @@ def is_drawn(dtype: Any) -> bool:
     except TypeError:
         return False
     return jnp.issubdtype(dtype, jnp.inexact)
+
+
+def kinds_of(leaves: Mapping[str, Any]) -> list[tuple[str, jax.ShapeDtypeStruct]]:
+    """The paths of what may be drawn, with its shapes, as rules are given them."""
+    drawn = ((path, w) for path, w in leaves.items() if is_drawn(w.dtype))
+    canonical = jax.dtypes.canonicalize_dtype
+    return [(p, jax.ShapeDtypeStruct(w.shape, canonical(w.dtype))) for p, w in drawn]
 
 
 def as_matrix(array: np.ndarray) -> np.ndarray:

@@ -13,7 +13,8 @@ What is no array (an activation, a step counter) is left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _text
-from jinit.model._paths import Pattern, matcher, named_leaves
+from jinit.model._paths import Pattern, matcher, named_leaves, steps
 
 # In a train state, beside its weights; the steps are others' where no optimizer is.
 _OPTIMIZER = {"opt_state", "inner_opt_state", "acc_grads"}
@@ -127,23 +128,17 @@ def _start(path: str, end: re.Pattern[str], matches: Callable[[str], bool]) -> s
 def _of_training(paths: Iterable[str], known: Collection[str]) -> dict[str, str]:
     """The leaves that are no weights but those of training, and the part each is of."""
     children = dict[str, set[str]]()
-    steps = {path: list(_steps(path)) for path in paths}
-    for names in steps.values():
+    ways = {path: list(steps(path)) for path in paths}
+    for names in ways.values():
         for parent, name in names:
             children.setdefault(parent, set()).add(name)
     found = {}
-    for path, names in steps.items():
+    for path, names in ways.items():
         parts = (_part(parent, name, children[parent]) for parent, name in names)
         part = next(filter(None, parts), None)
         if part is not None and path not in known:
             found[path] = part
     return found
-
-
-def _steps(path: str) -> Iterator[tuple[str, str]]:
-    """Each module on the way to a leaf, and what comes next."""
-    names = path.split("/")
-    return (("/".join(names[:n]), name) for n, name in enumerate(names))
 
 
 def _part(parent: str, name: str, beside: set[str]) -> str | None:
@@ -170,7 +165,7 @@ def _of_model(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unboxed(leaves: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """Without the box of `nnx.Variable` or of linen's metadata, as it is saved."""
-    parents = _count(path.rpartition("/")[0] for path in leaves)
+    parents = Counter(path.rpartition("/")[0] for path in leaves)
 
     def name(path: str) -> str:
         box, _, last = path.rpartition("/")
@@ -178,13 +173,6 @@ def _unboxed(leaves: Mapping[str, Any], known: Collection[str]) -> dict[str, Any
         return box if lone else path
 
     return {name(path): leaf for path, leaf in leaves.items()}
-
-
-def _count(names: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    return counts
 
 
 # torch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +48,7 @@ class Choice:
             return zeros() if sum(n > 1 for n in role.shape) < 2 else None
         if role.kind == "table":
             # What is looked up is the signal; what is added to it is small beside it.
-            indexed = "index" in role.axes
-            return normal(std=1 / abs(role.factor) if indexed else 0.02)
+            return normal(std=1 / abs(role.factor) if role.is_looked_up else 0.02)
         if role.head and callable(self.head):
             return self.head
         if role.recurrent and self.recurrent is not None:
@@ -64,7 +62,7 @@ class Choice:
             return None
         share = self._share(role) if role.branches else 1.0
         if share != 1:
-            return zeros() if not share else constant(float(f"{math.sqrt(share):.4g}"))
+            return zeros() if not share else constant(_short(math.sqrt(share)))
         return ones() if math.prod(role.shape) > 1 or role.functions else None
 
     def _share(self, role: Role) -> float:
@@ -110,12 +108,10 @@ class Choice:
 
 def _axes(role: Role) -> tuple[dict[str, Any], Any]:
     """The axes of a contraction as an initializer takes them, and the fans by these."""
-    named = axes_by_role(role.axes)
-    batch = [*named.get("batch", ()), *named.get("stack", ())]
     axes: dict[str, Any] = {
-        "in_axis": tuple(named.get("in", ())),
-        "out_axis": tuple(named.get("out", ())),
-        "batch_axis": tuple(sorted(batch)),
+        "in_axis": role._axes("in"),
+        "out_axis": role._axes("out"),
+        "batch_axis": tuple(sorted(role._axes("batch", "stack"))),
     }
     counted = fans(role.shape, **axes)
     last = {"in_axis": (len(role.shape) - 2,), "out_axis": (len(role.shape) - 1,)}
@@ -132,19 +128,11 @@ def _squares(role: Role) -> Any:
     return blocks(orthogonal(), n, axis - len(role.shape))
 
 
-def axes_by_role(axes: Sequence[str]) -> dict[str, list[int]]:
-    """Of each role the axes that have it."""
-    named: dict[str, list[int]] = {}
-    for axis, name in enumerate(axes):
-        named.setdefault(name, []).append(axis)
-    return named
-
-
 def _named_gain(activation: str) -> Any:
     """The name, or the number where the name stands for torch's, as of tanh 5/3."""
     exact = gain(activation)
     same = abs(resolve_gain(activation) / exact - 1) < 1e-9
-    return activation if same else _digits(exact)
+    return activation if same else float(f"{exact:.10g}")
 
 
 def _one_of(name: str, value: Any, values: tuple[Any, ...]) -> None:
@@ -155,7 +143,3 @@ def _one_of(name: str, value: Any, values: tuple[Any, ...]) -> None:
 
 def _short(number: float) -> float:
     return float(f"{number:.4g}")
-
-
-def _digits(number: float) -> float:
-    return float(f"{number:.10g}")

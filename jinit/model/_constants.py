@@ -40,6 +40,14 @@ BY_ELEMENT: dict[str, Callable[..., Any]] = {
     "select_n": lambda which, *cases: np.choose(which.astype(int), cases),
 }
 
+# All operations that make each element of the elements at its place, as JAX has them.
+ELEMENTWISE = {
+    *BY_ELEMENT,
+    *("div", "integer_pow", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh"),
+    *("asinh", "acosh", "atanh", "erf", "erfc", "erf_inv", "cbrt", "round", "rem"),
+    *("nextafter", "bitcast_convert_type"),
+}
+
 
 def by_element(name: str, params: Any, arrays: Sequence[Any]) -> Any:
     """What an operation on elements computes, or None if NumPy does not have it."""

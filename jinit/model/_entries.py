@@ -138,11 +138,7 @@ def from_json(text: str) -> tuple[Entry, ...]:
             f"Plan.to_json writes it, got {text[:80]!r}."
         )
     version, leaves = config["jinit_plan"], config["leaves"]
-    if type(version) is not int or version != _text.VERSION:
-        raise ValueError(
-            f"text must be a plan of version {_text.VERSION}, got {version!r}; read it "
-            "with the version of jinit that wrote it."
-        )
+    _text.check_version("text must be a plan", version)
     if not isinstance(leaves, list):
         raise ValueError(f"leaves of the plan must be a list, got {leaves!r}.")
     known: dict[str, Any] = {}  # one initializer for all leaves that have its options

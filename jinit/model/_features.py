@@ -40,15 +40,11 @@ class Features:
     def __init__(self, graph: Graph) -> None:
         self._axes: dict[int, tuple[Digits, ...]] = {}
         self._paths: list[str] = []  # of the parameters that digits are of, by number
-        uses = {
-            id(use.step): use
-            for use in graph.uses
-            if use.kind in ("contraction", "table")
-        }
+        layers = graph.layers()
         for step in graph.steps:
             for value in step.outputs:
                 if value.data:
-                    axes = self._of_step(step, value, uses.get(id(step)))
+                    axes = self._of_step(step, value, layers.get(id(step)))
                     self._axes[id(value)] = tuple(axes)
 
     def count(self, value: Value, axes: Iterable[int]) -> int:

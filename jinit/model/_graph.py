@@ -158,6 +158,11 @@ class Graph:
         """Whether each device runs it by itself, on its part of the arrays."""
         return any(step.at[: len(at)] == at for at in self.apart)
 
+    def layers(self) -> dict[int, Use]:
+        """The uses of kernels and of tables, by the id of their step."""
+        uses = (use for use in self.uses if use.kind in ("contraction", "table"))
+        return {id(use.step): use for use in uses}
+
     def factor_after(self, step: Step) -> float:
         """The number that a result is multiplied with before all else."""
         factor, value = 1.0, step.outputs[0]

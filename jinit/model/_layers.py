@@ -15,11 +15,12 @@ The names of axes in a box show it too, wherever `nn.scan` or `nn.vmap` put the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
 from jinit._checks import Shape
+from jinit.model._paths import steps
 
 Shapes = Mapping[str, Shape]
 Names = Mapping[str, tuple[Any, ...]]
@@ -42,7 +43,7 @@ class Unknown(ValueError):
     """What a parameter is, is not known; the message says why."""
 
 
-class Tree:
+class Layers:
     """The parameters of a model by path, and the layers that they make.
 
     Attributes:
@@ -60,7 +61,7 @@ class Tree:
         self.shapes = {path: self._in_front(path) for path in given}
         self._children: dict[str, set[str]] = {}
         for path in given:
-            for parent, name in _steps(path):
+            for parent, name in steps(path):
                 self._children.setdefault(parent, set()).add(name)
 
     def _in_front(self, path: str) -> Shape:
@@ -101,7 +102,7 @@ class Tree:
         found: dict[str, tuple[set[int], set[int]]] = {}
         for path, shape in self.shapes.items():
             shown = self.layer(path).stack_shown
-            for parent, _ in _steps(path):
+            for parent, _ in steps(path):
                 stacks, sizes = found.setdefault(parent, (set(), set()))
                 stacks.update(() if shown is None else (shown,))
                 sizes.add(shape[0] if shape else -1)
@@ -111,30 +112,29 @@ class Tree:
 class Layer:
     """The parameters side by side at one path."""
 
-    def __init__(self, tree: Tree, path: str) -> None:
-        self.tree, self.path = tree, path
+    def __init__(self, layers: Layers, path: str) -> None:
+        self.layers, self.path = layers, path
         self.parent, _, self.name = path.rpartition("/")
 
     def shape(self, name: str) -> Shape | None:
         """That of one of its parameters."""
-        return self.tree.shapes.get(f"{self.path}/{name}".removeprefix("/"))
+        return self.layers.shapes.get(f"{self.path}/{name}".removeprefix("/"))
 
     def beside(self, name: str) -> Layer:
         """Another layer, in the same module."""
-        return Layer(self.tree, f"{self.parent}/{name}".removeprefix("/"))
+        return Layer(self.layers, f"{self.parent}/{name}".removeprefix("/"))
 
     @property
     def is_normalized(self) -> bool:
         """Whether its kernel is: by `WeightNorm`, `SpectralNorm` or their like."""
         within = f"{self.path}/kernel".partition("/")[2]
-        return within in self.tree.normalized
+        return within in self.layers.normalized
 
     @property
     def is_scale(self) -> bool:
         """Whether it is of the norms that `nnx.WeightNorm` keeps by a kernel's path."""
-        steps = _steps(self.path)
-        of_norm = (parent for parent, name in steps if name == "scales")
-        return any("layer_instance" in self.tree.children(p) for p in of_norm)
+        of_norm = (parent for parent, name in steps(self.path) if name == "scales")
+        return any("layer_instance" in self.layers.children(p) for p in of_norm)
 
     @property
     def is_conv(self) -> bool:
@@ -155,12 +155,12 @@ class Layer:
     @property
     def cell(self) -> str | None:
         """The recurrent cell that it is a gate of."""
-        around = self.tree.children(self.parent)
+        around = self.layers.children(self.parent)
         cells = (cell for cell, names in _CELLS.items() if names <= around)
         return next((c for c in cells if self.name in _CELLS[c] | {"if", "if_"}), None)
 
     def _is_among(self, names: set[str]) -> bool:
-        return self.name in names and self.tree.children(self.parent) >= names
+        return self.name in names and self.layers.children(self.parent) >= names
 
     @property
     def axes(self) -> dict[str, Any]:
@@ -179,7 +179,7 @@ class Layer:
             raise self._unknown_axes()
         if self.stack_shown is not None:
             return self.stack_shown
-        around = self.tree.stack_around(self.path)
+        around = self.layers.stack_around(self.path)
         if around is None and any(n.startswith(("Scan", "Vmap")) for n in self._names):
             around = 1
         kernel = self.shape("kernel") or ()
@@ -197,13 +197,15 @@ class Layer:
     @property
     def named(self) -> Shape:
         """The axes of its kernel that have the name of a stack."""
-        return self.tree.stacked.get(f"{self.path}/kernel".removeprefix("/"), ())
+        return self.layers.stacked.get(f"{self.path}/kernel".removeprefix("/"), ())
 
     @property
     def _agrees(self) -> bool:
         """Whether its shapes allow a stack of the names, and those beside no more."""
         named = len(self.named)
-        beside = (self.beside(name)._shown for name in self.tree.children(self.parent))
+        beside = (
+            self.beside(name)._shown for name in self.layers.children(self.parent)
+        )
         too_many = len(self.shape("kernel") or ()) < named + 2
         if too_many or any(shown and shown > named for shown in beside):
             return False
@@ -282,11 +284,11 @@ class Layer:
 
 def by_layer(decide: Callable[[str, Layer], Any]) -> Callable[..., Any]:
     """A rule of `jinit.plan` from a function of a parameter's name and its layer."""
-    known: list[Tree] = []
+    known: list[Layers] = []
 
     def rule(path: str, shape: Shape, shapes: Shapes, names: Names) -> Any:
         if not known or known[0].given is not shapes:
-            known[:] = [Tree(shapes, names)]
+            known[:] = [Layers(shapes, names)]
         return decide(path.rpartition("/")[2], known[0].layer(path))
 
     return rule
@@ -296,10 +298,3 @@ def check_size(shape: Shape | None) -> None:
     """Refuses a kernel without elements, whose fans may be zero."""
     if 0 in (shape or ()):
         raise Unknown(f"a kernel of shape {shape} has no elements to scale")
-
-
-def _steps(path: str) -> Iterator[tuple[str, str]]:
-    """Each module on the way to a leaf, and what comes next."""
-    names = path.split("/")
-    for n, name in enumerate(names):
-        yield "/".join(names[:n]), name

@@ -23,8 +23,7 @@ from jinit.model._graph import Graph, Step, Use
 from jinit.model._views import SAME
 
 _JOINING = {"add", "add_any", "sub", "complex"}
-_BY_ELEMENT = _JOINING | BY_ELEMENT.keys() | SAME - {"rev"}
-_BY_ELEMENT |= {"div", "integer_pow", "erf", "real", "imag", "name"}
+_BY_ELEMENT = BY_ELEMENT.keys() | SAME - {"rev"} | {"div", "integer_pow", "erf", "name"}
 _NONE = -1  # in the place of what is no output
 
 # The numbers of a value lie along its axes; where its axis is one of places, of which

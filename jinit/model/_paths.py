@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -44,6 +44,25 @@ def path_of(keypath: Sequence[Any]) -> str:
 def unboxed(keypath: Sequence[Any]) -> Sequence[Any]:
     """Without the box of `flax.linen.Partitioned` or `nnx.Variable`."""
     return keypath[:-1] if keypath and keypath[-1] == GetAttrKey("value") else keypath
+
+
+def steps(path: str) -> Iterator[tuple[str, str]]:
+    """Each module on the way to a leaf, and what comes next."""
+    names = path.split("/")
+    for n, name in enumerate(names):
+        yield "/".join(names[:n]), name
+
+
+def put(tree: dict[str, Any], keys: Sequence[str], leaf: Any) -> bool:
+    """Puts a leaf into nested dicts; false where there is another in its place."""
+    *parents, name = keys
+    node: Any = tree
+    for parent in parents:
+        node = node.setdefault(parent, {}) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or name in node:
+        return False
+    node[name] = leaf
+    return True
 
 
 def axis_names(tree: Any, leaves: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:

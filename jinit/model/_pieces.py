@@ -30,34 +30,15 @@ from jax.extend import core
 
 from jinit import _bits
 from jinit.model import _trace
+from jinit.model._constants import ELEMENTWISE
 
 _SIZES = 2**12, 2**17  # of a piece, which stays in the cache until it is copied
 
 # What makes each element of its outputs of the elements of its inputs at that place.
-_ELEMENTWISE = frozenset(
-    [
-        *("add", "sub", "mul", "div", "rem", "neg", "abs", "sign", "square", "sqrt"),
-        *(
-            "rsqrt",
-            "cbrt",
-            "exp",
-            "exp2",
-            "expm1",
-            "log",
-            "log1p",
-            "pow",
-            "integer_pow",
-        ),
-        *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "logistic"),
-        *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "lgamma", "digamma"),
-        *("erf", "erfc", "erf_inv", "floor", "ceil", "round", "nextafter", "is_finite"),
-        *("max", "min", "clamp", "select_n", "eq", "ne", "lt", "le", "gt", "ge"),
-        *("and", "or", "xor", "not", "shift_left", "shift_right_logical"),
-        *("shift_right_arithmetic", "real", "imag", "complex", "conj", "copy"),
-        *("bitcast_convert_type", "convert_element_type", "reduce_precision"),
-        *("optimization_barrier", "stop_gradient"),
-    ]
-)
+_ELEMENTWISE = ELEMENTWISE | {
+    *("lgamma", "digamma", "shift_right_arithmetic", "convert_element_type", "copy"),
+    *("reduce_precision", "optimization_barrier", "stop_gradient"),
+}
 _KEEPS_PLACES = ("broadcast_in_dim", "expand_dims", "reshape", "squeeze")
 
 

@@ -16,7 +16,7 @@ from jinit._text import some
 from jinit._types import ArrayTree, PRNGKey
 from jinit.model._drawing import by_devices, draw
 from jinit.model._entries import ARRAYS, Entry, check_fit, from_json, table, to_json
-from jinit.model._paths import axis_names
+from jinit.model._paths import axis_names, put
 from jinit.model._pretrained import Pretrained
 from jinit.model._rules import Rules, decide
 from jinit.model._shardings import Shardings, spread
@@ -322,16 +322,11 @@ def _nested(paths: Iterable[str]) -> dict[str, Any]:
     """Nested dicts that hold each path at its own place."""
     tree: dict[str, Any] = {}
     for path in paths:
-        *parents, name = path.split("/")
-        node: Any = tree
-        for parent in parents:
-            node = node.setdefault(parent, {}) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or name in node:
+        if not put(tree, path.split("/"), path):
             raise ValueError(
                 f"nested dicts cannot hold {path!r} and a leaf within or above it; "
                 "give the tree that the plan was made of: tree=."
             )
-        node[name] = path
     return tree
 
 

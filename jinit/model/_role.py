@@ -87,6 +87,16 @@ class Role:
         """Whether it is contracted as it is, through no function."""
         return self.kind == "contraction" and not self.functions
 
+    @property
+    def is_looked_up(self) -> bool:
+        """Whether it is a table of which rows are picked, and none that is added."""
+        return self.kind == "table" and "index" in self.axes
+
+    def _axes(self, *names: str) -> tuple[int, ...]:
+        """The axes of these names, in the order of the names."""
+        axes = [*enumerate(self.axes)]
+        return tuple(axis for name in names for axis, own in axes if own == name)
+
 
 @dataclass(frozen=True)
 class Place:

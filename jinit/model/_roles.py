@@ -12,7 +12,7 @@ import jax
 from jinit._checks import nearest
 from jinit._text import aligned, to_json
 from jinit._types import ArrayTree
-from jinit.model._choice import Choice, axes_by_role
+from jinit.model._choice import Choice
 from jinit.model._graph import read
 from jinit.model._mup import Parametrization, parametrized
 from jinit.model._paths import LeafPath
@@ -225,12 +225,11 @@ class Roles:
         from optax.contrib import MuonDimensionNumbers
 
         def numbers(role: Role) -> Any:
-            named = axes_by_role(role.axes)
-            sums = (*named.get("in", ()), *named.get("space", ()))
-            is_matrix = sums and "out" in named and "" not in named
+            sums, outs = role._axes("in", "space"), role._axes("out")
+            is_matrix = sums and outs and "" not in role.axes
             if not role.is_kernel or role.head or not is_matrix:
                 return None
-            return MuonDimensionNumbers(tuple(sorted(sums)), tuple(named["out"]))
+            return MuonDimensionNumbers(tuple(sorted(sums)), outs)
 
         return self._tree(numbers)
 

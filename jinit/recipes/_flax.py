@@ -31,7 +31,7 @@ class flax(Recipe):
 
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind == "table":
-            return normal(std=1 / sqrt(role.fan_out)) if "index" in role.axes else None
+            return normal(std=1 / sqrt(role.fan_out)) if role.is_looked_up else None
         if not role.is_kernel or role.recurrent:
             return None
         return truncated_normal(std=1 / sqrt(role.fan_in), corrected=True)

@@ -34,7 +34,7 @@ class nanochat(Recipe):
     needs = ("stream", "head")
 
     def __call__(self, role: Role, roles: Roles) -> Any:
-        if role.kind == "table" and "index" in role.axes:
+        if role.is_looked_up:
             return normal(std=0.8)
         if not role.is_kernel:
             return None

@@ -44,7 +44,7 @@ class ntk(Recipe):
     def __call__(self, role: Role, roles: Roles) -> Any:
         if role.kind == "shift":
             return normal(std=self.b_std)
-        if role.kind == "table" and "index" in role.axes:
+        if role.is_looked_up:
             return normal(std=1.0)
         if not role.is_kernel:
             return None

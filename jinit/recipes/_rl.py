@@ -7,7 +7,6 @@ from math import sqrt
 from typing import Any
 
 from jinit._orthogonal import orthogonal
-from jinit.model._choice import axes_by_role
 from jinit.recipes._recipe import Recipe, Role, Roles
 
 
@@ -42,10 +41,9 @@ class rl(Recipe):
     def __call__(self, role: Role, roles: Roles) -> Any:
         if not role.is_kernel or "" in role.axes:
             return None
-        named = axes_by_role(role.axes)
         axes = {
-            "in_axis": (*named.get("space", ()), *named.get("in", ())),
-            "out_axis": tuple(named.get("out", ())),
-            "batch_axis": (*named.get("stack", ()), *named.get("batch", ())),
+            "in_axis": role._axes("space", "in"),
+            "out_axis": role._axes("out"),
+            "batch_axis": role._axes("stack", "batch"),
         }
         return orthogonal(gain=self.head_gain if role.head else self.gain, **axes)

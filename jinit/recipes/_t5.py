@@ -34,7 +34,7 @@ class t5(Recipe):
     needs = ("attention",)
 
     def __call__(self, role: Role, roles: Roles) -> Any:
-        if role.kind == "table" and "index" in role.axes:
+        if role.is_looked_up:
             return normal(std=1.0)
         if not role.is_kernel:
             return None

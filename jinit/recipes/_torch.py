@@ -29,7 +29,7 @@ class torch(Recipe):
     """
 
     def __call__(self, role: Role, roles: Roles) -> Any:
-        if role.kind == "table" and "index" in role.axes:
+        if role.is_looked_up:
             return normal(std=1.0)
         if role.kind == "shift" and role.layer is not None:
             (kernel,) = (other for other in roles if other.path == role.layer)

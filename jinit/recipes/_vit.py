@@ -33,7 +33,7 @@ class vit(Recipe):
     needs = ("head",)
 
     def __call__(self, role: Role, roles: Roles) -> Any:
-        if role.kind == "table" and "index" not in role.axes:
+        if role.kind == "table" and not role.is_looked_up:
             return normal(std=1 / sqrt(role.shape[-1]))
         if not role.is_kernel:
             return None
