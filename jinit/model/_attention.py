@@ -7,6 +7,7 @@ y = dot_general a v      over that axis
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from jinit.model._graph import Graph, Step, Use, Value
@@ -44,9 +45,7 @@ def attention(graph: Graph) -> dict[int, Part]:
             first_of_right = len(logits.outputs[0].shape) - _free(logits, 1)
             query, key = (right, left) if along < first_of_right else (left, right)
             (axes, _), _ = logits.equation.params["dimension_numbers"]
-            size = 1
-            for axis in axes:
-                size *= left.shape[axis]
+            size = math.prod(left.shape[axis] for axis in axes)
             for name, of in (("query", query), ("key", key), ("value", value)):
                 for layer in _layers_behind(of, layers):
                     part = parts.setdefault(id(layer), Part())

@@ -163,10 +163,21 @@ class Graph:
         uses = (use for use in self.uses if use.kind in ("contraction", "table"))
         return {id(use.step): use for use in uses}
 
+    def readers(self) -> dict[int, list[Step]]:
+        """The steps that read each value, by its id, in order."""
+        found: dict[int, list[Step]] = {}
+        for step in self.steps:
+            for value in step.inputs:
+                found.setdefault(id(value), []).append(step)
+        return found
+
+    def _after(self, step: Step) -> list[Step]:
+        return self.steps[self.steps.index(step) + 1 :]
+
     def factor_after(self, step: Step) -> float:
         """The number that a result is multiplied with before all else."""
         factor, value = 1.0, step.outputs[0]
-        for other in self.steps[self.steps.index(step) + 1 :]:
+        for other in self._after(step):
             if not any(each is value for each in other.inputs):
                 continue
             numbers = [v.number for v in other.inputs if not v.data and not v.views]
@@ -183,7 +194,7 @@ class Graph:
         layers = {id(use.step) for use in self.uses if use.kind == "contraction"}
         plain, own = ({id(value) for value in step.outputs} for _ in range(2))
         normalized = False
-        for other in self.steps[self.steps.index(step) + 1 :]:
+        for other in self._after(step):
             data = [id(value) for value in other.inputs if value.data]
             apart = id(other) in layers or not own.issuperset(data)
             if apart and plain.intersection(data):
@@ -202,7 +213,7 @@ class Graph:
         """
         layers = {id(use.step): use for use in self.uses}
         own = {id(value) for value in step.outputs}
-        for other in self.steps[self.steps.index(step) + 1 :]:
+        for other in self._after(step):
             data = [id(value) for value in other.inputs if value.data]
             if not own.intersection(data):
                 continue

@@ -27,10 +27,7 @@ _NORMS = {"sqrt", "rsqrt", "exp", "log", "pow", "reduce_max", "argmax", "top_k",
 def merged(graph: Graph, features: Features) -> dict[str, list[tuple[str, int]]]:
     """For each parameter how its results are merged, and of how many units."""
     layers = {id(use.step) for use in graph.uses if use.kind == "contraction"}
-    readers: dict[int, list[Step]] = {}
-    for step in graph.steps:
-        for value in step.inputs:
-            readers.setdefault(id(value), []).append(step)
+    readers = graph.readers()
     found: dict[str, list[tuple[str, int]]] = {}
     for step in graph.steps:
         if id(step) in layers:

@@ -47,11 +47,10 @@ class Scaling:
       decay: What the weight decay is multiplied with, beside the learning rate.
 
     Example:
-      >>> import jax, jinit
+      >>> import jax.numpy as jnp, jinit
       >>> def roles(width):
-      ...     params = {"w": jax.ShapeDtypeStruct((width, 4), "float32")}
-      ...     x = jax.ShapeDtypeStruct((1, width), "float32")
-      ...     return jinit.roles(lambda params, x: x @ params["w"], params, x)
+      ...     params = {"w": jnp.ones((width, 4))}
+      ...     return jinit.roles(lambda p, x: x @ p["w"], params, jnp.ones((1, width)))
       >>> (scaling,) = roles(256).mup(roles(64)).entries
       >>> scaling.layer, scaling.std, scaling.adam
       ('output', 0.25, 0.25)
@@ -87,11 +86,10 @@ class Parametrization:
       structure: That of the tree of parameters.
 
     Example:
-      >>> import jax, jinit
+      >>> import jax.numpy as jnp, jinit
       >>> def roles(width):
-      ...     params = {"w": jax.ShapeDtypeStruct((width, 4), "float32")}
-      ...     x = jax.ShapeDtypeStruct((1, width), "float32")
-      ...     return jinit.roles(lambda params, x: x @ params["w"], params, x)
+      ...     params = {"w": jnp.ones((width, 4))}
+      ...     return jinit.roles(lambda p, x: x @ p["w"], params, jnp.ones((1, width)))
       >>> roles(256).mup(roles(64))
       path  layer   width  std   adam  sgd   eps  decay
       w     output  4      0.25  0.25  0.25  1    4
@@ -138,10 +136,9 @@ class Parametrization:
           ValueError: `of` is neither.
 
         Example:
-          >>> import jax, jinit
-          >>> params = {"w": jax.ShapeDtypeStruct((8, 4), "float32")}
-          >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-          >>> roles = jinit.roles(lambda params, x: x @ params["w"], params, x)
+          >>> import jax.numpy as jnp, jinit
+          >>> params, x = {"w": jnp.ones((8, 4))}, jnp.ones((1, 8))
+          >>> roles = jinit.roles(lambda p, x: x @ p["w"], params, x)
           >>> scale = roles.mup(roles).scale()
           >>> scale.update({"w": 2.0}, scale.init({"w": 0.0}))
           ({'w': 2.0}, ())

@@ -47,10 +47,9 @@ class Role:
         "product", and of how many units.
 
     Example:
-      >>> import jax, jinit
-      >>> params = {"w": jax.ShapeDtypeStruct((8, 4), "float32")}
-      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-      >>> (role,) = jinit.roles(lambda params, x: x @ params["w"], params, x)
+      >>> import jax.numpy as jnp, jinit
+      >>> params, x = {"w": jnp.ones((8, 4))}, jnp.ones((1, 8))
+      >>> (role,) = jinit.roles(lambda p, x: x @ p["w"], params, x)
       >>> role.kind, role.axes, role.fan_in
       ('contraction', ('in', 'out'), 8.0)
     """

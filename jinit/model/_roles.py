@@ -33,10 +33,9 @@ class Roles:
       structure: That of the tree of parameters.
 
     Example:
-      >>> import jax, jinit
-      >>> params = {"w": jax.ShapeDtypeStruct((8, 4), "float32")}
-      >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-      >>> jinit.roles(lambda params, x: x @ params["w"], params, x)
+      >>> import jax.numpy as jnp, jinit
+      >>> params, x = {"w": jnp.ones((8, 4))}, jnp.ones((1, 8))
+      >>> jinit.roles(lambda p, x: x @ p["w"], params, x)
       path  shape   what it is   axes    fans  meets  writes to
       w     (8, 4)  contraction  in out  8, 4  1
     """
@@ -105,10 +104,9 @@ class Roles:
             none that the recipe is for.
 
         Example:
-          >>> import jax, jinit
-          >>> params = {"w": jax.ShapeDtypeStruct((8, 4), "float32")}
-          >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-          >>> roles = jinit.roles(lambda params, x: x @ params["w"], params, x)
+          >>> import jax.numpy as jnp, jinit
+          >>> params, x = {"w": jnp.ones((8, 4))}, jnp.ones((1, 8))
+          >>> roles = jinit.roles(lambda p, x: x @ p["w"], params, x)
           >>> roles.rules(), roles.rules(head=jinit.zeros())
           ([('w', lecun_normal())], [('w', zeros())])
 
@@ -179,10 +177,9 @@ class Roles:
           ValueError: The two do not have the same parameters.
 
         Example:
-          >>> import jax, jinit
-          >>> params = {"w": jax.ShapeDtypeStruct((8, 4), "float32")}
-          >>> x = jax.ShapeDtypeStruct((1, 8), "float32")
-          >>> roles = jinit.roles(lambda params, x: x @ params["w"], params, x)
+          >>> import jax.numpy as jnp, jinit
+          >>> params, x = {"w": jnp.ones((8, 4))}, jnp.ones((1, 8))
+          >>> roles = jinit.roles(lambda p, x: x @ p["w"], params, x)
           >>> roles.completep(roles).multipliers("eps")
           {'w': 1.0}
 

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from jinit._checks import Shape
 
 
-KEPT = {  # what moves elements, and leaves them as they are
+# What leaves elements as they are, and the axes that they lie along.
+SAME = {
+    *("convert_element_type", "copy", "copy_p", "stop_gradient", "reduce_precision"),
+    *("sharding_constraint", "optimization_barrier", "pvary", "reshard", "mesh_cast"),
+    *("layout_constraint", "rev", "pcast"),
+}
+# What leaves them as they are, and may move them.
+KEPT = SAME | {
     *("reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims", "slice"),
-    *("rev", "copy", "copy_p", "stop_gradient", "sharding_constraint", "pvary", "pad"),
-    *("reshard", "mesh_cast", "layout_constraint", "reduce_precision", "split"),
-    *("dynamic_slice", "along", "carry", "loop", "last", "unstack"),
-    "convert_element_type",
-    *("optimization_barrier", "cumlogsumexp", "all_gather", "pcast", "tile"),
+    *("dynamic_slice", "split", "unstack", "pad", "tile", "all_gather"),
+    *("along", "carry", "loop", "last", "cumlogsumexp"),
 }
 
 
@@ -119,12 +123,6 @@ def _place(digit: Digit) -> tuple[int, int]:
 
 
 # Operations.
-
-SAME = {
-    *("convert_element_type", "copy", "copy_p", "stop_gradient", "reduce_precision"),
-    *("sharding_constraint", "optimization_barrier", "pvary", "reshard", "mesh_cast"),
-    *("layout_constraint", "rev", "pcast"),
-}
 
 
 def moved(

@@ -91,10 +91,7 @@ def layers_of(graph: Graph, found: Streams | None = None) -> dict[str, Layer]:
     """Of each kernel the contraction that decides: the first."""
     targets = found.targets() if found else {}
     shifts = {id(use.step): use for use in graph.uses if use.kind == "shift"}
-    readers: dict[int, list[Step]] = {}
-    for step in graph.steps:
-        for value in step.inputs:
-            readers.setdefault(id(value), []).append(step)
+    readers = graph.readers()
     layers: dict[str, Layer] = {}
     for use in graph.uses:
         kernel = use.kind == "contraction" and "in" in use.axes.values()
