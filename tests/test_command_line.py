@@ -18,6 +18,12 @@ from jinit.__main__ import main
 from jinit.cli import _show
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """However slow the machine is, nothing is said of what takes long."""
+    monkeypatch.setattr("jinit.__main__._PATIENCE", 1000.0)
+
+
 def run(capsys, *arguments, status=0):
     assert main(arguments) == status
     out, err = capsys.readouterr()
